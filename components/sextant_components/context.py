@@ -1,0 +1,130 @@
+"""What a step knows: the run's store, the plan, and where the workshop keeps its state.
+
+A run is one folder (`run_uri`) that the client prepares before the first step: `plan.yaml` as the user
+wrote it and `run.json` with what the plan file alone does not say. Every step finds all it needs there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sextant_plan import __version__
+from sextant_plan.canonical import digest_of, digest_of_file
+from sextant_plan.errors import InfrastructureError, UsageError
+from sextant_plan.ledger import ArtifactStore, LedgerWriter, Origin, Phase
+from sextant_plan.loading import load_plan, plan_hash
+from sextant_plan.schema import Closed, Plan
+
+PLAN_FILE = "plan.yaml"
+RUN_FILE = "run.json"
+
+
+class Step(StrEnum):
+    """The steps of the life cycle, in order."""
+
+    PLAN = "plan"
+    INGEST = "ingest"
+    VERIFY = "verify"
+    PREPARE = "prepare"
+    TRAIN = "train"
+    OPTIMISE = "optimise"
+    EVALUATE = "evaluate"
+    DECIDE = "decide"
+    REGISTER = "register"
+    ROLL_OUT = "roll_out"
+    WATCH = "watch"
+
+
+PHASES: dict[Step, Phase] = {
+    Step.PLAN: "planning",
+    Step.INGEST: "data",
+    Step.VERIFY: "data",
+    Step.PREPARE: "data",
+    Step.TRAIN: "model engineering",
+    Step.OPTIMISE: "model engineering",
+    Step.EVALUATE: "evaluation",
+    Step.DECIDE: "evaluation",
+    Step.REGISTER: "deployment",
+    Step.ROLL_OUT: "deployment",
+    Step.WATCH: "monitoring",
+}
+
+
+class RunFile(Closed):
+    """The contents of run.json: `plan_dir` resolves the plan's relative paths, `home` is `.sextant`."""
+
+    run_id: str
+    plan_dir: str
+    home: str
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """An opened run."""
+
+    run: Path
+    run_id: str
+    home: Path
+    plan_dir: Path
+    plan: Plan
+    plan_hash: str
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that the plan's `data.source` names."""
+        return (self.plan_dir / self.plan.data.source).resolve()
+
+    @property
+    def feature_repo(self) -> Path:
+        """The plan's Feast repository, which all its runs share."""
+        return self.home.resolve() / "feast" / self.plan.name
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """The run's content-addressed files."""
+        return ArtifactStore(self.run)
+
+    def ledger(self, step: Step) -> LedgerWriter:
+        """Open the next attempt of a step's ledger; use it as a context manager."""
+        origin = Origin(self.run_id, self.plan_hash, code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
+        return LedgerWriter(self.run, step.value, PHASES[step], origin)
+
+
+def create_run(run: Path, *, run_id: str, plan_path: Path, home: Path) -> RunContext:
+    """Lay out a new run's store and open it; the folder must not exist. Raises PlanError for a bad plan."""
+    load_plan(plan_path)
+    run.mkdir(parents=True)
+    (run / PLAN_FILE).write_bytes(plan_path.read_bytes())
+    file = RunFile(run_id=run_id, plan_dir=str(plan_path.resolve().parent), home=str(home.resolve()))
+    (run / RUN_FILE).write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return open_run(str(run))
+
+
+def open_run(run_uri: str) -> RunContext:
+    """Open a run that `create_run` laid out. Raises UsageError if the folder is not a run."""
+    run = Path(run_uri.removeprefix("file://"))
+    try:
+        file = RunFile.model_validate_json((run / RUN_FILE).read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{run}: no {RUN_FILE} here. Give the folder of a run, such as .sextant/runs/NAME.") from error
+    except ValidationError as error:
+        raise InfrastructureError(f"{run / RUN_FILE}: not a description of a run. Start a new one.") from error
+    plan = load_plan(run / PLAN_FILE)
+    return RunContext(run, file.run_id, Path(file.home), Path(file.plan_dir), plan, plan_hash(plan))
+
+
+@cache
+def code_version() -> str:
+    """Return the version and the digest of the installed steps' source, so that evidence names its code."""
+    import sextant_plan
+    import sextant_serving
+
+    roots = [Path(module.__path__[0]) for module in (sextant_plan, sextant_serving)] + [Path(__file__).parent]
+    files = {f"{root.name}/{path.relative_to(root)}": path for root in roots for path in root.rglob("*.py")}
+    return f"{__version__}+{digest_of({name: digest_of_file(path) for name, path in files.items()})[7:19]}"

@@ -1,0 +1,149 @@
+"""The criteria of the `evaluate` step: which evidence answers which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components import metrics
+from sextant_components.gates import Settled, unavailable
+from sextant_components.metrics import Answers
+from sextant_components.server_probe import Probe
+from sextant_plan.bounds import proportion, quantile
+from sextant_plan.catalogue import QUANTILES
+from sextant_plan.schema import Criterion, Plan
+from sextant_plan.verdicts import Estimate, Verdict
+
+NO_CHAMPION = (
+    "no champion: the promotion ledger was read and is empty, so there is nothing this model could be worse than"
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything measured on the sealed rows.
+
+    `slices` has each slice column's value by row, `others` whether baseline and champion are right by row,
+    or why that is not known, `corrupted` the same by corruption, `probe` the server's answers or why there are none.
+    """
+
+    plan: Plan
+    classes: list[str]
+    answers: Answers
+    slices: Mapping[str, list[str]]
+    others: Mapping[str, NDArray[np.bool_] | Settled]
+    corrupted: Mapping[str, NDArray[np.bool_]]
+    probe: Probe | Settled
+
+
+def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    """Return the estimate that answers a criterion, or why there is none."""
+    return _ANSWERS[criterion.metric](criterion, evidence)
+
+
+def answered_metrics() -> set[str]:
+    """Return the metrics that this step computes."""
+    return set(_ANSWERS)
+
+
+def _rows(criterion: Criterion, evidence: Evidence) -> NDArray[np.bool_] | Settled:
+    """Return which sealed rows a criterion is about."""
+    if criterion.slice is None:
+        return np.ones(len(evidence.answers.labels), dtype=np.bool_)
+    column, _, value = criterion.slice.partition("=")
+    rows = np.asarray([found == value for found in evidence.slices[column]], dtype=np.bool_)
+    return rows if rows.any() else unavailable(f"no sealed row has {criterion.slice}")
+
+
+def _accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    rows = _rows(criterion, evidence)
+    if isinstance(rows, Settled):
+        return rows
+    right = evidence.answers.right[rows]
+    if criterion.relative_to is None:
+        return metrics.accuracy(right, criterion.confidence)
+    other = evidence.others[criterion.relative_to]
+    return other if isinstance(other, Settled) else metrics.paired_gain(right, other[rows], criterion.confidence)
+
+
+def _recall_min(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    return metrics.recall_min(evidence.answers, len(evidence.classes), criterion.confidence)
+
+
+def _macro_f1(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    rows = _rows(criterion, evidence)
+    if isinstance(rows, Settled):
+        return rows
+    return metrics.macro_f1(evidence.answers.take(rows), len(evidence.classes), criterion.confidence)
+
+
+def _calibration_error(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    return metrics.calibration_error(evidence.answers, criterion.confidence)
+
+
+def _coverage(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    return metrics.coverage(evidence.answers, evidence.plan.serving.fallback.abstain_below, criterion.confidence)
+
+
+def _net_value(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    economics = evidence.plan.goal.economics
+    if economics is None:
+        return unavailable("the plan has no goal.economics")
+    below = evidence.plan.serving.fallback.abstain_below
+    return metrics.net_value(evidence.answers, economics, below, criterion.confidence)
+
+
+def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if criterion.slice is None:
+        return unavailable("the criterion names no column to compare")
+    values = evidence.slices[criterion.slice]
+    if len(set(values)) < 2:
+        return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
+    return metrics.accuracy_gap(evidence.answers, values, criterion.confidence)
+
+
+def _corrupted_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if not evidence.corrupted:
+        return unavailable("the plan lists no corruptions, or the model reads no picture")
+    shares = [(int(right.sum()), len(right)) for right in evidence.corrupted.values()]
+    return metrics.lowest(shares, criterion.confidence)
+
+
+def _latency(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if isinstance(evidence.probe, Settled):
+        return evidence.probe
+    return quantile(evidence.probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
+
+
+def _error_rate(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if isinstance(evidence.probe, Settled):
+        return evidence.probe
+    return proportion(evidence.probe.failed, len(evidence.probe.milliseconds), criterion.confidence)
+
+
+_ANSWERS: dict[str, Callable[[Criterion, Evidence], Estimate | Settled]] = {
+    "accuracy": _accuracy,
+    "recall_min": _recall_min,
+    "macro_f1": _macro_f1,
+    "calibration_error": _calibration_error,
+    "coverage": _coverage,
+    "net_value": _net_value,
+    "accuracy_gap": _accuracy_gap,
+    "corrupted_accuracy": _corrupted_accuracy,
+    "latency_p50_ms": _latency,
+    "latency_p99_ms": _latency,
+    "error_rate": _error_rate,
+}
+
+
+def without_champion() -> Settled:
+    """Return the answer to `relative_to: champion` for a first release.
+
+    It passes: the requirement is not to be worse than what is live, and that nothing is live is itself read
+    from the write-once ledger. Were it unknown, no plan with such a criterion could ever release anything. An
+    unreadable ledger is an error, not an empty one.
+    """
+    return Settled(Verdict.PASS, NO_CHAMPION)

@@ -1,0 +1,101 @@
+"""Decide: one verdict for each criterion from the run's evidence, and one for the whole; no evidence is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sextant_components.context import RunContext, Step
+from sextant_components.evaluation_records import SUBJECT_TASK
+from sextant_components.gates import requirement_of
+from sextant_plan.bundle import BundleSpec, read_bundle
+from sextant_plan.catalogue import Enforcement
+from sextant_plan.ledger import LedgerWriter, Record, criterion_hash, finished, read_run
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Verdict
+
+DECISION_TASK = "bundle decided on"
+
+
+def run_decide(context: RunContext, *, bundle: Path) -> Verdict:
+    """Record a verdict for each gated criterion and for each earlier step."""
+    spec = read_bundle(bundle)
+    evidence = {Step(step): records for step, records in read_run(context.run).items()}
+    before = {step: records for step, records in evidence.items() if _precedes(step)}
+    with context.ledger(Step.DECIDE) as ledger:
+        _decide_subject(ledger, context, spec, before)
+        for criterion in context.plan.criteria:
+            if Enforcement.GATE in criterion.enforce:
+                _decide_criterion(ledger, criterion, _finding(criterion, before, spec))
+        for step, records in before.items():
+            _decide_step(ledger, step, records)
+        return ledger.verdict
+
+
+def _precedes(step: Step) -> bool:
+    order = list(Step)
+    return order.index(step) < order.index(Step.DECIDE)
+
+
+def _finding(criterion: Criterion, evidence: dict[Step, list[Record]], spec: BundleSpec) -> Record | str:
+    """Return the last record that judges this very criterion, or why there is none."""
+    wanted = criterion_hash(criterion)
+    records = [record for step in evidence.values() for record in step if record.criterion == criterion.id]
+    matching = [record for record in records if record.criterion_hash == wanted]
+    if not matching:
+        return "its evidence is about another wording of the criterion" if records else "no evidence"
+    last = matching[-1]
+    if last.step == Step.EVALUATE and subject_digest(evidence.get(Step.EVALUATE, [])) != spec.digest:
+        return "its evidence is about another bundle"
+    return last
+
+
+def subject_digest(records: Iterable[Record]) -> str | None:
+    """Return the digest of the bundle that records say they are about; None if they do not say."""
+    digests = [
+        record.value.get("digest")
+        for record in records
+        if record.task in {SUBJECT_TASK, DECISION_TASK} and isinstance(record.value, dict)
+    ]
+    return digests[-1] if digests and isinstance(digests[-1], str) else None
+
+
+def _decide_subject(
+    ledger: LedgerWriter, context: RunContext, spec: BundleSpec, evidence: dict[Step, list[Record]]
+) -> None:
+    evaluated = subject_digest(evidence.get(Step.EVALUATE, [])) == spec.digest
+    planned = spec.plan_hash == context.plan_hash
+    ledger.record(
+        DECISION_TASK,
+        requirement="the bundle was made by this plan and is the one that was evaluated",
+        risk="one model is tested and another is released",
+        qa_method="the bundle's plan hash against the run's, its digest against the one that the evaluation recorded",
+        verdict=Verdict.PASS if evaluated and planned else Verdict.UNKNOWN,
+        value={"digest": spec.digest, "version": spec.version},
+    )
+
+
+def _decide_criterion(ledger: LedgerWriter, criterion: Criterion, finding: Record | str) -> None:
+    record = finding if isinstance(finding, Record) else None
+    ledger.record(
+        f"decision {criterion.id}",
+        requirement=requirement_of(criterion),
+        risk="a model is released on belief",
+        qa_method="the last evidence of this run with the criterion's own hash; none is unknown",
+        verdict=record.verdict if record else Verdict.UNKNOWN,
+        value={"step": record.step, "record": record.id} if record else finding,
+        criterion=criterion,
+        artifacts=record.artifacts if record else None,
+    )
+
+
+def _decide_step(ledger: LedgerWriter, step: Step, records: list[Record]) -> None:
+    done = finished(records)
+    ledger.record(
+        f"step {step.value}",
+        requirement=f"the step {step.value} ended without a fault",
+        risk="a finding outside the criteria is passed over",
+        qa_method="the closing record of the step's last finished attempt; an unfinished step is unknown",
+        verdict=records[-1].verdict if done else Verdict.UNKNOWN,
+        value="finished" if done else "not finished",
+    )

@@ -1,0 +1,176 @@
+"""Evaluate: open the sealed rows within the look budget and measure the bundle exactly as it will be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.baseline import answer_baseline
+from sextant_components.champion import Incomparable, champion_labels
+from sextant_components.context import RunContext, Step
+from sextant_components.corruptions import corrupt
+from sextant_components.criteria import Evidence, answer, without_champion
+from sextant_components.evaluation_records import (
+    record_champion,
+    record_confusion,
+    record_errors,
+    record_explanation,
+    record_latency,
+    record_look,
+    record_reliability,
+    record_served_parity,
+    record_slices,
+    record_subject,
+)
+from sextant_components.gates import Settled, record_criterion, unavailable
+from sextant_components.looks import take_look
+from sextant_components.metrics import Answers
+from sextant_components.server_probe import Probe, probe_server, requests_of
+from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
+from sextant_components.tensors import Examples, load_examples, run_in_batches
+from sextant_plan.bundle import BundleSpec, read_bundle
+from sextant_plan.promotion import Promotion
+from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sextant_serving.engines import Engine
+
+PROBE_ROWS = 100  # different sealed rows that the server is asked for, in turn
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The bundle under test with the rows it is tested on."""
+
+    context: RunContext
+    snapshot: Path
+    splits: Path
+    info: SplitsInfo
+    bundle: Path
+    spec: BundleSpec
+    engine: Engine
+    sealed: pl.DataFrame
+    examples: Examples
+    answers: Answers
+
+
+def run_evaluate(context: RunContext, *, snapshot: Path, splits: Path, bundle: Path) -> Verdict:
+    """Judge every criterion of this step on the sealed rows; raises LooksSpent before opening them once too often."""
+    from sextant_serving.registry import open_registry
+
+    spec, info = read_bundle(bundle), read_splits_info(splits)
+    champion = open_registry(context.home).champion(context.plan.name)
+    look = take_look(
+        context.home,
+        plan=context.plan.name,
+        sealed_digest=info.sealed_digest,
+        budget=context.plan.evaluation.looks,
+        version=spec.version,
+    )
+    subject = _open(context, snapshot=snapshot, splits=splits, info=info, bundle=bundle, spec=spec)
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_look(ledger, look)
+        record_subject(ledger, spec)
+        record_champion(ledger, champion)
+        evidence = _gather(subject, champion)
+        for criterion in context.plan.criteria:
+            if criterion.definition.step == Step.EVALUATE:
+                record_criterion(ledger, criterion, answer(criterion, evidence))
+        record_confusion(ledger, subject.answers, spec.classes)
+        record_reliability(ledger, subject.answers)
+        record_slices(ledger, subject.answers, evidence.slices)
+        record_errors(ledger, subject.answers, subject.examples, spec.classes)
+        record_latency(ledger, evidence.probe)
+        record_served_parity(ledger, spec, subject.answers, evidence.probe, rows=min(PROBE_ROWS, len(subject.examples)))
+        if context.plan.evaluation.explanation is not None:
+            record_explanation(ledger, context.plan.evaluation.explanation, spec, subject.engine.run, subject.examples)
+        return ledger.verdict
+
+
+def _open(
+    context: RunContext, *, snapshot: Path, splits: Path, info: SplitsInfo, bundle: Path, spec: BundleSpec
+) -> Subject:
+    """Load the bundle through the server's own engines; raises BundleCorrupt if a golden request differs."""
+    from sextant_serving.engines import check_golden, load_engine
+
+    engine = load_engine(bundle, spec)
+    check_golden(engine, bundle, spec)
+    sealed = read_split(splits, "sealed")
+    examples = load_examples(snapshot, sealed, image=spec.image, columns=spec.columns)
+    probabilities = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
+    return Subject(
+        context, snapshot, splits, info, bundle, spec, engine, sealed, examples, Answers(probabilities, examples.labels)
+    )
+
+
+def _gather(subject: Subject, champion: Promotion | None) -> Evidence:
+    plan = subject.context.plan
+    wanted = {criterion.relative_to for criterion in plan.criteria}
+    others: dict[str, NDArray[np.bool_] | Settled] = {}
+    if "baseline" in wanted:
+        others["baseline"] = _baseline_right(subject)
+    if "champion" in wanted:
+        others["champion"] = _champion_right(subject, champion)
+    return Evidence(
+        plan=plan,
+        classes=subject.spec.classes,
+        answers=subject.answers,
+        slices={column: slice_values(subject.sealed, column) for column in slice_columns(plan)},
+        others=others,
+        corrupted=_corrupted_right(subject),
+        probe=_probe(subject),
+    )
+
+
+def _baseline_right(subject: Subject) -> NDArray[np.bool_]:
+    _, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
+    return _right(said, subject)
+
+
+def _champion_right(subject: Subject, champion: Promotion | None) -> NDArray[np.bool_] | Settled:
+    if champion is None:
+        return without_champion()
+    try:
+        said = champion_labels(champion, subject.snapshot, subject.sealed)
+    except Incomparable as reason:
+        return unavailable(str(reason))
+    return _right(said, subject)
+
+
+def _right(said: list[str], subject: Subject) -> NDArray[np.bool_]:
+    labels = subject.sealed["label"].to_list()
+    return np.asarray([one == label for one, label in zip(said, labels, strict=True)], dtype=np.bool_)
+
+
+def _corrupted_right(subject: Subject) -> dict[str, NDArray[np.bool_]]:
+    if subject.spec.image is None:
+        return {}
+    right: dict[str, NDArray[np.bool_]] = {}
+    for kind in subject.context.plan.evaluation.corruptions:
+        inputs = {**subject.examples.inputs, "image": corrupt(subject.examples.inputs["image"], kind)}
+        probabilities = run_in_batches(subject.engine, inputs, subject.spec.serving.max_rows)
+        right[kind] = Answers(probabilities, subject.examples.labels).right
+    return right
+
+
+def _probe(subject: Subject) -> Probe | Settled:
+    """Ask a real server; one that does not start leaves its criteria unknown and the others judged."""
+    from sextant_serving.launch import ServerDidNotStart
+
+    repo = subject.info.feature_repo
+    try:
+        return probe_server(
+            subject.bundle,
+            subject.spec,
+            requests_of(subject.snapshot, subject.examples.row_ids[:PROBE_ROWS], subject.spec),
+            count=subject.context.plan.evaluation.latency_requests,
+            feature_repo=Path(repo) if repo is not None else None,
+        )
+    except ServerDidNotStart as error:
+        return unavailable(f"the server did not start (exit code {error.returned})")

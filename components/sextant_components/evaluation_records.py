@@ -1,0 +1,272 @@
+"""What an evaluation records besides the criteria: what was tested, and the pictures and tables a reader needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components import charts, metrics
+from sextant_components.explanation import (
+    SAME,
+    Run,
+    occlusion_map,
+    permutation_importance,
+    randomised,
+    rank_correlation,
+)
+from sextant_components.gates import Settled
+from sextant_components.looks import Look
+from sextant_components.metrics import Answers
+from sextant_components.server_probe import Probe
+from sextant_components.tensors import Examples
+from sextant_plan.bounds import quantile
+from sextant_plan.bundle import BundleSpec
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.promotion import Promotion
+from sextant_plan.schema import Explanation
+from sextant_plan.verdicts import Verdict
+
+SUBJECT_TASK = "bundle under test"
+CHAMPION_TASK = "champion"
+CONFIDENCE = 0.95
+MOST_ERRORS = 24
+EXPLAINED = 6  # pictures in the sheet
+ENOUGH_VARIETY = 2
+
+
+def record_look(ledger: LedgerWriter, look: Look) -> None:
+    """Record which look at the sealed rows this is."""
+    ledger.record(
+        "look",
+        requirement="the sealed rows are opened no more often than the plan allows",
+        risk="a test set that is looked at often enough becomes a training set",
+        qa_method="write-once parameters in MLflow for the sealed rows' digest and the plan's name",
+        verdict=Verdict.PASS,
+        value={"look": look.number, "budget": look.budget},
+    )
+
+
+def record_subject(ledger: LedgerWriter, spec: BundleSpec) -> None:
+    """Record which bundle all further records are about; the decision relies on it."""
+    ledger.record(
+        SUBJECT_TASK,
+        requirement="the evidence is about the bundle that is decided on",
+        risk="one model is tested and another is released",
+        qa_method="every file's digest verified, golden requests replayed on the server's own engine",
+        verdict=Verdict.PASS,
+        value={"digest": spec.digest, "version": spec.version, "engine": spec.engine},
+    )
+
+
+def record_champion(ledger: LedgerWriter, champion: Promotion | None) -> None:
+    """Record which promoted version the model was compared with; a rollout over another one is refused."""
+    ledger.record(
+        CHAMPION_TASK,
+        requirement="the model is compared with what is live",
+        risk="a promotion in between makes the comparison void",
+        qa_method="the last record of the promotion ledger",
+        verdict=Verdict.PASS,
+        value={"sequence": champion.sequence, "version": champion.version} if champion else None,
+        counts=False,
+    )
+
+
+def record_confusion(ledger: LedgerWriter, answers: Answers, classes: list[str]) -> None:
+    """Record the confusion matrix, rows labels and columns predictions."""
+    matrix = metrics.confusion(answers, len(classes))
+    _inform(
+        ledger,
+        "confusion matrix",
+        requirement="it is known which classes are taken for which",
+        risk="an average hides a class that is never recognised",
+        artifacts={
+            "confusion.json": ledger.artifacts.put_json({"classes": classes, "matrix": matrix.tolist()}),
+            "confusion.png": ledger.artifacts.put_bytes(charts.confusion_matrix(matrix, classes)),
+        },
+    )
+
+
+def record_reliability(ledger: LedgerWriter, answers: Answers) -> None:
+    """Record the reliability diagram."""
+    means, shares, counts = metrics.reliability_bins(answers)
+    _inform(
+        ledger,
+        "reliability",
+        requirement="it is known what a stated probability is worth",
+        risk="people trust a confidence that is not earned",
+        artifacts={"reliability.png": ledger.artifacts.put_bytes(charts.reliability(means, shares, counts))},
+    )
+
+
+def record_slices(ledger: LedgerWriter, answers: Answers, slices: Mapping[str, list[str]]) -> None:
+    """Record the accuracy of every value of every slice column, with bounds."""
+    table: list[dict[str, Any]] = []
+    for column, values in slices.items():
+        for value in sorted(set(values)):
+            rows = np.asarray([found == value for found in values], dtype=np.bool_)
+            estimate = metrics.accuracy(answers.right[rows], CONFIDENCE)
+            table.append(
+                {
+                    "slice": f"{column}={value}",
+                    "n": estimate.n,
+                    "value": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                }
+            )
+    _inform(
+        ledger,
+        "slices",
+        requirement="it is known for whom the model works less well",
+        risk="an average hides a group that is served badly",
+        artifacts={"slices.json": ledger.artifacts.put_json(table)},
+    )
+
+
+def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, classes: list[str]) -> None:
+    """Record the wrong answers that the model was surest of, as a queue for experts."""
+    wrong = np.flatnonzero(~answers.right)
+    worst = wrong[np.argsort(-answers.confidence[wrong], kind="stable")][:MOST_ERRORS]
+    rows = [
+        {
+            "row_id": examples.row_ids[row],
+            "label": classes[answers.labels[row]],
+            "predicted": classes[answers.predicted[row]],
+            "probability": float(answers.confidence[row]),
+        }
+        for row in worst
+    ]
+    artifacts = {"errors.json": ledger.artifacts.put_json(rows)}
+    if "image" in examples.inputs and len(worst):
+        titles = [f"{row['label']} as {row['predicted']} {row['probability']:.2f}" for row in rows]
+        sheet = charts.contact_sheet(examples.inputs["image"][worst], titles)
+        artifacts["errors.png"] = ledger.artifacts.put_bytes(sheet)
+    _inform(
+        ledger,
+        "confident errors",
+        requirement="an expert can look at what goes most wrong",
+        risk="wrong labels and blind spots stay unseen",
+        artifacts=artifacts,
+        value=f"{len(wrong)} of {len(examples)} rows wrong",
+    )
+
+
+def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
+    """Record the request times on the real server."""
+    if isinstance(probe, Settled):
+        return
+    times = np.asarray(probe.milliseconds)
+    table = {
+        "p50": quantile(times, 0.50, CONFIDENCE).value,
+        "p99": quantile(times, 0.99, CONFIDENCE).value,
+        "values_ms": [round(value, 3) for value in probe.milliseconds],
+    }
+    _inform(
+        ledger,
+        "request latency",
+        requirement="it is known how long a request takes on the real runtime",
+        risk="a model that is right too late",
+        artifacts={"latency.json": ledger.artifacts.put_json(table)},
+        value={"requests": len(times), "failed": probe.failed},
+    )
+
+
+def record_served_parity(
+    ledger: LedgerWriter, spec: BundleSpec, answers: Answers, probe: Probe | Settled, *, rows: int
+) -> None:
+    """Judge whether the server gives the probabilities that were evaluated.
+
+    With stored features it only informs: the server looks up today's values, the evaluation those of the event.
+    """
+    stored = spec.feature_service is not None
+    pairs = [] if isinstance(probe, Settled) else list(enumerate(probe.answers[:rows]))
+    got = [(row, answer) for row, answer in pairs if answer is not None]
+    off = max((float(np.abs(answer - answers.probabilities[row]).max()) for row, answer in got), default=np.inf)
+    complete = bool(got) and len(got) == len(pairs)
+    verdict = Verdict.UNKNOWN
+    if complete and not stored:
+        verdict = Verdict.PASS if off <= spec.golden_tolerance else Verdict.FAIL
+    ledger.record(
+        "served parity",
+        requirement="the server gives the probabilities that were evaluated",
+        risk="training and serving prepare their input differently",
+        qa_method="the same sealed rows as files and fields through the running server, largest difference",
+        verdict=verdict,
+        value={
+            "rows": len(got),
+            "asked": len(pairs),
+            "within_tolerance": bool(off <= spec.golden_tolerance),
+            "stored_features": stored,
+        },
+        counts=not stored,
+    )
+
+
+def record_explanation(
+    ledger: LedgerWriter, wanted: Explanation, spec: BundleSpec, run: Run, examples: Examples
+) -> None:
+    """Record the promised explanation, how long one takes, and whether random weights would explain the same."""
+    needs = "image" if wanted.method == "occlusion" else "features"
+    if needs not in examples.inputs:
+        _explained(ledger, wanted, Verdict.UNKNOWN, f"the model reads no {needs}", {})
+        return
+    started = time.perf_counter()
+    if wanted.method == "occlusion":
+        chosen = examples.take(range(min(EXPLAINED, len(examples))))
+        one = [occlusion_map(run, chosen.take([row]).inputs) for row in range(len(chosen))]
+        seconds = (time.perf_counter() - started) / len(chosen)
+        blank = randomised(spec)
+        other = [occlusion_map(blank, chosen.take([row]).inputs) for row in range(len(chosen))]
+        sheet = charts.contact_sheet(
+            chosen.inputs["image"], [spec.classes[label] for label in chosen.labels], np.stack(one)
+        )
+    else:
+        one = [permutation_importance(run, examples.inputs, examples.labels)]
+        seconds = time.perf_counter() - started
+        other = [permutation_importance(randomised(spec), examples.inputs, examples.labels)]
+        names = [column.name for column in spec.columns]
+        sheet = charts.bars(dict(zip(names, one[0].tolist(), strict=True)), "accuracy lost when shuffled")
+    likeness = float(np.mean([rank_correlation(a, b) for a, b in zip(one, other, strict=True)]))
+    in_time = seconds <= wanted.budget
+    verdict = Verdict.PASS if in_time and _depends_on_weights(one, likeness) else Verdict.FAIL
+    text = f"{'within' if in_time else 'over'} the budget; likeness to random weights {likeness:.2f}"
+    _explained(ledger, wanted, verdict, text, {"explanation.png": ledger.artifacts.put_bytes(sheet)})
+
+
+def _depends_on_weights(explanations: Sequence[NDArray[np.float64]], likeness: float) -> bool:
+    """Tell whether the explanation is the model's; of a single number no rank can be compared."""
+    return likeness < SAME or explanations[0].size < ENOUGH_VARIETY
+
+
+def _explained(
+    ledger: LedgerWriter, wanted: Explanation, verdict: Verdict, value: str, artifacts: dict[str, str]
+) -> None:
+    ledger.record(
+        "explanation",
+        requirement=f"one {wanted.method} explanation takes at most {wanted.budget:g} s and depends on the model",
+        risk="people are given a picture that would be the same for any model",
+        qa_method=f"mean time; rank correlation below {SAME:g} with the explanations of a network of the same "
+        "architecture with random weights (Adebayo et al. 2018)",
+        verdict=verdict,
+        value=value,
+        artifacts=artifacts,
+    )
+
+
+def _inform(
+    ledger: LedgerWriter, task: str, *, requirement: str, risk: str, artifacts: Mapping[str, str], value: Any = None
+) -> None:
+    ledger.record(
+        task,
+        requirement=requirement,
+        risk=risk,
+        qa_method="computed from the sealed rows; it informs and does not judge",
+        verdict=Verdict.PASS,
+        value=value,
+        artifacts=artifacts,
+        counts=False,
+    )

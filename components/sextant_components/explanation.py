@@ -1,0 +1,82 @@
+"""Explanations: which parts of a picture or which columns an answer hangs on, and whether they can be believed.
+
+An explanation that stays the same when the network's weights are replaced by random ones explains the input,
+not the model (Adebayo et al. 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.tensors import Inputs
+from sextant_plan.bundle import BundleSpec
+
+Run = Callable[[Inputs], NDArray[np.float32]]
+
+GRID = 6
+GREY = 127
+SAME = 0.5  # rank correlation from which two explanations count as the same
+
+
+def occlusion_map(run: Run, inputs: Inputs) -> NDArray[np.float64]:
+    """Return how much the chosen class loses when each part of one picture is greyed, shape (6, 6).
+
+    `inputs` hold one row. Parts overlap by half, so that an edge between two is seen (Zeiler and Fergus 2014).
+    """
+    picture = inputs["image"][0]
+    height, width = picture.shape[:2]
+    tall, wide = max(1, 2 * height // (GRID + 1)), max(1, 2 * width // (GRID + 1))
+    covered = np.repeat(picture[None], GRID * GRID, axis=0)
+    for place in range(GRID * GRID):
+        row, column = divmod(place, GRID)
+        top, left = row * (height - tall) // (GRID - 1), column * (width - wide) // (GRID - 1)
+        covered[place, top : top + tall, left : left + wide] = GREY
+    probes = {name: np.repeat(array[:1], GRID * GRID, axis=0) for name, array in inputs.items()} | {"image": covered}
+    whole = run({name: array[:1] for name, array in inputs.items()})[0]
+    chosen = int(whole.argmax())
+    return np.asarray(whole[chosen] - run(probes)[:, chosen], dtype=np.float64).reshape(GRID, GRID)
+
+
+def permutation_importance(
+    run: Run, inputs: Inputs, labels: NDArray[np.int64], *, seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the accuracy lost when each column is shuffled over the rows, shape (columns,) (Breiman 2001)."""
+    generator = np.random.default_rng(seed)
+    features = inputs["features"]
+    whole = float((run(inputs).argmax(axis=1) == labels).mean())
+    losses = np.empty(features.shape[1])
+    for column in range(features.shape[1]):
+        shuffled = features.copy()
+        shuffled[:, column] = generator.permutation(shuffled[:, column])
+        losses[column] = whole - float((run({**inputs, "features": shuffled}).argmax(axis=1) == labels).mean())
+    return losses
+
+
+def randomised(spec: BundleSpec, *, seed: int = 0) -> Run:
+    """Return the bundle's first network with random weights; every engine's bundle names its architecture."""
+    from sextant_components.training import predict, repeatable
+    from sextant_serving.architectures import build
+
+    member = spec.members[0]
+    with repeatable(seed):
+        network = build(
+            member.architecture,
+            member.params,
+            image=spec.image,
+            columns=len(spec.columns),
+            classes=len(spec.classes),
+        )
+    return lambda inputs: predict(network, inputs)
+
+
+def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation of two explanations; 0 if one of them says nothing."""
+    from scipy.stats import rankdata
+
+    first, second = rankdata(one), rankdata(other)
+    if first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])

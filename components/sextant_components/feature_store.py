@@ -1,0 +1,175 @@
+"""The plan's features in Feast: a local repository, the point-in-time join for training, the online store.
+
+Registry and online store are SQLite, the offline store is DuckDB, because Feast's own file join drops rows.
+Everything that writes holds one lock a repository, so that runs of one plan wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sextant_components.feature_sources import EVENT_TIME, ViewTable, feast_name
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.files import LockHeld, locked
+from sextant_plan.schema import Plan
+from sextant_serving.feast_import import import_feast
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOCK_SECONDS = 600.0  # a run holds the lock for seconds; longer means that one hangs
+REPOSITORY_FILE = "feature_store.yaml"
+_ROW = "row_id"
+
+
+class FeatureRepository:
+    """A plan's Feast repository at `folder`; use `locked` around calls that write."""
+
+    def __init__(self, plan: Plan, folder: Path, tables: Sequence[ViewTable]) -> None:
+        assert plan.data.entity is not None
+        self.folder, self.service = folder.resolve(), feast_name(plan.name)
+        self._entity, self._tables = plan.data.entity, list(tables)
+        self._wanted = _wanted_by_view(plan)
+        self._store: Any = None
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the repository's lock; raises InfrastructureError if another run keeps it for LOCK_SECONDS."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder.with_name(f"{self.folder.name}.lock")
+        try:
+            with locked(path, seconds=LOCK_SECONDS):
+                yield
+        except LockHeld as error:
+            raise InfrastructureError(
+                f"{path}: another run has held the feature repository for {LOCK_SECONDS:g} s. "
+                "Wait for it to end, or stop it."
+            ) from error
+
+    def apply(self) -> None:
+        """Write the sources and the repository's file, and bring the registry to the plan's views and service."""
+        import_feast()
+        from feast import Entity, FeatureService, FeatureStore, ValueType
+
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
+        for table in self._tables:
+            target = self._source(table)
+            partial = target.with_suffix(".partial")
+            table.events.write_parquet(partial)
+            partial.replace(target)
+        (self.folder / REPOSITORY_FILE).write_text(self._configuration(), encoding="utf-8")
+        self._store = FeatureStore(repo_path=str(self.folder))
+        entity = Entity(name=self._entity, join_keys=[self._entity], value_type=ValueType.STRING)
+        views = {table.name: self._view(table, entity) for table in self._tables}
+        chosen = [views[name][columns] for name, columns in self._wanted.items()]
+        service = FeatureService(name=self.service, features=chosen)
+        outdated = [view for view in self._store.list_feature_views() if view.name not in views]
+        self._store.apply([entity, *views.values(), service], objects_to_delete=outdated, partial=False)
+
+    def _source(self, table: ViewTable) -> Path:
+        return self.folder / "data" / f"{table.name}.parquet"
+
+    def _configuration(self) -> str:
+        import yaml
+
+        registry = {"registry_type": "sql", "path": f"sqlite:///{self.folder / 'registry.db'}", "cache_ttl_seconds": 60}
+        return yaml.safe_dump(
+            {
+                "project": self.service,
+                "provider": "local",
+                "registry": registry,
+                "online_store": {"type": "sqlite", "path": str(self.folder / "online.db")},
+                "offline_store": {"type": "duckdb"},
+                "entity_key_serialization_version": 3,
+            },
+            sort_keys=False,
+        )
+
+    def _view(self, table: ViewTable, entity: Any) -> Any:
+        import polars as pl
+        from feast import FeatureView, Field, FileSource
+        from feast.types import Float64, String
+
+        types = {name: String if table.events[name].dtype == pl.String else Float64 for name in table.view.columns}
+        return FeatureView(
+            name=table.name,
+            entities=[entity],
+            ttl=timedelta(seconds=table.view.ttl),
+            schema=[
+                Field(name=self._entity, dtype=String),
+                *(Field(name=name, dtype=t) for name, t in types.items()),
+            ],
+            source=FileSource(name=f"{table.name}_source", path=str(self._source(table)), timestamp_field=EVENT_TIME),
+        )
+
+    def join(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return each row's features as they were known at its time, one column `view__feature` each.
+
+        `keys` has `row_id`, the entity and `event_timestamp` (UTC); the result has its rows in its order, null
+        where no event within the view's ttl precedes. Raises InfrastructureError if Feast loses or adds rows.
+        """
+        import polars as pl
+
+        frame = keys.to_pandas()
+        frame[EVENT_TIME] = frame[EVENT_TIME].astype("datetime64[us, UTC]")  # as the events are stored
+        service = self._store.get_feature_service(self.service)
+        with _quietly():
+            found = self._store.get_historical_features(entity_df=frame, features=service, full_feature_names=True)
+            joined = pl.from_arrow(found.to_arrow())
+        assert isinstance(joined, pl.DataFrame)
+        joined = joined.sort(_ROW)
+        if joined[_ROW].to_list() != keys[_ROW].sort().to_list():
+            raise InfrastructureError(
+                f"{self.folder}: Feast's join gave {joined.height} rows for {keys.height}. "
+                "Training rows would be lost or doubled; check the version of feast."
+            )
+        return keys.select(_ROW).join(joined, on=_ROW, how="left", maintain_order="left").select(self.feature_names())
+
+    def feature_names(self) -> list[str]:
+        """Return the service's features as `view__feature`, in the plan's order of views."""
+        return [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
+
+    def materialise(self, *, until: datetime) -> None:
+        """Load every entity's latest event up to `until` into the online store.
+
+        The whole range each time: the incremental form cuts by event time and never loads an event that
+        arrives late, and an end in the future would hide what arrives until then.
+        """
+        firsts = [table.events[EVENT_TIME].min() for table in self._tables]
+        starts = [first for first in firsts if isinstance(first, datetime)]
+        start = min([*starts, until]) - timedelta(seconds=1)
+        with _quietly():
+            self._store.materialize(start_date=start, end_date=until.astimezone(UTC))
+
+    def online(self, keys: Sequence[str]) -> pl.DataFrame:
+        """Return what the online store holds for each key, one column `view__feature` each."""
+        import polars as pl
+
+        found = self._store.get_online_features(
+            features=self._store.get_feature_service(self.service),
+            entity_rows=[{self._entity: key} for key in keys],
+            full_feature_names=True,
+        ).to_dict()
+        return pl.DataFrame({name: found[name] for name in self.feature_names()}, strict=False)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep Feast's progress off the step's output, and a call of ibis that DuckDB has renamed off its warnings."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
+        yield
+
+
+def _wanted_by_view(plan: Plan) -> dict[str, list[str]]:
+    wanted: dict[str, list[str]] = {}
+    for name in plan.model.inputs.features:
+        view, _, column = name.partition(":")
+        wanted.setdefault(feast_name(view), []).append(column)
+    return wanted

@@ -1,0 +1,64 @@
+"""Records of criteria: every one that a step answers for is judged or said to be unknown, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan
+
+from sextant_plan.ledger import LedgerWriter, Record
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Estimate, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An answer that needs no estimate: why the verdict is what it is."""
+
+    verdict: Verdict
+    reason: str
+
+
+def unavailable(reason: str) -> Settled:
+    """Return the answer for a criterion that cannot be computed."""
+    return Settled(Verdict.UNKNOWN, reason)
+
+
+def record_criterion(
+    ledger: LedgerWriter,
+    criterion: Criterion,
+    answer: Estimate | Settled,
+    *,
+    artifacts: Mapping[str, str] | None = None,
+) -> Record:
+    """Judge one criterion and record it."""
+    if isinstance(answer, Settled):
+        verdict, value, estimate = answer.verdict, answer.reason, None
+    else:
+        verdict = judge(answer, at_least=criterion.at_least, at_most=criterion.at_most, min_n=criterion.min_n)
+        value, estimate = None, answer
+        if isnan(answer.value):
+            value, estimate = "nothing was observed", None
+    how = f"{criterion.definition.estimator}, bound by {criterion.bound}"
+    return ledger.record(
+        f"criterion {criterion.id}",
+        requirement=requirement_of(criterion),
+        risk=f"a model that violates {criterion.id} reaches its users",
+        qa_method=f"{how}, one-sided at {criterion.confidence:g}",
+        verdict=verdict,
+        value=value,
+        estimate=estimate,
+        criterion=criterion,
+        artifacts=artifacts,
+    )
+
+
+def requirement_of(criterion: Criterion) -> str:
+    """Return the criterion as a sentence, such as `accuracy at least 0.95 share on light=night`."""
+    side = "at least" if criterion.at_least is not None else "at most"
+    text = f"{criterion.metric} {side} {criterion.limit:g} {criterion.definition.unit}"
+    if criterion.slice is not None:
+        text += f" {'on' if '=' in criterion.slice else 'over the values of'} {criterion.slice}"
+    if criterion.relative_to is not None:
+        text += f", as a difference to the {criterion.relative_to}"
+    return text

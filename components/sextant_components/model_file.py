@@ -1,0 +1,99 @@
+"""The trained model between `train` and `optimise`: `model.json` beside `model.safetensors`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from sextant_components.training import Epoch, Fitted, Shape
+from sextant_components.tuning import Trial
+from sextant_plan.bundle import Column
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.schema import Closed, ImageInput
+
+if TYPE_CHECKING:
+    from sextant_serving.architectures import Network
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class SeedResult(Closed):
+    """One of the k fits of the chosen settings."""
+
+    seed: int
+    valid_accuracy: float
+    valid_loss: float
+
+
+class TrainedModel(Closed):
+    """The contents of model.json; `image` and `columns` are those that the architecture reads."""
+
+    schema_version: Literal[1] = 1
+    architecture: str
+    params: dict[str, int | float | str | bool]
+    classes: list[str]
+    image: ImageInput | None
+    columns: list[Column]
+    learning_rate: float
+    weight_decay: float
+    seed: int
+    history: list[Epoch]
+    trials: list[Trial]
+    seeds: list[SeedResult]
+
+
+def write_model(folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial], seeds: list[SeedResult]) -> None:
+    """Write the fitted network and how it came about; the description is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reads = fitted.network.reads
+    described = TrainedModel(
+        architecture=fitted.settings.architecture,
+        params=dict(fitted.settings.params),
+        classes=shape.classes,
+        image=shape.image if "image" in reads else None,
+        columns=shape.columns if "features" in reads else [],
+        learning_rate=fitted.settings.learning_rate,
+        weight_decay=fitted.settings.weight_decay,
+        seed=fitted.settings.seed,
+        history=fitted.history,
+        trials=trials,
+        seeds=seeds,
+    )
+    save_weights(fitted.network, folder / WEIGHTS_FILE)
+    (folder / MODEL_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def save_weights(network: Network, path: Path) -> None:
+    """Write a network's weights as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, str(path))
+
+
+def read_model(folder: Path) -> TrainedModel:
+    """Read model.json. Raises InfrastructureError if the train step did not finish writing it."""
+    try:
+        return TrainedModel.model_validate_json((folder / MODEL_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise InfrastructureError(f"{folder / MODEL_FILE}: no trained model here. Run the train step again.") from error
+
+
+def load_network(folder: Path, model: TrainedModel) -> Network:
+    """Return the trained network, ready to predict."""
+    from safetensors.torch import load_file
+
+    from sextant_serving.architectures import build
+
+    network = build(
+        model.architecture,
+        model.params,
+        image=model.image,
+        columns=len(model.columns),
+        classes=len(model.classes),
+    )
+    network.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
+    network.eval()
+    return network

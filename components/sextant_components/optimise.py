@@ -1,0 +1,221 @@
+"""Optimise: build the network for every engine of the plan, keep the fastest that gives the same answers."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.bundle_export import FILES, GOLDEN_ROWS, TOLERANCE, assemble, describe, write_weights
+from sextant_components.context import RunContext, Step
+from sextant_components.latency import median_ms
+from sextant_components.model_file import TrainedModel, load_network, read_model
+from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
+from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
+from sextant_components.training import predict
+from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Engine
+from sextant_plan.canonical import digest_of_files
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from sextant_serving.architectures import Network
+
+REPEATS_ONE, REPEATS_FULL = 60, 20
+SLICE_LOSS = 0.005  # share; what an engine may lose on any slice against the trained network
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One engine, measured; `failure` says why it cannot be used."""
+
+    engine: Engine
+    failure: str | None = None
+    off: float = math.nan
+    slice_loss: float = math.nan
+    one_ms: float = math.nan
+    full_ms: float = math.nan
+    size: int = 0
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the engine answers as the trained network does."""
+        return self.failure is None and self.off <= TOLERANCE and self.slice_loss <= SLICE_LOSS
+
+    @property
+    def cost(self) -> float:
+        """One figure for a lone request and for a full batch: the geometric mean of both times."""
+        return math.sqrt(self.one_ms * self.full_ms)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the engines are compared on; `expected` are the trained network's probabilities of `valid`."""
+
+    context: RunContext
+    model: TrainedModel
+    splits: SplitsInfo
+    network: Network
+    valid: Examples
+    golden: Inputs
+    expected: NDArray[np.float32]
+    slices: dict[str, list[str]]
+
+
+def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Path, bundle: Path) -> Verdict:
+    """Write the sealed bundle of the fastest equivalent engine; raises InfrastructureError if there is none."""
+    bench = _open_bench(context, snapshot, splits, model)
+    with context.ledger(Step.OPTIMISE) as ledger, tempfile.TemporaryDirectory() as scratch:
+        candidates = [_measure(bench, engine, Path(scratch) / engine) for engine in context.plan.model.engines]
+        _record_parity(ledger, candidates)
+        usable = [candidate for candidate in candidates if candidate.equivalent]
+        if not usable:
+            reasons = "; ".join(f"{c.engine}: {c.failure or f'off by {c.off:.3g}'}" for c in candidates)
+            raise InfrastructureError(f"{bundle}: no engine gives the network's answers ({reasons}). Add an engine.")
+        fastest = min(usable, key=lambda candidate: candidate.cost)
+        spec = assemble(
+            bundle,
+            context,
+            bench.model,
+            bench.splits,
+            engine=fastest.engine,
+            weights=Path(scratch) / fastest.engine,
+            network=bench.network,
+            golden=bench.golden,
+            reference=splits / REFERENCE_FILE,
+        )
+        _record_slices(ledger, fastest)
+        _record_bundle(ledger, spec)
+        _record_latency(ledger, candidates, fastest, spec)
+        return ledger.verdict
+
+
+def _open_bench(context: RunContext, snapshot: Path, splits: Path, model: Path) -> Bench:
+    described = read_model(model)
+    network = load_network(model, described)
+    split = read_split(splits, "valid")
+    valid = load_examples(snapshot, split, image=described.image, columns=described.columns)
+    return Bench(
+        context,
+        described,
+        read_splits_info(splits),
+        network,
+        valid,
+        valid.spread(GOLDEN_ROWS).inputs,
+        predict(network, valid.inputs),
+        {column: slice_values(split, column) for column in slice_columns(context.plan)},
+    )
+
+
+def _measure(bench: Bench, engine: Engine, folder: Path) -> Candidate:
+    """Export, load and time one engine; one that cannot be exported or loaded is a finding, not an error."""
+    from sextant_serving.engines import load_engine
+
+    max_rows = bench.context.plan.serving.batching.max_rows
+    try:
+        write_weights(engine, bench.network, folder, bench.golden)
+        files = digest_of_files(folder, [FILES[engine]])
+        spec = describe(bench.context, bench.model, bench.splits, engine=engine, files=files)
+        loaded = load_engine(folder, spec)
+        found = run_in_batches(loaded, bench.valid.inputs, max_rows)
+    except Exception as error:  # exporters and runtimes raise their own classes, and another engine may do
+        first_line = next(iter(str(error).splitlines()), "")
+        return Candidate(engine, failure=f"{type(error).__name__} while it was built: {first_line[:200]}")
+    one, full = (_repeated(bench.golden, rows) for rows in (1, max_rows))
+    return Candidate(
+        engine,
+        off=float(np.abs(found - bench.expected).max()),
+        slice_loss=_slice_loss(bench, found),
+        one_ms=median_ms(lambda: loaded.run(one), repeats=REPEATS_ONE),
+        full_ms=median_ms(lambda: loaded.run(full), repeats=REPEATS_FULL),
+        size=(folder / FILES[engine]).stat().st_size,
+    )
+
+
+def _repeated(golden: Inputs, rows: int) -> Inputs:
+    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in golden.items()}
+
+
+def _slice_loss(bench: Bench, found: NDArray[np.float32]) -> float:
+    """Return the largest loss of accuracy on all rows or on any value of a slice column."""
+    right = (found.argmax(axis=1) == bench.valid.labels).astype(np.float64)
+    loss = (bench.expected.argmax(axis=1) == bench.valid.labels).astype(np.float64) - right
+    losses = [float(loss.mean())]
+    for values in bench.slices.values():
+        column = np.asarray(values)
+        losses += [float(loss[column == value].mean()) for value in np.unique(column)]
+    return max(losses)
+
+
+def _record_parity(ledger: LedgerWriter, candidates: list[Candidate]) -> None:
+    for candidate in candidates:
+        usable = candidate.failure is None
+        agrees = Verdict.PASS if candidate.off <= TOLERANCE else Verdict.FAIL
+        ledger.record(
+            f"engine parity: {candidate.engine}",
+            requirement=f"{candidate.engine} gives the trained network's probabilities within {TOLERANCE:g}",
+            risk="what is served is not what was evaluated",
+            qa_method="largest difference over every validation row; an engine that differs is not chosen",
+            verdict=agrees if usable else Verdict.UNKNOWN,
+            value=f"at most {TOLERANCE:g}" if agrees is Verdict.PASS else candidate.failure or f"{candidate.off:.3g}",
+            counts=False,
+        )
+
+
+def _record_slices(ledger: LedgerWriter, fastest: Candidate) -> None:
+    ledger.record(
+        "slice loss",
+        requirement=f"the chosen engine loses at most {SLICE_LOSS:g} of accuracy on any slice",
+        risk="a faster engine is paid for by a minority of the rows",
+        qa_method="accuracy on every slice of the validation rows against the trained network",
+        verdict=Verdict.PASS,
+        value=fastest.slice_loss,
+    )
+
+
+def _record_bundle(ledger: LedgerWriter, spec: BundleSpec) -> None:
+    ledger.record(
+        "bundle",
+        requirement="the model lies in a sealed bundle",
+        risk="files are changed or mixed up between training and serving",
+        qa_method="a digest of every file, verified whenever the bundle is read",
+        verdict=Verdict.PASS,
+        value={"version": spec.version},
+        artifacts={"bundle.json": ledger.artifacts.put_json(spec.model_dump(mode="json"))},
+    )
+
+
+def _record_latency(ledger: LedgerWriter, candidates: list[Candidate], fastest: Candidate, spec: BundleSpec) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "engine": candidate.engine,
+            "chosen": candidate.engine == fastest.engine,
+            "failure": candidate.failure,
+            "difference": _finite(candidate.off),
+            "slice_loss": _finite(candidate.slice_loss),
+            "batch_1_ms": _finite(candidate.one_ms),
+            "batch_full_ms": _finite(candidate.full_ms),
+            "bytes": candidate.size,
+        }
+        for candidate in candidates
+    ]
+    ledger.record(
+        "engine latency",
+        requirement="the fastest equivalent engine is served",
+        risk="hardware and the user's time are wasted",
+        qa_method=f"median of {REPEATS_ONE} single rows and of {REPEATS_FULL} batches of {spec.serving.max_rows}, "
+        "on one thread; the lower geometric mean wins",
+        verdict=Verdict.PASS,
+        value={"chosen": fastest.engine},
+        artifacts={"engines.json": ledger.artifacts.put_json(rows)},
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

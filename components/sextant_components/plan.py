@@ -1,0 +1,95 @@
+"""The plan step: the plan is frozen, and its feasibility is judged from its data before anything is built."""
+
+from __future__ import annotations
+
+from sextant_components.context import RunContext, Step
+from sextant_components.feasibility import (
+    applicability,
+    availability,
+    cost_benefit,
+    explainability,
+    legal,
+    resources,
+    robustness,
+)
+from sextant_components.feasibility.heading import Heading, Study
+from sextant_components.feature_sources import EVENT_TIME, read_views
+from sextant_components.point_in_time import as_of
+from sextant_components.sources import Source, read_source
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.verdicts import Verdict
+
+
+def run_plan(context: RunContext) -> Verdict:
+    """Store the plan under its hash, and record the six headings of its feasibility and its cost-benefit.
+
+    Fails when a heading fails, or when the goal's baseline meets every ML criterion already. Raises DataError
+    if the source cannot be read.
+    """
+    plan = context.plan
+    with context.ledger(Step.PLAN) as ledger:
+        _freeze(context, ledger)
+        study = _study(context, read_source(plan, context.data_root))
+        headings = [
+            availability.assess(study),
+            applicability.assess(study),
+            applicability.assess_baseline(study),
+            legal.assess(study),
+            robustness.assess(study),
+            explainability.assess(study),
+            resources.assess(study),
+        ]
+        if plan.goal.economics is not None:
+            headings.append(cost_benefit.assess(study, plan.goal.economics))
+        for heading in headings:
+            _record(ledger, heading)
+    return ledger.verdict
+
+
+def _freeze(context: RunContext, ledger: LedgerWriter) -> None:
+    digest = ledger.artifacts.put_json(context.plan.canonical())
+    if digest != context.plan_hash:
+        raise InfrastructureError(
+            f"{context.run}: the plan's canonical form has {digest}, its hash is {context.plan_hash}. "
+            "Start a new run; this one's plan file was changed while it was read."
+        )
+    amends = context.plan.amends
+    ledger.record(
+        "plan frozen",
+        requirement="the criteria are fixed before any result is known",
+        risk="success is defined by what was reached",
+        qa_method="sha256 of the canonical plan with defaults applied; every later record carries it",
+        value={
+            "plan_hash": context.plan_hash,
+            "criteria": [criterion.id for criterion in context.plan.criteria],
+            "amends": amends.model_dump(mode="json") if amends else None,
+        },
+        verdict=Verdict.PASS,
+        artifacts={"plan": digest},
+    )
+
+
+def _study(context: RunContext, source: Source) -> Study:
+    """Join the features as of each row's time without Feast, which takes seconds to import."""
+    plan, rows = context.plan, source.rows
+    if plan.model.inputs.features:
+        assert plan.data.entity is not None
+        assert plan.data.timestamp is not None
+        keys = rows.select(plan.data.entity, rows[plan.data.timestamp].alias(EVENT_TIME))
+        for table in read_views(plan, context.data_root):
+            joined = as_of(keys, table, plan.data.entity)
+            new = [joined[f"{table.name}__{name}"].alias(name) for name in table.view.columns]
+            rows = rows.with_columns(series for series in new if series.name not in source.rows.columns)
+    return Study(plan, rows, source.pictures, context.data_root)
+
+
+def _record(ledger: LedgerWriter, heading: Heading) -> None:
+    ledger.record(
+        heading.task,
+        requirement=heading.requirement,
+        risk=heading.risk,
+        qa_method=heading.qa_method,
+        value=heading.value,
+        verdict=heading.verdict,
+    )

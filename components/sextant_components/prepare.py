@@ -1,0 +1,233 @@
+"""The prepare step: splits, fitted columns, Feast features, and the reference that drift is measured against."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sextant_components.context import RunContext, Step
+from sextant_components.data_checks import input_digests
+from sextant_components.encoding import column_reference, encoded, fit_columns, model_inputs
+from sextant_components.prepare_features import PreparedFeatures, join_features, record_parity
+from sextant_components.snapshots import picture_batches
+from sextant_components.splits import SPLIT_SEED, group_rows, split_rows
+from sextant_components.table_files import as_text
+from sextant_components.tables import (
+    CLASSES_FILE,
+    COLUMNS_FILE,
+    FEATURES_FILE,
+    ROWS_FILE,
+    SLICE_PREFIX,
+    SPLITS,
+    SPLITS_FILE,
+    SplitName,
+    SplitsInfo,
+    read_rows,
+    read_snapshot,
+    slice_columns,
+    stored_name,
+)
+from sextant_components.verify import read_kept
+from sextant_plan.bundle import REFERENCE_FILE, Column
+from sextant_plan.canonical import digest_of
+from sextant_plan.errors import DataError
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.reference import Reference, profile, write_reference
+from sextant_plan.schema import ImageInput, Plan
+from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHOWN_ROWS = 5
+
+
+def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: Path) -> Verdict:
+    """Split the kept rows, join their features as of their time, encode, and profile the training rows.
+
+    Raises DataError if a class would not be trained, or not be tested.
+    """
+    plan = context.plan
+    splits.mkdir(parents=True, exist_ok=True)
+    with context.ledger(Step.PREPARE) as ledger:
+        kept = read_kept(verified)
+        rows = read_rows(snapshot)
+        rows = rows.filter(rows["row_id"].is_in(kept))
+        if rows.is_empty():
+            raise DataError(snapshot / ROWS_FILE, "verification kept no row", "See fixes.jsonl and mend the source")
+        placed = _place(ledger, plan, rows, snapshot)
+        features = join_features(context, ledger, rows) if plan.model.inputs.features else None
+        inputs = model_inputs(plan, rows, features.joined if features else None)
+        columns = fit_columns(plan, inputs.filter(placed["train"]))
+        if features is not None:
+            record_parity(ledger, features, columns)
+            inputs.select("row_id", *features.names).write_parquet(splits / FEATURES_FILE)
+        values = encoded(inputs, columns)
+        classes = sorted(set(rows["label"].to_list()))
+        table = _split_table(plan, rows, values, classes)
+        for name in SPLITS:
+            table.filter(placed[name]).write_parquet(splits / f"{name}.parquet")
+        _write_descriptions(splits, columns, classes)
+        train = table.filter(placed["train"])
+        _write_reference(ledger, plan, snapshot=snapshot, train=train, columns=columns, splits=splits)
+        _write_info(ledger, placed, snapshot=snapshot, splits=splits, row_ids=table["row_id"], features=features)
+    return ledger.verdict
+
+
+def _place(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path) -> dict[SplitName, pl.Series]:
+    """Return a mask of the rows for each split, and record that the splits are sound."""
+    import polars as pl
+
+    labels, names, keys = rows["label"].to_list(), _content_names(plan, rows), _group_keys(plan, rows)
+    groups = group_rows(*keys) if keys else list(range(rows.height))
+    share = plan.evaluation
+    where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split)
+    counts = {split: Counter(label for label, at in zip(labels, where, strict=True) if at == split) for split in SPLITS}
+    for label in sorted(set(labels)):
+        _require_class(
+            snapshot, rows, label, counts, len({g for g, own in zip(groups, labels, strict=True) if own == label})
+        )
+    unvalidated = sorted(label for label in set(labels) if not counts["valid"][label])
+    shared = len({(group, at) for group, at in zip(groups, where, strict=True)}) - len(set(groups))
+    ledger.record(
+        "splits",
+        requirement="each class is trained, validated and sealed, and no group stands in two splits",
+        risk="the sealed rows are known to the model, or say nothing of a class",
+        qa_method="stratified by class and grouped by group, entity and equal inputs; placed by a hash of content",
+        value={
+            "rows": {split: sum(counts[split].values()) for split in SPLITS},
+            "groups": len(set(groups)),
+            "groups_in_two_splits": shared,
+            "classes_without_valid_rows": unvalidated,
+            "seed": SPLIT_SEED,
+        },
+        verdict=Verdict.FAIL if unvalidated or shared else Verdict.PASS,
+        artifacts={"rows_by_class": ledger.artifacts.put_json({split: dict(counts[split]) for split in SPLITS})},
+    )
+    return {split: pl.Series([at == split for at in where], dtype=pl.Boolean) for split in SPLITS}
+
+
+def _content_names(plan: Plan, rows: pl.DataFrame) -> list[str]:
+    """Return a name for each row that depends on the row alone, not on its place."""
+    if plan.data.entity is not None:
+        return [str(value) for value in rows[plan.data.entity].to_list()]
+    return input_digests(plan, rows)
+
+
+def _group_keys(plan: Plan, rows: pl.DataFrame) -> list[list[str | None]]:
+    """Return the keys by which rows belong together.
+
+    Equal inputs do unless the rows have an identity of their own and no picture: then columns of few values
+    are alike by nature, and holding them together would leave whole kinds of rows out of a split.
+    """
+    columns = [name for name in (plan.data.group, plan.data.entity) if name]
+    keys = [as_text(rows[name]).to_list() for name in columns]
+    if plan.model.inputs.image is not None:
+        keys.append(rows["image_sha256"].to_list())
+    elif plan.data.entity is None:
+        keys.append(list(input_digests(plan, rows)))
+    return keys
+
+
+def _require_class(
+    snapshot: Path, rows: pl.DataFrame, label: str, counts: dict[SplitName, Counter[str]], groups: int
+) -> None:
+    for split, consequence in (("train", "trained"), ("sealed", "tested")):
+        if counts[split][label]:  # type: ignore[index]
+            continue
+        row_ids = rows["row_id"].filter(rows["label"] == label).to_list()
+        shown = ", ".join(map(str, row_ids[:SHOWN_ROWS])) + (" and more" if len(row_ids) > SHOWN_ROWS else "")
+        raise DataError(
+            snapshot / ROWS_FILE,
+            f"class {label} would not be {consequence}: its {len(row_ids)} kept rows (row_id {shown}) "
+            f"form {groups} group{'s' if groups > 1 else ''}",
+            "Collect rows of the class in at least 3 groups, or leave the class out",
+        )
+
+
+def _split_table(plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    import polars as pl
+
+    index = {label: place for place, label in enumerate(classes)}
+    own = [name for name in (plan.data.entity, plan.data.timestamp, plan.data.group) if name]
+    table = rows.select("row_id", "label").with_columns(
+        pl.Series("label_index", [index[label] for label in rows["label"].to_list()], dtype=pl.Int32),
+        *(rows[name] for name in dict.fromkeys(own) if name not in values.columns),
+        *(as_text(rows[stored_name(plan, name)]).alias(SLICE_PREFIX + name) for name in slice_columns(plan)),
+    )
+    return table.with_columns(values.get_columns())
+
+
+def _write_descriptions(splits: Path, columns: Sequence[Column], classes: Sequence[str]) -> None:
+    described = [column.model_dump(mode="json") for column in columns]
+    (splits / COLUMNS_FILE).write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (splits / CLASSES_FILE).write_text(json.dumps(list(classes), ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_reference(
+    ledger: LedgerWriter, plan: Plan, *, snapshot: Path, train: pl.DataFrame, columns: Sequence[Column], splits: Path
+) -> None:
+    features = [column_reference(column, train[column.name].to_numpy()) for column in columns]
+    if plan.model.inputs.image is not None:
+        statistics = _picture_statistics(snapshot, set(train["row_id"].to_list()), plan.model.inputs.image)
+        features += [profile(name, values) for name, values in statistics.items()]
+    reference = Reference(features=features, classes=dict(sorted(Counter(train["label"].to_list()).items())))
+    write_reference(splits / REFERENCE_FILE, reference)
+    ledger.record(
+        "reference profile",
+        requirement="production can be compared with the rows that the model learned from",
+        risk="inputs drift away from the training data and nobody can tell",
+        qa_method="each input's training rows by bin, a picture by brightness and contrast; read as the server reads",
+        value={"features": [feature.name for feature in features], "rows": train.height},
+        verdict=Verdict.PASS,
+        artifacts={REFERENCE_FILE: ledger.artifacts.put_bytes((splits / REFERENCE_FILE).read_bytes())},
+    )
+
+
+def _picture_statistics(snapshot: Path, wanted: set[int], spec: ImageInput) -> dict[str, list[float]]:
+    from sextant_serving.preprocessing import decode_image, picture_statistics
+
+    statistics: dict[str, list[float]] = {}
+    for row_ids, pictures in picture_batches(snapshot):
+        chosen = [data for row_id, data in zip(row_ids, pictures, strict=True) if row_id in wanted]
+        if not chosen:
+            continue
+        batch = np.stack([decode_image(data, spec) for data in chosen])
+        for name, values in picture_statistics(batch).items():
+            statistics.setdefault(name, []).extend(values.tolist())
+    return statistics
+
+
+def _write_info(
+    ledger: LedgerWriter,
+    placed: dict[SplitName, pl.Series],
+    *,
+    snapshot: Path,
+    splits: Path,
+    row_ids: pl.Series,
+    features: PreparedFeatures | None,
+) -> None:
+    data_hash = read_snapshot(snapshot).data_hash
+    sealed = {"data_hash": data_hash, "row_ids": row_ids.filter(placed["sealed"]).to_list()}
+    info = SplitsInfo(
+        counts={split: int(placed[split].sum()) for split in SPLITS},
+        seed=SPLIT_SEED,
+        sealed_digest=digest_of(sealed),
+        data_hash=data_hash,
+        feature_repo=str(features.repository.folder) if features else None,
+        feature_service=features.repository.service if features else None,
+    )
+    (splits / SPLITS_FILE).write_text(info.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    ledger.record(
+        "sealed split",
+        requirement="the rows that judge the model are fixed before any model exists",
+        risk="a model is chosen by the rows that are to judge it",
+        qa_method="digest over the snapshot's hash and the sealed row ids; every look at them is counted against it",
+        value={"sealed_digest": info.sealed_digest, "rows": info.counts["sealed"]},
+        verdict=Verdict.PASS,
+    )

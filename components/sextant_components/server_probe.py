@@ -1,0 +1,98 @@
+"""Requests to a real server on the bundle: how long they take, how many fail, and whether the answers agree."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.tables import image_bytes, read_rows
+from sextant_plan.bundle import BundleSpec
+
+if TYPE_CHECKING:
+    from sextant_serving.client import Client
+
+WARM_UP = 20  # requests that do not count: connections, caches and lazy imports
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row as a client sends it: the picture's bytes if the model takes one, columns and key by name."""
+
+    picture: bytes | None
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came back: times of all counted requests, how many failed, and the answers by request.
+
+    A request failed if it was answered with a 5xx code or not at all; its answer is None, as is that of one
+    answered with a 4xx code.
+    """
+
+    milliseconds: list[float]
+    failed: int
+    answers: list[NDArray[np.float32] | None]
+
+
+def requests_of(snapshot: Path, row_ids: Sequence[int], spec: BundleSpec) -> list[Request]:
+    """Return the rows as requests, with only what the bundle reads."""
+    sent = [column.name for column in spec.columns if column.view is None]
+    if spec.feature_service is not None and spec.entity is not None:
+        sent.append(spec.entity)
+    rows = read_rows(snapshot)[list(row_ids)].select(sent).to_dicts() if sent else [{} for _ in row_ids]
+    pictures = image_bytes(snapshot, row_ids) if spec.image else [None] * len(row_ids)
+    return [Request(picture, row) for picture, row in zip(pictures, rows, strict=True)]
+
+
+def probe_server(
+    bundle: Path, spec: BundleSpec, requests: Sequence[Request], *, count: int, feature_repo: Path | None
+) -> Probe:
+    """Start a server on the bundle, send it `count` requests of one row in turn, and stop it.
+
+    Raises ServerDidNotStart.
+    """
+    from sextant_serving.launch import running_server
+
+    repo = feature_repo if spec.feature_service is not None else None
+    with running_server(bundle=bundle, feature_repo=repo) as server, server.client() as client:
+        for number in range(WARM_UP):
+            _send(client, spec, requests[number % len(requests)])
+        times: list[float] = []
+        answers: list[NDArray[np.float32] | None] = []
+        failed = 0
+        for number in range(count):
+            start = time.perf_counter()
+            answer, broken = _send(client, spec, requests[number % len(requests)])
+            times.append((time.perf_counter() - start) * 1000)
+            answers.append(answer)
+            failed += broken
+    return Probe(times, failed, answers)
+
+
+def _send(client: Client, spec: BundleSpec, request: Request) -> tuple[NDArray[np.float32] | None, bool]:
+    """Send one request; return its probabilities, None if refused, and whether it failed."""
+    from sextant_serving.client import Refused
+
+    try:
+        return ask(client, spec, request), False
+    except Refused as error:
+        return None, error.status >= 500
+    except (OSError, http.client.HTTPException):
+        return None, True
+
+
+def ask(client: Client, spec: BundleSpec, request: Request) -> NDArray[np.float32]:
+    """Return the server's probabilities for one row, shape (classes,). Raises Refused."""
+    if request.picture is not None:
+        row: NDArray[np.float32] = client.infer_picture(request.picture, request.fields)["probabilities"][0]
+        return row
+    probabilities = client.predict_v1([dict(request.fields)])[0]["probabilities"]
+    return np.asarray([probabilities[name] for name in spec.classes], dtype=np.float32)

@@ -1,0 +1,143 @@
+"""Writing a snapshot, and proving later that it is still what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sextant_components.sources import Source
+from sextant_components.tables import IMAGES_FILE, ROWS_FILE, SNAPSHOT_FILE, Lineage, Snapshot, read_rows, read_snapshot
+from sextant_plan.canonical import digest_of
+from sextant_plan.errors import DataError, InfrastructureError
+from sextant_plan.schema import Data
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BATCH_ROWS = 512  # pictures held in memory while they are copied
+
+
+def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path) -> Snapshot:
+    """Copy the source into `snapshot`, rows in an order that depends on their content alone.
+
+    Raises DataError if a picture cannot be read from disk.
+    """
+    import polars as pl
+
+    snapshot.mkdir(parents=True, exist_ok=True)
+    place = pl.Series("place", np.arange(source.rows.height))
+    keys = [data.entity, data.timestamp, data.image if source.pictures else None]
+    first = [name for name in keys if name]
+    order = source.rows.with_columns(place).sort(
+        [*first, *sorted(set(source.rows.columns) - set(first))], nulls_last=True, maintain_order=True
+    )
+    rows = order.drop("place").with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
+    lineage = []
+    if source.table_digest is not None:
+        lineage.append(
+            Lineage(file=source.file.relative_to(root).as_posix(), digest=source.table_digest, rows=rows.height)
+        )
+    if source.pictures is not None:
+        ordered = [source.pictures[index] for index in order["place"].to_list()]
+        digests = _copy_pictures(ordered, snapshot / IMAGES_FILE)
+        rows = rows.with_columns(pl.Series("image_sha256", digests))
+        names = dict(zip(rows[data.image].to_list(), digests, strict=True))
+        lineage.append(Lineage(file=str(data.images), digest=digest_of(names), rows=len(names)))
+    rows.write_parquet(snapshot / ROWS_FILE)
+    counts = rows["label"].value_counts().sort("label")
+    described = Snapshot(
+        data_hash=content_hash(rows),
+        rows=rows.height,
+        classes=dict(zip(counts["label"].to_list(), counts["count"].to_list(), strict=True)),
+        pictures=source.pictures is not None,
+        licence=data.licence,
+        source=data.source,
+        lineage=lineage,
+        created=time.time(),
+    )
+    (snapshot / SNAPSHOT_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return described
+
+
+def _copy_pictures(paths: list[Path], target: Path) -> list[str]:
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    types = pl.Schema({"row_id": pl.Int64, "data": pl.Binary})
+    form = types.to_frame().to_arrow().schema
+    digests: list[str] = []
+    with pq.ParquetWriter(target, form, compression="none") as writer:  # PNG and JPEG are compressed already
+        for start in range(0, len(paths), BATCH_ROWS):
+            batch = [_picture(path) for path in paths[start : start + BATCH_ROWS]]
+            digests += [hashlib.sha256(data).hexdigest() for data in batch]
+            row_ids = range(start, start + len(batch))
+            # By way of polars, because pyarrow's own constructors import pandas, which takes two seconds.
+            writer.write_table(pl.DataFrame({"row_id": row_ids, "data": batch}, schema=types).to_arrow())
+    return digests
+
+
+def _picture(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})", "Restore the file, or remove its row") from error
+
+
+def content_hash(rows: pl.DataFrame) -> str:
+    """Return `sha256:<64 hex>` of the rows' values: names, types, then each column's values by name.
+
+    The storage format does not enter, so another version of the writer gives the same hash.
+    """
+    state = hashlib.sha256()
+    for name in sorted(rows.columns):
+        state.update(f"{name}\0{rows[name].dtype}\0{rows.height}\0".encode())
+        for part in _column_bytes(rows[name]):
+            state.update(part)
+    return f"sha256:{state.hexdigest()}"
+
+
+def _column_bytes(column: pl.Series) -> Iterator[bytes]:
+    import polars as pl
+
+    yield np.packbits(column.is_null().to_numpy()).tobytes()
+    if column.dtype == pl.String:
+        words = [word.encode() for word in column.fill_null("").to_list()]
+        yield np.asarray([len(word) for word in words], dtype="<i8").tobytes()
+        yield b"".join(words)
+    elif column.dtype == pl.Float64:
+        yield column.fill_null(0.0).to_numpy().astype("<f8").tobytes()
+    else:
+        yield column.to_physical().cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()
+
+
+def check_snapshot(snapshot: Path) -> Snapshot:
+    """Return the snapshot's description after comparing rows and pictures with it.
+
+    Raises InfrastructureError if anything was changed since it was written.
+    """
+    described, rows = read_snapshot(snapshot), read_rows(snapshot)
+    if content_hash(rows) != described.data_hash:
+        raise _changed(snapshot / ROWS_FILE)
+    stored = picture_batches(snapshot) if described.pictures else iter(())
+    digests = [hashlib.sha256(data).hexdigest() for _, pictures in stored for data in pictures]
+    if described.pictures and digests != rows["image_sha256"].to_list():
+        raise _changed(snapshot / IMAGES_FILE)
+    return described
+
+
+def picture_batches(snapshot: Path) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Yield row ids and original bytes of all pictures, by row id, at most BATCH_ROWS at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(snapshot / IMAGES_FILE) as file:
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield batch.column(0).to_pylist(), batch.column(1).to_pylist()
+
+
+def _changed(path: Path) -> InfrastructureError:
+    return InfrastructureError(f"{path}: not what ingest wrote. Run ingest again; nothing was derived from it.")

@@ -1,0 +1,74 @@
+"""Splits as the tensors a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.tables import feature_matrix, load_images
+from sextant_plan.bundle import Column
+from sextant_plan.schema import ImageInput
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sextant_serving.engines import Engine
+
+Inputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices, shape (rows,)."""
+
+    row_ids: list[int]
+    inputs: Inputs
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Examples:
+        """Return some of the rows, in the given order."""
+        chosen = np.asarray(rows, dtype=np.intp)
+        return Examples(
+            [self.row_ids[row] for row in chosen],
+            {name: array[chosen] for name, array in self.inputs.items()},
+            self.labels[chosen],
+        )
+
+    def spread(self, rows: int) -> Examples:
+        """Return at most `rows` rows of as many classes as possible: each class's first, then its second, and so on."""
+        places = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        depth = max(map(len, places))
+        return self.take([place[level] for level in range(depth) for place in places if level < len(place)][:rows])
+
+
+def load_examples(
+    snapshot: Path, split: pl.DataFrame, *, image: ImageInput | None, columns: Sequence[Column]
+) -> Examples:
+    """Return a split as tensors. Raises BadPicture for a picture that cannot be decoded."""
+    row_ids = split["row_id"].to_list()
+    inputs: Inputs = {}
+    if image is not None:
+        inputs["image"] = load_images(snapshot, row_ids, image)
+    if columns:
+        inputs["features"] = feature_matrix(split, columns)
+    return Examples(row_ids, inputs, split["label_index"].to_numpy().astype(np.int64))
+
+
+def batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
+    """Yield the inputs in pieces of at most `size` rows."""
+    rows = len(next(iter(inputs.values())))
+    for start in range(0, rows, size):
+        yield {name: array[start : start + size] for name, array in inputs.items()}
+
+
+def run_in_batches(engine: Engine, inputs: Inputs, size: int) -> NDArray[np.float32]:
+    """Return the engine's probabilities for all rows, shape (rows, classes), computed `size` rows at a time."""
+    return np.concatenate([engine.run(piece) for piece in batches(inputs, size)])

@@ -1,0 +1,184 @@
+"""The verify step: every row against the plan's rules; what is dropped is recorded row by row."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sextant_components.context import RunContext, Step
+from sextant_components.data_checks import (
+    Fix,
+    balance_is_judged,
+    contradictions_and_repeats,
+    input_digests,
+    missing_inputs,
+    rule_fixes,
+    unreadable_pictures,
+)
+from sextant_components.snapshots import check_snapshot
+from sextant_components.table_files import as_text
+from sextant_components.tables import read_rows
+from sextant_plan.bounds import proportion
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.schema import Criterion, Plan
+from sextant_plan.verdicts import Verdict, judge
+
+if TYPE_CHECKING:
+    import polars as pl
+
+KEPT_FILE = "kept.parquet"
+FIXES_FILE = "fixes.jsonl"
+FIXABLE_SHARE = 0.01  # more than one bad row in a hundred is a fault of the source, not a slip to be mended here
+IMBALANCE = 20.0  # largest class to smallest, beyond which accuracy alone cannot see the smallest
+INFORMING_CONFIDENCE = 0.95  # of a rate that no criterion asks for
+ROWS_A_CLASS = 3  # one for each of train, valid and sealed
+
+
+def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdict:
+    """Check the snapshot, drop the rows that cannot be used, and judge the data criteria.
+
+    Raises InfrastructureError if the snapshot is not what ingest wrote.
+    """
+    plan = context.plan
+    verified.mkdir(parents=True, exist_ok=True)
+    with context.ledger(Step.VERIFY) as ledger:
+        check_snapshot(snapshot)
+        rows = read_rows(snapshot)
+        fixes = _record_rules(ledger, plan, rows)
+        if plan.model.inputs.image is not None:
+            unreadable = unreadable_pictures(snapshot, plan.model.inputs.image)
+            _record_share(ledger, "readable pictures", "every picture can be decoded", unreadable, rows.height)
+            fixes += unreadable
+        _record_leakage(ledger, plan, rows)
+        digests = input_digests(plan, rows)
+        _record_rates(ledger, plan, rows, digests)
+        usable = _without(rows, fixes)
+        doubles = contradictions_and_repeats(plan, usable, [digests[row] for row in usable["row_id"].to_list()])
+        if plan.model.inputs.image is not None:
+            contradictory = [fix for fix in doubles if fix.rule == "contradiction"]
+            _record_share(ledger, "contradictory labels", "equal inputs have one label", contradictory, rows.height)
+        fixes += doubles
+        kept = _without(rows, fixes)
+        _record_classes(ledger, plan, rows, kept)
+        kept.select("row_id").write_parquet(verified / KEPT_FILE)
+        _write_fixes(ledger, verified / FIXES_FILE, fixes, kept.height)
+    return ledger.verdict
+
+
+def read_kept(verified: Path) -> list[int]:
+    """Return the row ids that verification kept, rising."""
+    import polars as pl
+
+    kept: list[int] = pl.read_parquet(verified / KEPT_FILE)["row_id"].to_list()
+    return kept
+
+
+def _without(rows: pl.DataFrame, fixes: Sequence[Fix]) -> pl.DataFrame:
+    return rows.filter(~rows["row_id"].is_in({fix.row_id for fix in fixes}))
+
+
+def _record_rules(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> list[Fix]:
+    fixes: list[Fix] = []
+    for name, rule in plan.data.columns.items():
+        found = rule_fixes(name, rule, rows, label=plan.data.label)
+        parts = rule.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        _record_share(ledger, f"schema of {name}", f"every value keeps to {json.dumps(parts)}", found, rows.height)
+        fixes += found
+    return fixes
+
+
+def _record_share(ledger: LedgerWriter, task: str, requirement: str, fixes: Sequence[Fix], rows: int) -> None:
+    bad = len({fix.row_id for fix in fixes})
+    ledger.record(
+        task,
+        requirement=f"{requirement}; at most {FIXABLE_SHARE:.0%} of the rows may be dropped for it",
+        risk="rows that mean nothing, or not what they say, are learned from and tested on",
+        qa_method="every row of the snapshot is checked; each row that is dropped is listed in fixes.jsonl",
+        value={"rows": rows, "dropped": bad, "rules": sorted({fix.rule for fix in fixes})},
+        verdict=Verdict.PASS if bad <= FIXABLE_SHARE * rows else Verdict.FAIL,
+    )
+
+
+def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> None:
+    """Refuse a column that is the label under another name, or what a rater said of it."""
+    raters = plan.data.labelling.raters if plan.data.labelling else []
+    leaking = [
+        name
+        for name in plan.model.inputs.columns
+        if name in raters or as_text(rows[name]).eq_missing(rows["label"]).all()
+    ]
+    ledger.record(
+        "leakage of the label",
+        requirement="no column that the model reads is the label or a rater's label",
+        risk="a model that reads the answer passes every gate and fails at its first real request",
+        qa_method="each column of model.inputs.columns is compared with the label and with data.labelling.raters",
+        value={"leaking": leaking},
+        verdict=Verdict.FAIL if leaking else Verdict.PASS,
+    )
+
+
+def _record_rates(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, digests: Sequence[str]) -> None:
+    alike = Counter(digests)
+    counts = {
+        "missing_rate": (int(missing_inputs(plan, rows).sum()), "a column that the model reads is missing"),
+        "duplicate_rate": (sum(1 for digest in digests if alike[digest] > 1), "the inputs equal another row's"),
+    }
+    for metric, (count, what) in counts.items():
+        wanted: list[Criterion | None] = [criterion for criterion in plan.criteria if criterion.metric == metric]
+        for criterion in wanted or [None]:
+            estimate = proportion(count, rows.height, criterion.confidence if criterion else INFORMING_CONFIDENCE)
+            verdict = Verdict.PASS
+            if criterion is not None:
+                verdict = judge(estimate, at_least=None, at_most=criterion.limit, min_n=criterion.min_n)
+            ledger.record(
+                metric.replace("_", " "),
+                requirement=f"there are few rows in which {what}",
+                risk="the model is taught and judged on rows that stand for nothing, or that count twice",
+                qa_method="count over the whole snapshot, before any row is dropped; Clopper-Pearson bound",
+                estimate=estimate,
+                verdict=verdict,
+                criterion=criterion,
+                counts=criterion is not None,
+            )
+
+
+def _record_classes(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, kept: pl.DataFrame) -> None:
+    before = dict(rows["label"].value_counts().sort("label").iter_rows())
+    after = dict.fromkeys(before, 0) | dict(kept["label"].value_counts().iter_rows())
+    scarce = {label: count for label, count in after.items() if count < ROWS_A_CLASS}
+    ledger.record(
+        "rows a class",
+        requirement=f"each class keeps at least {ROWS_A_CLASS} rows, one for each of train, valid and sealed",
+        risk="a class is tested and was never taught, or taught and never tested",
+        qa_method="rows by label after verification",
+        value={"classes": after, "scarce": scarce},
+        verdict=Verdict.FAIL if scarce else Verdict.PASS,
+    )
+    ratio = max(after.values()) / max(1, min(after.values()))
+    judged = balance_is_judged(plan)
+    ledger.record(
+        "class balance",
+        requirement=f"no class is {IMBALANCE:g} times rarer than another, or a criterion looks at each class",
+        risk="a high accuracy hides that the rare class is never recognised",
+        qa_method="largest class to smallest after verification; criteria on recall_min or macro_f1 look at each",
+        value={"ratio": round(ratio, 3), "judged_by_class": judged},
+        verdict=Verdict.PASS if ratio <= IMBALANCE or judged else Verdict.FAIL,
+    )
+
+
+def _write_fixes(ledger: LedgerWriter, path: Path, fixes: Sequence[Fix], kept: int) -> None:
+    ordered = sorted(fixes)
+    lines = "".join(json.dumps(fix.as_json(), ensure_ascii=False) + "\n" for fix in ordered)
+    path.write_text(lines, encoding="utf-8")
+    ledger.record(
+        "fixes",
+        requirement="every row that is left out is named with the rule that put it out",
+        risk="data is trimmed until the numbers please",
+        qa_method="fixes.jsonl, one line for each row and rule",
+        value={"kept": kept, "dropped": len({fix.row_id for fix in fixes})},
+        verdict=Verdict.PASS if kept else Verdict.FAIL,
+        artifacts={FIXES_FILE: ledger.artifacts.put_bytes(lines.encode())},
+    )

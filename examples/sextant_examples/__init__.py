@@ -1,0 +1,1 @@
+"""The example plans' own code: data generators, heuristics, printable labels."""

@@ -1,0 +1,1 @@
+"""Watching a served model: drift, rules, reports. Reads servers over HTTP only."""

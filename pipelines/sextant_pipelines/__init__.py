@@ -1,0 +1,1 @@
+"""The KFP wrappers, the pipelines, the local runner and the `sextant` command."""

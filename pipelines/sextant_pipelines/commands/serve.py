@@ -1,0 +1,59 @@
+"""`sextant serve`: the server, with the command line's defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sextant_pipelines.options import DEFAULT_HOME
+from sextant_plan.errors import UsageError
+
+
+@click.command("serve")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="SEXTANT_HOME",
+    help=f"Follow the model in service below this folder, also when it changes. Default: {DEFAULT_HOME}.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Serve this one bundle instead of the model in service.",
+)
+@click.option(
+    "--feature-repo",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Feast repository for --bundle; with --home, active.json names it.",
+)
+@click.option("--model-name", help="Name in the URLs. Default: the bundle's name.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for every one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="TCP port; 0 for any free one."
+)
+def command(
+    *, home: Path | None, bundle: Path | None, feature_repo: Path | None, model_name: str | None, host: str, port: int
+) -> int:
+    """Serve predictions over HTTP until stopped: v1 and v2 JSON, v2 binary tensors, and pictures.
+
+    Exits 0 after SIGTERM or SIGINT once open requests are answered.
+    """
+    if bundle is not None and home is not None and os.environ.get("SEXTANT_HOME") != str(home):
+        raise UsageError("--home and --bundle exclude each other: the first follows a model, the second fixes it.")
+    if bundle is None and feature_repo is not None:
+        raise UsageError("--feature-repo goes with --bundle; with --home, active.json names the repository.")
+    arguments = [sys.executable, "-m", "sextant_serving", "--host", host, "--port", str(port)]
+    arguments += ["--bundle", str(bundle)] if bundle else ["--home", str(_followed(home or DEFAULT_HOME))]
+    arguments += ["--model-name", model_name] if model_name else []
+    arguments += ["--feature-repo", str(feature_repo)] if feature_repo else []
+    # The server replaces this process, so that signals reach it and no second interpreter stays behind.
+    os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter and module
+
+
+def _followed(home: Path) -> Path:
+    if not (home / "active.json").exists():
+        raise UsageError(f"{home}: no model is in service here. Run a plan first: sextant run plan.yaml.")
+    return home

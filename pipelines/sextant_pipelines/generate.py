@@ -1,0 +1,38 @@
+"""Rewrite every file of the repository that is made from code: `make generate`, run from the repository's root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sextant_monitoring.dashboards import render_dashboard
+from sextant_monitoring.rules_file import render_rules
+from sextant_pipelines.compile import compile_all
+from sextant_plan.loading import load_plan
+from sextant_plan.pages import pages
+
+WATCHED_EXAMPLES = ("digits", "parcels")
+
+
+def generated(root: Path) -> dict[Path, str]:
+    """Return the text of each generated file by its path below the repository's root."""
+    files = {Path(name): text for name, text in compile_all().items()}
+    files |= {Path("docs") / name: text for name, text in pages().items()}
+    for name in WATCHED_EXAMPLES:
+        plan = load_plan(root / "examples" / name / "plan.yaml")
+        files[Path(f"monitoring/rules/{name}.yaml")] = render_rules(plan)
+        files[Path(f"monitoring/dashboards/{name}.json")] = render_dashboard(plan)
+    return files
+
+
+def main() -> int:
+    """Write every generated file below the current folder; print those that changed."""
+    for path, text in generated(Path()).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,59 @@
+"""Options that several subcommands share, each described once, and how their results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sextant_plan.errors import UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_HOME = Path(".sextant")
+
+
+def home_option(function: Function) -> Function:
+    """Add `--home`, the folder of runs, registry, features and bundles."""
+    option = click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_HOME,
+        show_default=True,
+        envvar="SEXTANT_HOME",
+        show_envvar=True,
+        help="Folder of the runs, the registry, the features and the bundles.",
+    )
+    return option(function)
+
+
+def json_option(function: Function) -> Function:
+    """Add `--json`, which replaces the text on standard output by one JSON document."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+    return option(function)
+
+
+def plan_argument(function: Function) -> Function:
+    """Add the plan file as the argument `plan_path`; a file that is absent is a usage error."""
+    argument = click.argument(
+        "plan_path",
+        metavar="PLAN",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default="plan.yaml",
+        callback=_existing_plan,
+    )
+    return argument(function)
+
+
+def _existing_plan(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"{path}: the plan does not exist. Name another, or write one: sextant init DATA -o {path}.")
+    return path
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,221 @@
+"""The rule on input drift: the population stability index of every feature, with a bound.
+
+Against the training shares p, scaled to the n rows seen so that an expected count is e = n p, half a row is added
+to every bin. The index is corrected by its expectation without a shift, (bins - 1) / n (Yurdakul and Naranjo 2020),
+counting the bins that training filled; the training shares are taken as known. Its variance is that of the delta
+method plus 2 (bins - 1) / n^2, the variance of the chi-square limit without a shift, where the former vanishes.
+A feature drifts when the lower bound lies over the limit and the window has enough rows; the confidence is shared
+out over the features (Bonferroni), because the largest index counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from sextant_plan.alerts import (
+    CRITERION_ROWS,
+    CRITERION_VALUE,
+    CRITERION_VERDICT,
+    FEATURE_BIN_EXPECTED,
+    FEATURE_BIN_ROWS,
+    FEATURE_CHI_SQUARE,
+    FEATURE_PSI,
+    FEATURE_PSI_ERROR,
+    FEATURE_ROWS,
+    FEATURE_VERDICT,
+    TARGET,
+    Alert,
+    AlertKind,
+    Reading,
+    Recording,
+    Severity,
+)
+from sextant_plan.catalogue import FEATURE_BINS, REFERENCE_RATIO
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Estimate, judge
+from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """One feature's index with its bounds, and Pearson's chi-square against the training shares."""
+
+    feature: str
+    estimate: Estimate
+    chi_square: float
+    degrees: int
+
+    @property
+    def p_value(self) -> float:
+        """The chance of so large a chi-square without a shift; 0 where training never filled a filled bin."""
+        if not math.isfinite(self.chi_square):
+            return 0.0
+        if self.degrees == 0:
+            return 1.0
+        from scipy.special import chdtrc
+
+        return float(chdtrc(self.degrees, self.chi_square))
+
+
+def feature_drift(feature: str, counts: Mapping[str, float], shares: Mapping[str, float], z: float) -> FeatureDrift:
+    """Measure one feature: `counts` of rows and training `shares` by bin, `z` standard errors a side.
+
+    Bins are those of `shares`; one without a count holds 0 rows. There must be at least one row.
+    """
+    rows = sum(counts.get(bin_, 0.0) for bin_ in shares)
+    padded = rows + 0.5 * len(shares)
+    degrees = max(sum(share > 0 for share in shares.values()) - 1, 0)
+    index = first = second = chi_square = 0.0
+    for bin_, share in shares.items():
+        count, expected = counts.get(bin_, 0.0), rows * share
+        ratio = (count + 0.5) / (expected + 0.5)
+        slope = math.log(ratio) + 1 - 1 / ratio
+        index += (count - expected) / padded * math.log(ratio)
+        first += (count + 0.5) / padded * slope
+        second += (count + 0.5) / padded * slope**2
+        if expected > 0:
+            chi_square += (count - expected) ** 2 / expected
+        elif count > 0:
+            chi_square = math.inf
+    value = index - degrees / rows
+    error = math.sqrt(max(second - first**2, 0.0) / rows + 2 * degrees / rows**2)
+    confidence = NormalDist().cdf(z)
+    estimate = Estimate(value, value - z * error, value + z * error, int(rows), confidence)
+    return FeatureDrift(feature, estimate, chi_square, degrees)
+
+
+def drift_by_feature(window: Window, model: str, target: Target, z: float) -> list[FeatureDrift]:
+    """Measure each feature of a target that had rows in the window, by name; `z` as in `feature_drift`."""
+    counts = _by_feature(window, FEATURE_BINS.name, model, target)
+    shares = _by_feature(window, REFERENCE_RATIO.name, model, target)
+    return [
+        feature_drift(name, counts[name], shares[name], z)
+        for name in sorted(shares.keys() & counts.keys())
+        if sum(counts[name].get(bin_, 0.0) for bin_ in shares[name]) > 0
+    ]
+
+
+def _by_feature(window: Window, series: str, model: str, target: Target) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for sample in window.select(Selector.of(series, model=model)):
+        if sample.target == target:
+            found.setdefault(sample.labels.get("feature", ""), {})[sample.labels.get("bin", "")] = sample.value
+    return found
+
+
+@dataclass(frozen=True)
+class DriftRule:
+    """A criterion on the largest index of any feature; `window` is in seconds, `features` how many there are."""
+
+    criterion: Criterion
+    kind: AlertKind | None
+    model: str
+    features: int
+    min_n: int
+    window: float
+    hold: float
+    labels: dict[str, str]
+
+    @property
+    def requirement(self) -> str:
+        """The requirement as one clause."""
+        return f"a stability index of at most {self.criterion.limit:.6g} nats for every input feature"
+
+    @property
+    def z(self) -> float:
+        """How many standard errors make one side, the confidence shared out over the features."""
+        return NormalDist().inv_cdf(1 - (1 - self.criterion.confidence) / self.features)
+
+    def recordings(self) -> list[Recording]:
+        """Return rows by bin, expected rows, the index with its error, chi-square, and the verdicts."""
+        return [*self._bin_recordings(), *self._feature_recordings(), *self._criterion_recordings()]
+
+    def alerts(self) -> list[Alert]:
+        """Return the alert that fires for each feature that has drifted; none where the criterion asks for none."""
+        if self.kind is None:
+            return []
+        return [
+            Alert(
+                self.kind,
+                f"{recorded(FEATURE_PSI, self.labels)} and ({recorded(FEATURE_VERDICT, self.labels)} == -1)",
+                self.hold,
+                Severity.WARNING,
+                f"{self.model}: {{{{ $labels.feature }}}} has drifted",
+                f"The plan asks for {self.requirement} ({self.criterion.id}). {{{{ $labels.feature }}}} of variant "
+                "{{ $labels.variant }}, version {{ $labels.version }}, has {{ $value | humanize }} nats over the last "
+                f"{promql_duration(self.window)}, beyond the limit with {self.criterion.confidence:.6g} confidence.",
+                self.labels,
+            )
+        ]
+
+    def read(self, window: Window) -> list[Reading]:
+        """Return a reading for each target: the largest index, or unknown where any feature lacks rows."""
+        readings = []
+        for target in window.targets(self.model):
+            drifts = [drift.estimate for drift in drift_by_feature(window, self.model, target, self.z)]
+            enough = [estimate for estimate in drifts if estimate.n >= self.min_n]
+            estimate = None
+            if enough:
+                silent = len(_by_feature(window, REFERENCE_RATIO.name, self.model, target)) - len(drifts)
+                estimate = Estimate(
+                    max(each.value for each in enough),
+                    max(each.low for each in enough),
+                    max(each.high for each in enough),
+                    0 if silent else min(each.n for each in drifts),
+                    self.criterion.confidence,
+                )
+            verdict = judge(estimate, at_least=None, at_most=self.criterion.limit, min_n=self.min_n)
+            readings.append(Reading(target, verdict, estimate))
+        return readings
+
+    def _bin_recordings(self) -> list[Recording]:
+        by_bin = f"{TARGET}, feature, bin"
+        counters = Selector.of(FEATURE_BINS.name, model=self.model).promql()
+        shares = f"max by ({by_bin}) ({Selector.of(REFERENCE_RATIO.name, model=self.model).promql()})"
+        rows = f"sum by ({by_bin}) (increase({counters}[{promql_duration(self.window)}]))"
+        counted, total = recorded(FEATURE_BIN_ROWS, self.labels), recorded(FEATURE_ROWS, self.labels)
+        return [
+            Recording(FEATURE_BIN_ROWS, f"({rows} and {shares}) or 0 * {shares}", self.labels),
+            Recording(FEATURE_ROWS, f"sum by ({TARGET}, feature) ({counted})", self.labels),
+            Recording(FEATURE_BIN_EXPECTED, f"{shares} * on ({TARGET}, feature) group_left () {total}", self.labels),
+        ]
+
+    def _feature_recordings(self) -> list[Recording]:
+        counted, expected, rows = (
+            recorded(name, self.labels) for name in (FEATURE_BIN_ROWS, FEATURE_BIN_EXPECTED, FEATURE_ROWS)
+        )
+        by_feature = f"sum by ({TARGET}, feature)"
+        on_feature = f"on ({TARGET}, feature)"
+        ratio = f"(({counted} + 0.5) / ({expected} + 0.5))"
+        slope = f"(ln({ratio}) + 1 - 1 / {ratio})"
+        padded = f"{by_feature} ({counted} + 0.5)"
+        degrees = f"({by_feature} ({expected} > bool 0) - 1)"
+        index = f"{by_feature} (({counted} - {expected}) * ln({ratio})) / {padded} - {degrees} / {on_feature} {rows}"
+        first = f"({by_feature} (({counted} + 0.5) * {slope}) / {padded})"
+        second = f"({by_feature} (({counted} + 0.5) * {slope} ^ 2) / {padded})"
+        variance = (
+            f"clamp_min({second} - {first} ^ 2, 0) / {on_feature} {rows} + 2 * {degrees} / {on_feature} {rows} ^ 2"
+        )
+        chi_square = f"{by_feature} (({counted} - {expected}) ^ 2 / {expected} >= 0)"
+        return [
+            Recording(FEATURE_PSI, index, self.labels),
+            Recording(FEATURE_PSI_ERROR, f"sqrt({variance})", self.labels),
+            Recording(FEATURE_CHI_SQUARE, chi_square, self.labels),
+        ]
+
+    def _criterion_recordings(self) -> list[Recording]:
+        index, error, rows = (recorded(name, self.labels) for name in (FEATURE_PSI, FEATURE_PSI_ERROR, FEATURE_ROWS))
+        limit, z = repr(self.criterion.limit), repr(self.z)
+        verdict = (
+            f"({rows} >= bool {self.min_n}) * ("
+            f"({index} + {z} * {error} <= bool {limit}) - ({index} - {z} * {error} > bool {limit}))"
+        )
+        return [
+            Recording(FEATURE_VERDICT, verdict, self.labels),
+            Recording(CRITERION_VALUE, f"max by ({TARGET}) ({index} and ({rows} >= {self.min_n}))", self.labels),
+            Recording(CRITERION_ROWS, f"min by ({TARGET}) ({rows})", self.labels),
+            Recording(CRITERION_VERDICT, f"min by ({TARGET}) ({recorded(FEATURE_VERDICT, self.labels)})", self.labels),
+        ]

@@ -1,0 +1,143 @@
+"""Reference pages written from the contracts themselves, so that they cannot disagree with the code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sextant_plan import schema
+from sextant_plan import types as value_types
+from sextant_plan.catalogue import COMMON_LABELS, METRICS, SERIES
+
+PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
+SCHEMA_ADDRESS = "https://json-schema.org/draft/2020-12/schema"
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of each generated page by its path below `docs/`."""
+    return {
+        Path("reference/plan.md"): plan_page(),
+        Path("reference/plan.schema.json"): plan_json_schema(),
+        Path("reference/metrics.md"): metrics_page(),
+    }
+
+
+def plan_json_schema() -> str:
+    """Return the plan's JSON Schema, for editors that complete and check YAML by one."""
+    document = {"$schema": SCHEMA_ADDRESS, **schema.Plan.model_json_schema()}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def plan_page() -> str:
+    """Return the reference of plan.yaml: one table for each part, in the order of the plan."""
+    lines = [
+        "# plan.yaml",
+        "",
+        "Generated from `plan/sextant_plan/schema.py` by `make generate`. Unknown keys are errors. Durations are",
+        "written as `500ms`, `90s`, `15m`, `4h`, `30d` or `2w`; code as `module:function`. Editors complete the file",
+        "with [plan.schema.json](plan.schema.json).",
+    ]
+    for model in _models(schema.Plan):
+        lines += ["", f"## {model.__name__}", ""]
+        text = inspect.getdoc(model)
+        if text and text != inspect.getdoc(schema.Closed):
+            lines += [text, ""]
+        lines += ["| key | type | default |", "|---|---|---|"]
+        lines += [f"| `{name}` | {_type(field)} | {_default(field)} |" for name, field in model.model_fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Return the reference of the metric catalogue and of the server's Prometheus series."""
+    lines = [
+        "# Metrics and series",
+        "",
+        "Generated from `plan/sextant_plan/catalogue.py` by `make generate`. A criterion may name these metrics and no",
+        "others, and may be enforced only where its metric allows it.",
+        "",
+        "| metric | kind | unit | better | computed by | bound | enforced by | what it is |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for metric in METRICS.values():
+        better = "higher" if metric.higher_is_better else "lower"
+        enforced = ", ".join(sorted(metric.enforcements))
+        lines.append(
+            f"| `{metric.name}` | {metric.kind} | {metric.unit} | {better} | {metric.step} | {metric.bound} "
+            f"| {enforced} | {metric.description} |"
+        )
+    common = ", ".join(f"`{label}`" for label in COMMON_LABELS)
+    lines += ["", "## Series of the server", "", f"Each carries the labels {common}.", ""]
+    lines += ["| series | type | unit | more labels | what it is |", "|---|---|---|---|---|"]
+    for series in SERIES.values():
+        labels = ", ".join(f"`{label}`" for label in series.labels) or "none"
+        lines.append(f"| `{series.name}` | {series.type} | {series.unit} | {labels} | {series.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _models(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield `root` and every model its fields mention, each once, depth first."""
+    seen: set[type[BaseModel]] = set()
+    pending = [root]
+    while pending:
+        model = pending.pop(0)
+        if model in seen:
+            continue
+        seen.add(model)
+        yield model
+        inner = [part for field in model.model_fields.values() for part in _parts(field.annotation)]
+        pending = [part for part in inner if issubclass(part, BaseModel)] + pending
+
+
+def _parts(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _parts(part)
+
+
+def _type(field: FieldInfo) -> str:
+    return _written(field.annotation, field.metadata).replace("|", r"\|")
+
+
+def _written(annotation: Any, metadata: list[Any]) -> str:
+    for name in ("Duration", "Entrypoint", "Name", "Share"):
+        alias = getattr(value_types, name)
+        if metadata and list(typing.get_args(alias)[1:]) == metadata[: len(typing.get_args(alias)) - 1]:
+            return name.lower()
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _written(arguments[0], list(arguments[1:]))
+    if origin in {types.UnionType, typing.Union}:
+        return " or ".join(_written(part, []) for part in arguments if part is not types.NoneType)
+    if origin is Literal:
+        return " | ".join(f"`{value}`" for value in arguments)
+    if origin is list:
+        return f"list of {_written(arguments[0], [])}"
+    if origin is tuple:
+        return f"[{', '.join(_written(part, []) for part in arguments)}]"
+    if origin is dict:
+        return f"mapping of {_written(arguments[0], [])} to {_written(arguments[1], [])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    name = str(annotation.__name__)
+    return PLAIN_NAMES.get(name, name.lower())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if value is None or value in ([], {}, ""):
+        return "none"
+    plain = [str(item) for item in value] if isinstance(value, list) else value
+    return f"`{json.dumps(plain, default=str)}`"

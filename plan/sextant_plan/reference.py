@@ -1,0 +1,75 @@
+"""The reference profile: how the training rows are spread over bins, what drift is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sextant_plan.schema import Closed
+
+
+class FeatureReference(Closed):
+    """One input's bins: bin i holds values in [edges[i-1], edges[i]); the first and last are open."""
+
+    name: str
+    edges: list[float]
+    counts: list[int]
+
+
+class Reference(Closed):
+    """The training rows by input feature, and by class; pictures enter as brightness and contrast (0-255)."""
+
+    features: list[FeatureReference]
+    classes: dict[str, int]
+
+
+def bin_index(values: ArrayLike, edges: ArrayLike) -> NDArray[np.intp]:
+    """Return the bin of each value, 0 to len(edges); a value that is not finite goes to the last bin.
+
+    `values` has any shape, `edges` shape (bins - 1,) and rises strictly.
+    """
+    return np.searchsorted(np.asarray(edges, dtype=np.float64), np.asarray(values, dtype=np.float64), side="right")
+
+
+def profile(name: str, values: ArrayLike, bins: int = 10) -> FeatureReference:
+    """Return the reference of one input at its quantiles; a feature of few values gets fewer bins.
+
+    `values` has shape (rows,) and must hold at least one finite value.
+    """
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
+        raise ValueError(f"{name}: no finite value to profile")
+    edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1]))
+    counts = np.bincount(bin_index(values, edges), minlength=len(edges) + 1)
+    return FeatureReference(name=name, edges=edges.tolist(), counts=counts.tolist())
+
+
+def stability_index(reference: ArrayLike, current: ArrayLike, *, corrected: bool = False) -> float:
+    """Return the population stability index of two histograms, in nats (>= 0 unless corrected).
+
+    Both have shape (bins,), in rows. Half a row is added to each bin so that an empty one stays finite.
+    `corrected` takes off (bins - 1)(1/n + 1/m), the expectation when nothing has shifted
+    (Yurdakul and Naranjo 2020), so that few rows do not look like drift.
+    """
+    expected, observed = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
+    if expected.shape != observed.shape or expected.ndim != 1:
+        raise ValueError(f"histograms of shapes {expected.shape} and {observed.shape} cannot be compared")
+    p = (expected + 0.5) / (expected + 0.5).sum()
+    q = (observed + 0.5) / (observed + 0.5).sum()
+    index = float(((q - p) * np.log(q / p)).sum())
+    if corrected and expected.sum() > 0 and observed.sum() > 0:
+        index -= (len(expected) - 1) * (1 / expected.sum() + 1 / observed.sum())
+    return index
+
+
+def write_reference(path: Path, reference: Reference) -> None:
+    """Write the profile as JSON."""
+    path.write_text(reference.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_reference(path: Path) -> Reference:
+    """Read a profile that `write_reference` wrote."""
+    return Reference.model_validate_json(path.read_bytes())

@@ -1,0 +1,1 @@
+"""The model as it is served: preprocessing, engines, features, protocol server, registry."""

@@ -1,0 +1,245 @@
+"""The paths of the server: what each answers, and how errors and codes are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from sextant_plan import __version__
+from sextant_plan.feedback import Feedback
+from sextant_plan.schema import ImageInput
+from sextant_serving.attachments import attach_files
+from sextant_serving.codec_picture import CONTENT_TYPES, parse_picture
+from sextant_serving.codec_v1 import describe_rows, parse_v1, render_v1
+from sextant_serving.codec_v2 import Served, Wanted, describe_inputs, describe_outputs, parse_v2, render_v2
+from sextant_serving.connection import Request, Response
+from sextant_serving.errors import (
+    BadRequest,
+    NoSuchModel,
+    NoSuchPath,
+    NotReady,
+    RequestError,
+    WrongMediaType,
+    WrongMethod,
+)
+from sextant_serving.feedback import FeedbackBook
+from sextant_serving.metrics import MetricsPage
+from sextant_serving.model import Model
+from sextant_serving.preprocessing import decode_image
+from sextant_serving.routes import Route, read_query, resolve
+from sextant_serving.rows import Answer, Rows
+
+_log = logging.getLogger(__name__)
+
+
+def respond(document: object, status: int = 200) -> Response:
+    """Return a JSON response."""
+    return Response(status, orjson.dumps(document))
+
+
+def refuse(error: RequestError) -> Response:
+    """Return the response for a request error."""
+    return Response(error.status, orjson.dumps({"error": str(error)}), headers=error.headers)
+
+
+class Application:
+    """Answers requests with the model in `model`, which a hot swap replaces; None until one is ready."""
+
+    def __init__(self, page: MetricsPage, feedback: FeedbackBook, pool: Executor) -> None:
+        self.model: Model | None = None
+        self.draining = False
+        self._page, self._feedback, self._pool = page, feedback, pool
+        self._loop = asyncio.get_running_loop()
+        self._id_prefix, self._id_count = os.urandom(6).hex(), 0
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request; never raises."""
+        try:
+            path, _, query = request.target.partition(b"?")
+            route = resolve(path)
+            if route is None:
+                return refuse(NoSuchPath())
+            posted = route.action in ("predict", "infer", "feedback")
+            if request.method not in ((b"POST",) if posted else (b"GET", b"HEAD")):
+                return refuse(WrongMethod("POST" if posted else "GET"))
+            if route.action in ("predict", "infer"):
+                return await self._infer_and_count(request, route, read_query(query) if query else {})
+            if route.action == "feedback":
+                return self._receive_feedback(request)
+            return self._describe(route)
+        except RequestError as error:
+            return refuse(error)
+        except Exception:
+            _log.exception("a request failed")
+            return respond({"error": "internal error; the server's log has it."}, 500)
+
+    # health, metadata, metrics
+
+    def _describe(self, route: Route) -> Response:
+        ready = self.model is not None and not self.draining
+        match route.action:
+            case "live":
+                return respond({"live": True})
+            case "ready":
+                return respond({"ready": ready}, 200 if ready else 503)
+            case "metrics":
+                return Response(200, self._page.render(), self._page.content_type.encode())
+            case "v2":
+                return respond({"name": "sextant", "version": __version__, "extensions": ["binary_tensor_data"]})
+            case "v1-models":
+                return respond({"models": [self.model.name] if self.model else []})
+        model = self._served(route)
+        match route.action:
+            case "v1-model":
+                return respond({"name": model.name, "ready": ready}, 200 if ready else 503)
+            case "v2-model-ready":
+                return respond({"name": model.name, "ready": ready}, 200 if ready else 503)
+        return respond(
+            {
+                "name": model.name,
+                "versions": [model.version],
+                "platform": f"sextant_{model.spec.engine}",
+                "inputs": describe_inputs(model.signature),
+                "outputs": describe_outputs(model.signature),
+            }
+        )
+
+    def _served(self, route: Route) -> Model:
+        """Return the model if it is the one that the route names; raises NotReady or NoSuchModel."""
+        model = self.model
+        if model is None:
+            raise NotReady
+        if route.model != model.name or route.version not in (None, model.version):
+            raise NoSuchModel(model.name, model.version)
+        return model
+
+    # inference
+
+    async def _infer_and_count(self, request: Request, route: Route, query: dict[str, str]) -> Response:
+        model = self.model
+        if model is None:
+            raise NotReady
+        try:
+            response = await self._infer(self._served(route), request, route, query)
+        except RequestError as error:
+            response = refuse(error)
+        except Exception:
+            _log.exception("inference failed")
+            response = respond({"error": "internal error; the server's log has it."}, 500)
+        model.metrics.count_request(response.status, self._loop.time() - request.received)
+        return response
+
+    async def _infer(self, model: Model, request: Request, route: Route, query: dict[str, str]) -> Response:
+        attach = _wants_attachments(model, query)
+        rows, wanted = _parse(model, request, route, query, keep_fields=attach)
+        if rows.pictures is not None:
+            with model.batcher.reserve(rows.count):
+                await self._decode(model, rows)
+        answer = await model.batcher.submit(rows, request.received)
+        identifier, ids = self._new_ids(rows.count)
+        labels = [None if gone else model.signature.classes[best] for best, gone in _label_rows(answer)]
+        self._feedback.remember(ids, labels, model.metrics)
+        files = await self._attach(model, answer, rows, ids) if attach else None
+        header = ((b"x-prediction-id", identifier.encode()),)
+        if wanted is None:
+            return Response(200, render_v1(answer, model.signature.classes, ids, files), headers=header)
+        served = Served(model.name, model.version, model.signature.classes)
+        body, json_length = render_v2(answer, wanted, served, ids, files[0] if files else None)
+        if json_length is None:
+            return Response(200, body, headers=header)
+        length = (b"inference-header-content-length", str(json_length).encode())
+        return Response(200, body, b"application/octet-stream", (*header, length))
+
+    async def _decode(self, model: Model, rows: Rows) -> None:
+        """Decode a request's pictures in the pool; raises BadPicture."""
+        spec = model.signature.image
+        assert spec is not None
+        assert rows.pictures is not None
+        rows.image, seconds = await self._loop.run_in_executor(self._pool, _decode_all, rows.pictures, spec)
+        rows.pictures = None
+        for one in seconds:
+            model.metrics.decode_seconds.observe(one)
+
+    def _new_ids(self, count: int) -> tuple[str, list[str]]:
+        """Return the id of an answer and those of its rows; they are the same for a single row."""
+        self._id_count += 1
+        identifier = f"{self._id_prefix}-{self._id_count:x}"
+        return identifier, [identifier] if count == 1 else [f"{identifier}.{row}" for row in range(count)]
+
+    async def _attach(self, model: Model, answer: Answer, rows: Rows, ids: list[str]) -> list[dict[str, bytes]]:
+        """Call the user's function for each row, in the pool; raises AttachmentFailed."""
+        assert model.attach is not None
+        assert model.spec.serving.attachment is not None
+        predictions = describe_rows(answer, model.signature.classes, ids)
+        fields: list[dict[str, Any]] = rows.fields or [{} for _ in ids]
+        stored = answer.stored or [None] * rows.count
+        seen = [{**sent, **(row or {})} for sent, row in zip(fields, stored, strict=True)]
+        entrypoint = model.spec.serving.attachment.entrypoint
+        return await self._loop.run_in_executor(self._pool, attach_files, model.attach, entrypoint, predictions, seen)
+
+    # feedback
+
+    def _receive_feedback(self, request: Request) -> Response:
+        if self.model is None:
+            raise NotReady
+        try:
+            feedback = Feedback.model_validate_json(request.body)
+        except ValidationError as error:
+            place = error.errors(include_input=False, include_url=False)[0]["loc"]
+            field = place[0] if place and place[0] in Feedback.model_fields else "body"
+            raise BadRequest(str(field), "not as it has to be", "Send prediction_id and label, both text") from None
+        record = self._feedback.receive(feedback, self.model.metrics)
+        return respond({"prediction_id": record.prediction_id, "outcome": record.outcome})
+
+
+def _parse(
+    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool
+) -> tuple[Rows, Wanted | None]:
+    """Return a request's rows, and what a v2 response is to hold; None answers in v1."""
+    content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
+    if content_type in CONTENT_TYPES:
+        rows = parse_picture(request.body, query, model.signature, keep_fields=keep_fields)
+        return rows, None if route.action == "predict" else Wanted()
+    if content_type.startswith(("image/", "multipart/")):
+        raise WrongMediaType
+    if route.action == "predict":
+        return parse_v1(request.body, model.signature, keep_fields=keep_fields), None
+    if keep_fields:
+        raise BadRequest("attachments", "asked of a tensor request", "Send a picture, or use the v1 path")
+    length = request.headers.get(b"inference-header-content-length")
+    if length is not None and not (length.isdigit() and len(length) < 12):
+        raise BadRequest("inference-header-content-length", "not a length", "Send the JSON's bytes")
+    return parse_v2(request.body, None if length is None else int(length), model.signature)
+
+
+def _wants_attachments(model: Model, query: dict[str, str]) -> bool:
+    """Take `attachments` out of the query and tell whether it is asked for."""
+    asked = query.pop("attachments", "false")
+    if asked not in ("true", "false"):
+        raise BadRequest("attachments", "not true or false", "Send one of them")
+    if asked == "true" and model.attach is None:
+        raise BadRequest("attachments", "asked of a model that has none", "Name serving.attachment in the plan")
+    return asked == "true"
+
+
+def _label_rows(answer: Answer) -> Any:
+    return zip(answer.best.tolist(), answer.abstained.tolist(), strict=True)
+
+
+def _decode_all(pictures: list[bytes], spec: ImageInput) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[float]]:
+    """Decode pictures to one batch; returns it and the seconds that each took."""
+    images, seconds = [], []
+    for picture in pictures:
+        begun = time.perf_counter()
+        images.append(decode_image(picture, spec))
+        seconds.append(time.perf_counter() - begun)
+    return np.stack(images), seconds

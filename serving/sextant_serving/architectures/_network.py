@@ -1,0 +1,70 @@
+"""What every network shares: scaling inside, so that training and serving cannot differ in it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sextant_plan.schema import ImageInput
+
+FEATURE_CLAMP = 8.0  # standard deviations; one absurd number must not drown the picture or the other columns
+
+
+class Network(nn.Module):
+    """A classifier over `image` (uint8, rows x height x width x channels) and/or `features` (float32,
+    rows x columns); returns logits (float32, rows x classes).
+    """
+
+    reads: tuple[str, ...]
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, *, image: ImageInput | None, columns: int) -> None:
+        super().__init__()
+        self.reads = (("image",) if image else ()) + (("features",) if columns else ())
+        if columns:
+            self.register_buffer("feature_mean", torch.zeros(columns))
+            self.register_buffer("feature_std", torch.ones(columns))
+
+    def fit_scaling(self, features: Tensor) -> None:
+        """Set the standardisation to that of the training rows, shape (rows, columns)."""
+        if "features" in self.reads:
+            deviation = features.std(dim=0, correction=0)
+            self.feature_mean.copy_(features.mean(dim=0))
+            self.feature_std.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """Return the picture as float32 from -1 to 1, rows x channels x height x width."""
+        return image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1.0
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return the features with zero mean and unit variance over the training rows, clamped."""
+        return ((features - self.feature_mean) / self.feature_std).clamp(-FEATURE_CLAMP, FEATURE_CLAMP)
+
+    def flat(self, image: Tensor | None, features: Tensor | None) -> Tensor:
+        """Return whatever the network reads as one row of numbers."""
+        parts = []
+        if "image" in self.reads:
+            assert image is not None
+            parts.append(self.pixels(image).flatten(1))
+        if "features" in self.reads:
+            assert features is not None
+            parts.append(self.standardised(features))
+        return torch.cat(parts, dim=1)
+
+
+class Probabilities(nn.Module):
+    """A network with softmax: what is exported and served."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor | None = None, features: Tensor | None = None) -> Tensor:
+        """Return probabilities, float32, rows x classes."""
+        return torch.softmax(self.network(image=image, features=features), dim=1)
+
+
+def flat_width(image: ImageInput | None, columns: int) -> int:
+    """Return how many numbers `Network.flat` gives for one row."""
+    return columns + (image.height * image.width * image.channels if image else 0)

@@ -1,0 +1,36 @@
+"""A small convolutional network over the picture alone; it does not read columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from sextant_plan.schema import ImageInput
+from sextant_serving.architectures import ArchitectureMisfit, Param
+from sextant_serving.architectures._convolutions import Convolutions
+from sextant_serving.architectures._network import Network
+
+PARAMS: dict[str, Param] = {"width": 16, "dropout": 0.0}
+
+
+class SmallCnn(Network):
+    """Convolutions and one affine layer."""
+
+    def __init__(self, *, width: int, dropout: float, image: ImageInput, classes: int) -> None:
+        super().__init__(image=image, columns=0)
+        self.body = Convolutions(image, width)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.body.outputs, classes))
+
+    def forward(self, image: Tensor | None = None, features: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return logits, rows x classes."""
+        assert image is not None
+        logits: Tensor = self.head(self.body(self.pixels(image)))
+        return logits
+
+
+def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:  # noqa: ARG001
+    """Build it from `width` (channels of the first layer) and `dropout` (share); it needs an image."""
+    if image is None:
+        raise ArchitectureMisfit("small-cnn", "the plan's model has no image", "Choose linear or mlp.")
+    return SmallCnn(width=int(params["width"]), dropout=float(params["dropout"]), image=image, classes=classes)

@@ -1,0 +1,304 @@
+"""HTTP/1.1 on asyncio: one protocol object a connection, answers in order, and limits on everything a client sends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+
+from sextant_serving.batching import Traffic
+from sextant_serving.errors import BadRequest, HeaderTooLarge, RequestError, SlowClient, TooLarge
+
+_log = logging.getLogger(__name__)
+
+HEADER_BYTES = 1 << 15
+PIPELINED = 16  # requests read ahead of the one being answered; beyond it the client is left to TCP
+LINGER_SECONDS = 2.0  # after a refusal, what the client still sends is discarded, or it would never read the answer
+SWEEP_SECONDS = 0.25
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may take: body bytes, seconds for a whole request, seconds between requests."""
+
+    body_bytes: int = 1 << 25
+    read_seconds: float = 10.0
+    idle_seconds: float = 75.0
+
+
+@dataclass(slots=True)
+class Request:
+    """A complete request; header names are lower case, `received` is the loop's time at its last byte."""
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    received: float
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer; `headers` come besides content type and length."""
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+Refuse = Callable[[RequestError], Response]
+
+
+@dataclass(eq=False)
+class HttpServer:
+    """What the connections share; `handle` answers a request and never raises, `refuse` renders a refusal."""
+
+    handle: Handler
+    refuse: Refuse
+    traffic: Traffic
+    limits: Limits
+    connections: set[Connection] = field(default_factory=set)
+    draining: bool = False
+
+    async def sweep(self) -> None:
+        """Watch over slow and idle clients until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = loop.time()
+            for connection in list(self.connections):
+                connection.check_time(now)
+
+    async def drain(self, seconds: float) -> None:
+        """Answer what has begun, then close; after `seconds` close the rest as well."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + seconds
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        while self.connections and loop.time() < give_up:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._pending: deque[tuple[Request, bool] | RequestError] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._begun: float | None = None
+        self._quiet_since = self._blocked_since = self._loop.time()
+        self._open = 0
+        self._refused = self._client_done = False
+        self._close_at: float | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._header_size = 0
+        self._unfinished = 0  # bytes that came and were neither a body nor the end of the request
+        self._in_headers = True
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register with the server."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        """Give up what is being answered: nobody will read it."""
+        self._server.connections.discard(self)
+        self._server.traffic.leave(self, self._open)
+        self._open = 0
+        self._refused = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come."""
+        while data and not self._refused:
+            rest, begun = b"", self._headers if self._begun is not None else None
+            size = self._size
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # An offer of another protocol is declined by going on with this one.
+                rest = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self._refuse(BadRequest("request", "not HTTP/1.1", "Send a well-formed request"))
+            if begun is self._headers and self._begun is not None:  # what came ended no request and began none
+                self._unfinished += len(data) if self._size == size else 0
+            if max(self._header_size, self._unfinished) > HEADER_BYTES:
+                self._refuse(HeaderTooLarge(HEADER_BYTES))
+            data = rest
+
+    def eof_received(self) -> bool:
+        """Go on answering a client that has only finished sending."""
+        self._client_done = True
+        return self._task is not None
+
+    def pause_writing(self) -> None:
+        """Stop answering until the client reads."""
+        self._writable = self._loop.create_future()
+        self._blocked_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """Start the clock."""
+        self._reset()
+        self._begun = self._loop.time()
+        self._open += 1
+        self._server.traffic.begin(self)
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target."""
+        self._target += url
+        self._header_size += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; one after the body is counted and left out, since it must not change the others."""
+        self._header_size += len(name) + len(value)
+        if self._in_headers:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Refuse too large a body before it is sent; say go on to a client that asks."""
+        self._in_headers = False
+        if self._header_size > HEADER_BYTES:
+            self._refuse(HeaderTooLarge(HEADER_BYTES))
+        elif int(self._headers.get(b"content-length", b"0")) > self._server.limits.body_bytes:
+            self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
+        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Collect the body up to the limit."""
+        self._size += len(body)
+        self._unfinished = 0
+        if self._size > self._server.limits.body_bytes:
+            self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
+        elif not self._refused:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Queue the request."""
+        if self._header_size > HEADER_BYTES:  # by what came after the body
+            self._refuse(HeaderTooLarge(HEADER_BYTES))
+        if self._refused:
+            return
+        self._begun = None
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(self._parser.get_method(), self._target, self._headers, body, self._loop.time())
+        self._enqueue((request, self._parser.should_keep_alive()))
+
+    # answering
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer the request that is being read with `error`, after those before it, and read no more."""
+        if not self._refused:
+            self._refused = True
+            self._begun = None
+            self._enqueue(error)
+
+    def _enqueue(self, item: tuple[Request, bool] | RequestError) -> None:
+        self._pending.append(item)
+        if len(self._pending) >= PIPELINED:
+            self._transport.pause_reading()
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Answer what is pending, in order."""
+        while self._pending:
+            item = self._pending.popleft()
+            if isinstance(item, RequestError):
+                self._write(self._server.refuse(item), keep_alive=False)
+                self._linger()
+                break
+            request, keep_alive = item
+            response = await self._server.handle(request)
+            if self._writable is not None:
+                await self._writable
+            keep_alive = keep_alive and not self._server.draining
+            self._write(response, keep_alive=keep_alive, has_body=request.method != b"HEAD")
+            if not keep_alive:
+                self._transport.close()
+                break
+            if len(self._pending) == PIPELINED - 1:
+                self._transport.resume_reading()
+        self._task = None
+        if self._client_done:
+            self._transport.close()
+
+    def _write(self, response: Response, *, keep_alive: bool, has_body: bool = True) -> None:
+        parts = [
+            STATUS_LINES[response.status],
+            b"content-type: %b\r\ncontent-length: %d\r\n" % (response.content_type, len(response.body)),
+            *(b"%b: %b\r\n" % header for header in response.headers),
+            b"connection: keep-alive\r\n\r\n" if keep_alive else b"connection: close\r\n\r\n",
+            response.body if has_body else b"",
+        ]
+        self._transport.write(b"".join(parts))
+        now = self._loop.time()
+        self._quiet_since = now
+        if self._open:
+            self._open -= 1
+            self._server.traffic.answer(self, now)
+
+    def _linger(self) -> None:
+        self._close_at = self._loop.time() + LINGER_SECONDS
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    # time
+
+    def check_time(self, now: float) -> None:
+        """Refuse a request that takes too long to come, leave a client that is idle or does not read."""
+        limits = self._server.limits
+        if self._close_at is not None:
+            if now >= self._close_at:
+                self.abort()
+        elif self._writable is not None:
+            if now - self._blocked_since > limits.read_seconds:
+                self.abort()
+        elif self._begun is not None:
+            if now - self._begun > limits.read_seconds:
+                self._refuse(SlowClient(limits.read_seconds))
+        elif self._task is None and now - self._quiet_since > limits.idle_seconds:
+            self._transport.close()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request has begun."""
+        if self._task is None and self._begun is None and self._close_at is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()

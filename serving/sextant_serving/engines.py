@@ -1,0 +1,124 @@
+"""Engines: what turns input tensors into probabilities; no pickle is read by any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.bundle import GOLDEN_FILE, BundleSpec
+from sextant_plan.errors import BundleCorrupt
+
+OUTPUT = "probabilities"
+
+Inputs = Mapping[str, NDArray[Any]]
+Probabilities = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """A loaded network or ensemble."""
+
+    def run(self, inputs: Inputs) -> Probabilities:
+        """Return shape (rows, classes). `inputs` holds the tensors of `BundleSpec.inputs` by name."""
+
+
+def load_engine(directory: Path, spec: BundleSpec, *, threads: int = 1) -> Engine:
+    """Load the bundle's members on `threads` threads, on the GPU if the engine's library offers one.
+
+    Raises BundleCorrupt if a member is not what `spec.engine` can load.
+    """
+    kind = OnnxEngine if spec.engine == "onnx" else TorchEngine
+    return kind(directory, spec, threads)
+
+
+class OnnxEngine:
+    """ONNX Runtime; the members of an ensemble are averaged."""
+
+    def __init__(self, directory: Path, spec: BundleSpec, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A spinning thread takes the core that the protocol needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        offered = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in offered]
+        self._sessions = []
+        for member in spec.members:
+            try:
+                session = onnxruntime.InferenceSession(directory / member.file, options, providers=providers)
+            except Exception as error:  # the library has no public base class for its load errors
+                raise BundleCorrupt(directory, member.file, f"what {type(error).__name__} refuses", "ONNX") from error
+            self._sessions.append(session)
+
+    def run(self, inputs: Inputs) -> Probabilities:
+        """Return shape (rows, classes)."""
+        feeds = dict(inputs)
+        return _mean([session.run([OUTPUT], feeds)[0] for session in self._sessions])
+
+
+class TorchEngine:
+    """Eager PyTorch: architectures from this package, weights from safetensors; members are averaged."""
+
+    def __init__(self, directory: Path, spec: BundleSpec, threads: int) -> None:
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from sextant_serving.architectures import Probabilities as Softmax
+        from sextant_serving.architectures import build
+
+        torch.set_num_threads(threads)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._members = []
+        for member in spec.members:
+            module = build(
+                member.architecture,
+                member.params,
+                image=spec.image,
+                columns=len(spec.columns),
+                classes=len(spec.classes),
+            )
+            try:
+                module.load_state_dict(load_file(directory / member.file))
+            except (SafetensorError, RuntimeError) as error:
+                expected = f"the weights of {member.architecture}"
+                raise BundleCorrupt(directory, member.file, "other tensors", expected) from error
+            self._members.append(Softmax(module).eval().to(self._device))
+
+    def run(self, inputs: Inputs) -> Probabilities:
+        """Return shape (rows, classes)."""
+        import torch
+
+        with torch.inference_mode():
+            tensors = {name: torch.tensor(array, device=self._device) for name, array in inputs.items()}
+            return _mean([member(**tensors).float().cpu().numpy() for member in self._members])
+
+
+def _mean(outputs: list[Probabilities]) -> Probabilities:
+    return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0, dtype=np.float32)
+
+
+def check_golden(engine: Engine, directory: Path, spec: BundleSpec) -> None:
+    """Replay the bundle's golden requests on `engine`.
+
+    Raises BundleCorrupt if a probability is off by more than `spec.golden_tolerance`, or not comparable.
+    """
+    with np.load(directory / GOLDEN_FILE, allow_pickle=False) as golden:
+        inputs = {name: golden[name] for name in golden.files if name != OUTPUT}
+        expected = golden[OUTPUT]
+    try:
+        found = engine.run(inputs)
+    except Exception as error:  # each engine's library has its own class for inputs that do not fit
+        raise BundleCorrupt(directory, GOLDEN_FILE, "requests that the model refuses", "its own inputs") from error
+    if found.shape != expected.shape:
+        raise BundleCorrupt(directory, GOLDEN_FILE, f"outputs of shape {expected.shape}", f"shape {found.shape}")
+    off = float(np.abs(found - expected).max(initial=0.0))
+    if not off <= spec.golden_tolerance:
+        limit = f"a tolerance of {spec.golden_tolerance:g}"
+        raise BundleCorrupt(directory, GOLDEN_FILE, f"outputs that the model misses by {off:.3g}", limit)

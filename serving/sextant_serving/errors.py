@@ -1,0 +1,210 @@
+"""What can be wrong with a request, one class for each HTTP status; no message repeats what was sent.
+
+A request error names the field at fault, what it has to be, and nothing of its value.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sextant_plan.errors import InfrastructureError, SextantError
+
+
+class RequestError(SextantError):
+    """Base of the errors that become an HTTP answer; `status` is its code, `headers` what it adds."""
+
+    status = 400
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class BadRequest(RequestError):
+    """400: a field of the request is not what the protocol or the model's signature says."""
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{where}: {problem}. {remedy}.")
+
+
+class BadPicture(RequestError):
+    """400: bytes that are not a picture the server is willing to decode."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"image: {problem}. Send a whole JPEG or PNG within the size limit.")
+
+
+class BadColumn(RequestError):
+    """400: a value that cannot become the number its column needs; `row` counts from 0."""
+
+    def __init__(self, column: str, row: int) -> None:
+        super().__init__(f"{column}: row {row} is not a number. Send a number, or null where it is missing.")
+
+
+class NoSuchPath(RequestError):
+    """404: the server has no such path."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("no such path. GET /v2 lists what this server speaks.")
+
+
+class NoSuchModel(RequestError):
+    """404: another model, or another version, than the one that is served."""
+
+    status = 404
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(f"no such model or version. This server has {model}, version {version}.")
+
+
+class WrongMethod(RequestError):
+    """405: the path exists for another method."""
+
+    status = 405
+
+    def __init__(self, allowed: str) -> None:
+        self.headers = ((b"allow", allowed.encode()),)
+        super().__init__(f"this path takes {allowed} only.")
+
+
+class SlowClient(RequestError):
+    """408: the request was begun and not finished in time."""
+
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request was not complete after {seconds:g} s.")
+
+
+class TooLarge(RequestError):
+    """413: a body or a row count over the limit."""
+
+    status = 413
+
+    def __init__(self, what: str, limit: int, unit: str) -> None:
+        super().__init__(f"{what}: over the limit of {limit} {unit}. Send it in parts.")
+
+
+class WrongMediaType(RequestError):
+    """415: a content type that the path does not take."""
+
+    status = 415
+
+    def __init__(self) -> None:
+        super().__init__("content-type: send application/json, application/octet-stream, image/jpeg or image/png.")
+
+
+class MissingFeatures(RequestError):
+    """422: the feature store has nothing fresh for an entity and the plan says reject; `row` counts from 0."""
+
+    status = 422
+
+    def __init__(self, entity: str, row: int) -> None:
+        super().__init__(f"{entity}: the feature store has no fresh features for row {row}, and the plan says reject.")
+
+
+class Overloaded(RequestError):
+    """429: the queue is full."""
+
+    status = 429
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self, queue_rows: int) -> None:
+        super().__init__(f"the queue of {queue_rows} rows is full. Retry after a second.")
+
+
+class HeaderTooLarge(RequestError):
+    """431: request line and headers over the limit."""
+
+    status = 431
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"request line and headers are over {limit} bytes.")
+
+
+class AttachmentFailed(RequestError):
+    """500: the user's attachment function raised, or gave something else than files."""
+
+    status = 500
+
+    def __init__(self, entrypoint: str, problem: str) -> None:
+        super().__init__(f"attachment: {entrypoint} {problem}. The prediction itself can be had without attachments.")
+
+
+class NotReady(RequestError):
+    """503: no model is loaded yet, or the server is shutting down."""
+
+    status = 503
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self) -> None:
+        super().__init__("the server is not ready: the model is loading, or the server is shutting down.")
+
+
+class FeatureOutage(RequestError):
+    """503: the feature store does not answer and the plan says reject."""
+
+    status = 503
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self) -> None:
+        super().__init__("the feature store does not answer, and the plan says reject.")
+
+
+class DeadlineExceeded(RequestError):
+    """504: the answer was not there within the plan's deadline."""
+
+    status = 504
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within the deadline of {seconds:g} s.")
+
+
+class PortInUse(InfrastructureError):
+    """The port to listen on belongs to another process."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"{host}:{port} is in use by another process. Stop it (`ss -ltnp sport = :{port}` names it), "
+            "or give another --port; 0 takes any free one."
+        )
+
+
+class CannotListen(InfrastructureError):
+    """The operating system refuses the address."""
+
+    def __init__(self, host: str, port: int, problem: str) -> None:
+        super().__init__(f"{host}:{port}: cannot listen there ({problem}). Give another --host or --port.")
+
+
+class LogUnwritable(InfrastructureError):
+    """The feedback log cannot be opened."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: cannot be appended to ({problem}). Give a --feedback-log in a writable folder.")
+
+
+class NothingActive(InfrastructureError):
+    """The home holds no promoted model."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: no active model. Promote one with `sextant run`, or serve one with --bundle DIR.")
+
+
+class StoreUnavailable(InfrastructureError):
+    """The Feast repository cannot be opened, or lacks the feature service that the bundle names."""
+
+    def __init__(self, repo: Path, service: str, problem: str) -> None:
+        super().__init__(
+            f"{repo}: feature service {service} cannot be opened ({problem}). "
+            "Give the repository that the prepare step applied, and see that its registry answers."
+        )
+
+
+class CodeDiffers(InfrastructureError):
+    """The user's code beside the server is not what it was when the bundle was sealed."""
+
+    def __init__(self, entrypoint: str) -> None:
+        super().__init__(
+            f"{entrypoint}: its package has changed since the bundle was sealed. "
+            "Install the version that was evaluated, or run the life cycle with the new one."
+        )

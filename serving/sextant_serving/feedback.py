@@ -1,0 +1,74 @@
+"""Delayed labels: the last predictions are remembered, so that a label can be compared with its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from sextant_plan.feedback import Feedback, FeedbackRecord, Outcome
+from sextant_serving.errors import LogUnwritable
+from sextant_serving.metrics import ModelMetrics
+
+
+class FeedbackBook:
+    """Remembers the last `capacity` predictions; writes each label as a JSON line to `log` if one is given."""
+
+    def __init__(self, capacity: int, log: Path | None) -> None:
+        self._capacity = capacity
+        self._predictions: dict[str, tuple[str | None, ModelMetrics]] = {}
+        self._labelled: dict[str, None] = {}
+        try:
+            self._log = log.open("ab", buffering=0) if log else None
+        except OSError as error:
+            assert log is not None
+            raise LogUnwritable(log, error.strerror or type(error).__name__) from error
+
+    def remember(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
+        """Keep each prediction's label, None where the model abstained; the oldest make way."""
+        for identifier, label in zip(ids, labels, strict=True):
+            self._predictions[identifier] = (label, metrics)
+        while len(self._predictions) > self._capacity:
+            del self._predictions[next(iter(self._predictions))]
+
+    def receive(self, feedback: Feedback, current: ModelMetrics) -> FeedbackRecord:
+        """Compare a label with its prediction, count the outcome with the model that made it, and log it.
+
+        The first label of a prediction counts; a later one is `repeated`.
+        """
+        remembered = self._predictions.pop(feedback.prediction_id, None)
+        predicted, metrics = remembered or (None, current)
+        outcome: Outcome
+        if remembered is None:
+            outcome = "repeated" if feedback.prediction_id in self._labelled else "unmatched"
+        elif predicted is None:
+            outcome = "abstained"
+        else:
+            outcome = "agree" if predicted == feedback.label else "disagree"
+        if remembered is not None:
+            self._mark_labelled(feedback.prediction_id)
+        metrics.feedback[outcome] += 1
+        model, version, variant = metrics.labels
+        record = FeedbackRecord(
+            prediction_id=feedback.prediction_id,
+            label=feedback.label,
+            predicted=predicted,
+            outcome=outcome,
+            model=model,
+            version=version,
+            variant=variant,
+            received=time.time(),
+        )
+        if self._log:
+            self._log.write(record.model_dump_json().encode() + b"\n")
+        return record
+
+    def _mark_labelled(self, identifier: str) -> None:
+        self._labelled[identifier] = None
+        if len(self._labelled) > self._capacity:
+            del self._labelled[next(iter(self._labelled))]
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log:
+            self._log.close()

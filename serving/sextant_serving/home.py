@@ -1,0 +1,21 @@
+"""Which promoted model the home names; a rollout replaces its `active.json` atomically."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sextant_plan.promotion import ACTIVE_FILE, ActiveModel, read_active
+from sextant_serving.errors import NothingActive
+
+
+def served_model(home: Path) -> ActiveModel:
+    """Return what the home serves, its paths made absolute (they may be relative to the home).
+
+    Raises NothingActive before the first promotion, InfrastructureError if active.json is malformed.
+    """
+    active = read_active(home)
+    if active is None:
+        raise NothingActive(str(home / ACTIVE_FILE))
+    root = home.resolve()
+    repo = str(root / active.feature_repo) if active.feature_repo is not None else None
+    return active.model_copy(update={"bundle": str(root / active.bundle), "feature_repo": repo})

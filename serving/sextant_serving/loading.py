@@ -1,0 +1,97 @@
+"""From a bundle's folder to a model that has proved itself: digests, golden requests, warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, CodeRef, read_bundle
+from sextant_plan.entrypoints import entrypoint_digest, load_entrypoint
+from sextant_plan.errors import BundleCorrupt, UsageError
+from sextant_plan.reference import read_reference
+from sextant_serving.engines import Engine, Inputs, check_golden, load_engine
+from sextant_serving.errors import CodeDiffers, StoreUnavailable
+from sextant_serving.features import FeatureLookup
+from sextant_serving.metrics import ModelMetrics
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from and the names it is served under; None takes the bundle's own."""
+
+    bundle: Path
+    feature_repo: Path | None = None
+    name: str | None = None
+    version: str | None = None
+    digest: str | None = None
+    variant: str = "stable"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What loading gives, before it is put to work on an event loop."""
+
+    name: str
+    version: str
+    spec: BundleSpec
+    engine: Engine
+    lookup: FeatureLookup | None
+    attach: Callable[..., Any] | None
+    metrics: ModelMetrics
+
+
+def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
+    """Read, verify and warm up a bundle; blocks for seconds.
+
+    Raises BundleCorrupt if a digest or a golden request differs, CodeDiffers or EntrypointError if the
+    user's code is not what was sealed, StoreUnavailable, and UsageError if the bundle reads features and no
+    feature repository is given. The store is opened on `lookup_thread`, where it will be used.
+    """
+    spec = read_bundle(source.bundle)
+    if source.digest is not None and spec.digest != source.digest:
+        raise BundleCorrupt(source.bundle, "bundle.json", spec.digest, source.digest)
+    for needed in (GOLDEN_FILE, REFERENCE_FILE):
+        if needed not in spec.files:
+            raise BundleCorrupt(source.bundle, needed, "no content", "nothing of it, and serving needs it")
+    engine = load_engine(source.bundle, spec, threads=threads)
+    check_golden(engine, source.bundle, spec)
+    for rows in {1, spec.serving.max_rows}:
+        engine.run(_blank_inputs(spec, rows))
+    lookup = None
+    if spec.feature_service is not None:
+        if source.feature_repo is None:
+            raise UsageError(f"{source.bundle}: the model reads features. Give --feature-repo DIR, a Feast repository.")
+        lookup = lookup_thread.submit(_open_lookup, source.feature_repo, spec).result()
+    attach = _load_attachment(spec.serving.attachment) if spec.serving.attachment else None
+    name, version = source.name or spec.name, source.version or spec.version
+    reference = read_reference(source.bundle / REFERENCE_FILE)
+    metrics = ModelMetrics(spec, reference, (name, version, source.variant))
+    return Loaded(name, version, spec, engine, lookup, attach, metrics)
+
+
+def _load_attachment(code: CodeRef) -> Callable[..., Any]:
+    if entrypoint_digest(code.entrypoint) != code.digest:
+        raise CodeDiffers(code.entrypoint)
+    return load_entrypoint(code.entrypoint)
+
+
+def _open_lookup(repo: Path, spec: BundleSpec) -> FeatureLookup:
+    try:
+        return FeatureLookup(repo, spec)
+    except Exception as error:  # a registry can be away in as many ways as there are registries
+        raise StoreUnavailable(repo, spec.feature_service or "", type(error).__name__) from error
+
+
+def _blank_inputs(spec: BundleSpec, rows: int) -> Inputs:
+    inputs: dict[str, NDArray[Any]] = {}
+    if spec.image:
+        inputs["image"] = np.zeros((rows, spec.image.height, spec.image.width, spec.image.channels), np.uint8)
+    if spec.columns:
+        inputs["features"] = np.zeros((rows, len(spec.columns)), np.float32)
+    return inputs

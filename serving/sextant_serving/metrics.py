@@ -1,0 +1,185 @@
+"""The server's counters, and the page on which Prometheus reads them; names come from the catalogue alone.
+
+Counters belong to one model each and are written on the event loop only, so they need no locks. After a
+hot swap the page shows the previous model's beside the new one's, so that no last increment is lost.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan import catalogue
+from sextant_plan.bundle import BundleSpec
+from sextant_plan.catalogue import COMMON_LABELS, FALLBACK_REASONS, Series
+from sextant_plan.feedback import Outcome
+from sextant_plan.reference import Reference, bin_index
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+OUTCOMES = get_args(Outcome)
+CODES = ("200", "400", "404", "413", "429", "500", "503", "504")
+
+Sample = tuple[tuple[str, ...], float]
+
+
+class Histogram:
+    """Counts by bucket; an edge belongs to its bucket (`le`)."""
+
+    def __init__(self, series: Series, more_edges: Iterable[float] = ()) -> None:
+        self.series = series
+        self.edges = sorted({*series.buckets, *more_edges})
+        self.counts = [0] * (len(self.edges) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.edges, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (le, count of values at or below it), the last being +Inf."""
+        names = [*map(repr, self.edges), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+class ModelMetrics:
+    """One model's counters; every label value that can be known beforehand starts at 0."""
+
+    def __init__(self, spec: BundleSpec, reference: Reference, labels: tuple[str, str, str]) -> None:
+        """Set up the counters; `labels` are the model's name, version and variant."""
+        self.labels = labels
+        slo_edges = [edge / 1000 for edge in spec.serving.latency_edges_ms]
+        self.request_seconds = Histogram(catalogue.REQUEST_SECONDS, slo_edges)
+        self.queue_seconds = Histogram(catalogue.QUEUE_SECONDS)
+        self.device_seconds = Histogram(catalogue.DEVICE_SECONDS)
+        self.decode_seconds = Histogram(catalogue.DECODE_SECONDS)
+        self.feature_seconds = Histogram(catalogue.FEATURE_SECONDS)
+        self.batch_rows = Histogram(catalogue.BATCH_ROWS)
+        self.requests = dict.fromkeys(CODES, 0)
+        self.fallbacks = dict.fromkeys(FALLBACK_REASONS, 0)
+        self.feedback = dict.fromkeys(OUTCOMES, 0)
+        self.classes = spec.classes
+        self.predictions = np.zeros(len(spec.classes), dtype=np.int64)
+        self.ready = False
+        self.created = spec.created
+        measured = {column.name: place for place, column in enumerate(spec.columns)}
+        self.profiles = [
+            BinCounter(feature.name, feature.edges, feature.counts, measured.get(feature.name))
+            for feature in reference.features
+            if feature.name in measured or (spec.image and feature.name in ("image.brightness", "image.contrast"))
+        ]
+
+    def count_request(self, code: int, seconds: float) -> None:
+        """Count one answered inference request."""
+        text = str(code)
+        self.requests[text] = self.requests.get(text, 0) + 1
+        self.request_seconds.observe(seconds)
+
+    def count_rows(self, best: NDArray[np.intp], abstained: NDArray[np.bool_], fallbacks: Iterable[str | None]) -> None:
+        """Count the rows of a batch: by class where the model answered, by reason where a fallback did."""
+        answered = best[~abstained]
+        self.predictions += np.bincount(answered, minlength=len(self.predictions))
+        for reason in fallbacks:
+            if reason is not None:
+                self.fallbacks[reason] += 1
+
+    def count_bins(self, features: NDArray[np.float32] | None, pictures: dict[str, NDArray[np.float64]]) -> None:
+        """Count a batch's inputs into the training bins; `features` is (rows, columns) or absent."""
+        for profile in self.profiles:
+            if profile.place is None:
+                profile.count(pictures[profile.name])
+            elif features is not None:
+                profile.count(features[:, profile.place])
+
+    def histograms(self) -> tuple[Histogram, ...]:
+        """Return every histogram of the model."""
+        return (
+            self.request_seconds,
+            self.queue_seconds,
+            self.device_seconds,
+            self.decode_seconds,
+            self.feature_seconds,
+            self.batch_rows,
+        )
+
+    def samples(self) -> Iterator[tuple[Series, list[Sample]]]:
+        """Yield every counter and gauge with its samples: labels beyond the common ones, and value."""
+        yield catalogue.REQUESTS, [((code,), n) for code, n in self.requests.items()]
+        yield catalogue.FALLBACKS, [((reason,), n) for reason, n in self.fallbacks.items()]
+        yield catalogue.PREDICTIONS, list(zip(((name,) for name in self.classes), self.predictions, strict=True))
+        yield catalogue.FEEDBACK, [((outcome,), n) for outcome, n in self.feedback.items()]
+        yield catalogue.FEATURE_BINS, [sample for profile in self.profiles for sample in profile.samples(profile.rows)]
+        yield (
+            catalogue.REFERENCE_RATIO,
+            [sample for profile in self.profiles for sample in profile.samples(profile.ratio)],
+        )
+        yield catalogue.READY, [((), float(self.ready))]
+        yield catalogue.MODEL_CREATED, [((), self.created)]
+
+
+class BinCounter:
+    """One input's rows by training bin; `place` is its column of the features tensor, None for a picture's."""
+
+    def __init__(self, name: str, edges: Sequence[float], counts: Sequence[int], place: int | None) -> None:
+        self.name, self.place = name, place
+        self.edges = np.asarray(edges, dtype=np.float64)
+        reference = np.asarray(counts, dtype=np.float64)
+        self.ratio = reference / max(reference.sum(), 1.0)
+        self.rows = np.zeros(len(counts), dtype=np.int64)
+
+    def count(self, values: NDArray[np.floating[Any]]) -> None:
+        """Count values of shape (rows,)."""
+        self.rows += np.bincount(bin_index(values, self.edges), minlength=len(self.rows))
+
+    def samples(self, values: NDArray[Any]) -> list[Sample]:
+        """Return `values` by bin."""
+        return [((self.name, str(place)), float(value)) for place, value in enumerate(values)]
+
+
+class MetricsPage:
+    """What GET /metrics shows: the served model, and the one before it after a hot swap."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        self._models: list[ModelMetrics] = []
+
+    def show(self, metrics: ModelMetrics) -> None:
+        """Show `metrics` as the newest model's; a model of the same labels makes way, older than two too."""
+        kept = [shown for shown in self._models if shown.labels != metrics.labels]
+        self._models = [*kept[-1:], metrics]
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families (prometheus_client's collector protocol)."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        families: dict[str, Any] = {}
+        kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+        for model in self._models:
+            for series, samples in model.samples():
+                if series.name not in families:
+                    labels = COMMON_LABELS + series.labels
+                    families[series.name] = kinds[series.type](series.name, series.help, labels=labels)
+                for labels, value in samples:
+                    families[series.name].add_metric(model.labels + labels, value)
+            for histogram in model.histograms():
+                series = histogram.series
+                if series.name not in families:
+                    families[series.name] = HistogramMetricFamily(series.name, series.help, labels=COMMON_LABELS)
+                families[series.name].add_metric(model.labels, histogram.cumulative(), histogram.sum)
+        return families.values()
+
+    def render(self) -> bytes:
+        """Return the page in the Prometheus text format."""
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return generate_latest(registry)

@@ -1,0 +1,174 @@
+"""A loaded bundle that answers batches: features, network, fallbacks and counters together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE, LOW_CONFIDENCE
+from sextant_serving.batching import Batcher, Job, Traffic
+from sextant_serving.engines import Inputs
+from sextant_serving.errors import FeatureOutage, MissingFeatures
+from sextant_serving.features import StoredRow
+from sextant_serving.loading import Loaded
+from sextant_serving.preprocessing import encode_columns, picture_statistics
+from sextant_serving.rows import Answer, Signature
+
+_log = logging.getLogger(__name__)
+
+
+class Model:
+    """A loaded model at work: its queue, its device thread and its feature lookups."""
+
+    def __init__(self, loaded: Loaded, traffic: Traffic, *, device: Executor, lookup_thread: Executor) -> None:
+        self.name, self.version, self.spec, self.metrics = loaded.name, loaded.version, loaded.spec, loaded.metrics
+        self.attach = loaded.attach
+        self.signature = Signature(loaded.spec)
+        self._engine, self._lookup = loaded.engine, loaded.lookup
+        self._device, self._lookup_thread = device, lookup_thread
+        self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
+        self._loop = asyncio.get_running_loop()
+        serving = loaded.spec.serving
+        self.batcher = Batcher(
+            self._answer_batch,
+            traffic,
+            max_rows=serving.max_rows,
+            max_wait=serving.max_wait,
+            queue_rows=serving.queue_rows,
+            deadline=serving.deadline,
+            slots=2 if loaded.lookup else 1,  # one batch is looked up while another is on the device
+        )
+
+    async def _answer_batch(self, jobs: list[Job]) -> None:
+        now = self._loop.time()
+        for job in jobs:
+            self.metrics.queue_seconds.observe(now - job.arrived)
+        stored, reasons = await self._look_up(jobs)
+        jobs = self._reject_unserved(jobs, reasons)
+        if not jobs:
+            return
+        inputs, statistics, probabilities, seconds = await self._loop.run_in_executor(
+            self._device, self._compute, jobs, stored
+        )
+        self.metrics.device_seconds.observe(seconds)
+        self.metrics.batch_rows.observe(len(probabilities))
+        self._deliver(jobs, probabilities, stored, reasons)
+        self.metrics.count_bins(inputs.get("features"), statistics)
+
+    async def _look_up(self, jobs: list[Job]) -> tuple[dict[Job, list[StoredRow | None]], dict[Job, list[str | None]]]:
+        """Return each job's stored features and the reason why a row goes without, in one lookup."""
+        asking = [job for job in jobs if job.rows.features is None and job.rows.keys is not None]
+        if self._lookup is None or not asking:
+            return {}, {}
+        keys = [key for job in asking for key in job.rows.keys or ()]
+        begun = time.perf_counter()
+        try:
+            rows: Sequence[StoredRow | None] = await self._ask_store(keys)
+            reason = FEATURE_MISS
+        except Exception as error:  # each online store raises its own classes when it is away
+            _log.warning("the feature store did not answer: %s", type(error).__name__)
+            rows, reason = [None] * len(keys), FEATURE_OUTAGE
+        self.metrics.feature_seconds.observe(time.perf_counter() - begun)
+        stored, reasons, start = {}, {}, 0
+        for job in asking:
+            part = list(rows[start : start + job.rows.count])
+            start += job.rows.count
+            stored[job], reasons[job] = part, [reason if row is None else None for row in part]
+        return stored, reasons
+
+    async def _ask_store(self, keys: list[str]) -> list[StoredRow | None]:
+        """Look `keys` up; a store that hangs counts as away at once until it has come back."""
+        if self._hanging is not None and not self._hanging.done():
+            raise TimeoutError
+        assert self._lookup is not None
+        answer = self._loop.run_in_executor(self._lookup_thread, self._lookup.lookup, keys)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), self.spec.serving.deadline / 2)
+        except TimeoutError:
+            self._hanging = answer
+            raise
+
+    def _reject_unserved(self, jobs: list[Job], reasons: dict[Job, list[str | None]]) -> list[Job]:
+        """Answer the jobs that the plan rejects for want of features; return the others."""
+        if self.spec.serving.missing_features != "reject":
+            return jobs
+        kept = []
+        for job in jobs:
+            missing = [(row, reason) for row, reason in enumerate(reasons.get(job, ())) if reason is not None]
+            if not missing:
+                kept.append(job)
+                continue
+            for _, reason in missing:
+                self.metrics.fallbacks[reason] += 1
+            row, reason = missing[0]
+            entity = self.spec.entity or "entity"
+            error = FeatureOutage() if reason == FEATURE_OUTAGE else MissingFeatures(entity, row)
+            if not job.future.done():
+                job.future.set_exception(error)
+        return kept
+
+    def _compute(
+        self, jobs: list[Job], stored: dict[Job, list[StoredRow | None]]
+    ) -> tuple[Inputs, dict[str, NDArray[np.float64]], NDArray[np.float32], float]:
+        """Assemble the batch and run it; returns inputs, picture statistics, probabilities and device seconds."""
+        inputs: dict[str, NDArray[Any]] = {}
+        statistics = {}
+        if self.spec.image:
+            inputs["image"] = _joined([job.rows.image for job in jobs])
+            statistics = picture_statistics(inputs["image"])
+        if self.spec.columns:
+            inputs["features"] = _joined([self._features_of(job, stored.get(job)) for job in jobs])
+        step, rows = self.spec.serving.max_rows, sum(job.rows.count for job in jobs)
+        begun = time.perf_counter()
+        parts = [
+            self._engine.run({name: array[start : start + step] for name, array in inputs.items()})
+            for start in range(0, rows, step)
+        ]
+        return inputs, statistics, _joined(parts), time.perf_counter() - begun
+
+    def _features_of(self, job: Job, stored: list[StoredRow | None] | None) -> NDArray[np.float32]:
+        rows = job.rows
+        if rows.features is not None:
+            return rows.features
+        features = np.empty((rows.count, len(self.spec.columns)), dtype=np.float32)
+        if rows.sent is not None:
+            features[:, self.signature.sent_places] = rows.sent
+        if self.signature.stored:
+            found = [row or {} for row in stored] if stored else [{}] * rows.count
+            features[:, self.signature.stored_places] = encode_columns(found, self.signature.stored)
+        return features
+
+    def _deliver(
+        self,
+        jobs: list[Job],
+        probabilities: NDArray[np.float32],
+        stored: dict[Job, list[StoredRow | None]],
+        reasons: dict[Job, list[str | None]],
+    ) -> None:
+        """Split a batch's probabilities over its jobs, applying the plan's fallbacks."""
+        best = probabilities.argmax(axis=1)
+        unsure = probabilities.max(axis=1) < self.spec.serving.abstain_below
+        abstain_on_missing = self.spec.serving.missing_features == "abstain"
+        start = 0
+        for job in jobs:
+            part = slice(start, start + job.rows.count)
+            start = part.stop
+            abstained, fallbacks = unsure[part], [LOW_CONFIDENCE if row else None for row in unsure[part].tolist()]
+            if (missing := reasons.get(job)) is not None:
+                fallbacks = [reason or other for reason, other in zip(missing, fallbacks, strict=True)]
+                if abstain_on_missing:
+                    abstained = abstained | np.array([reason is not None for reason in missing])
+            self.metrics.count_rows(best[part], abstained, fallbacks)
+            if not job.future.done():
+                job.future.set_result(Answer(probabilities[part], best[part], abstained, fallbacks, stored.get(job)))
+
+
+def _joined(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,70 @@
+"""The server's options, as a value and as command-line arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `serve` needs: exactly one of `bundle` and `home`, and where to listen (port 0 takes any free one)."""
+
+    bundle: Path | None = None
+    home: Path | None = None
+    feature_repo: Path | None = None
+    model_name: str | None = None
+    variant: str = "stable"
+    host: str = "127.0.0.1"
+    port: int = 8080
+    threads: int = 1
+    max_body_bytes: int = 1 << 25
+    read_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    linger_seconds: float = 0.0
+    drain_seconds: float = 30.0
+    remember: int = 65536
+    feedback_log: Path | None = None
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Parse command-line arguments; exits 2 on a usage error, as argparse does."""
+    default = Options()
+    parser = argparse.ArgumentParser(prog="python -m sextant_serving", description="Serve a model bundle over HTTP.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle")
+    source.add_argument("--home", type=Path, metavar="DIR", help="serve what DIR/active.json names, and follow it")
+    parser.add_argument("--feature-repo", type=Path, metavar="DIR", help="Feast repository, with --bundle")
+    parser.add_argument("--model-name", metavar="NAME", help="name to serve under (default: the bundle's)")
+    parser.add_argument("--variant", default=default.variant, help="label of every metric (default: %(default)s)")
+    parser.add_argument("--host", default=default.host, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=default.port, help="TCP port, 0 for any (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=default.threads, help="engine threads (default: %(default)s)")
+    parser.add_argument(
+        "--max-body-bytes", type=int, default=default.max_body_bytes, help="largest body, bytes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--read-seconds", type=float, default=default.read_seconds, help="seconds for a request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--idle-seconds", type=float, default=default.idle_seconds, help="seconds between them (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--linger-seconds",
+        type=float,
+        default=default.linger_seconds,
+        help="seconds to go on accepting after SIGTERM, not ready, until routes have moved (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drain-seconds", type=float, default=default.drain_seconds, help="seconds to finish (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--remember", type=int, default=default.remember, help="predictions kept for feedback (default: %(default)s)"
+    )
+    parser.add_argument("--feedback-log", type=Path, metavar="FILE", help="append each label as a JSON line")
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.home and options.feature_repo:
+        parser.error("--feature-repo goes with --bundle; with --home, active.json names the repository")
+    return options

@@ -1,0 +1,124 @@
+"""From what a client or a table holds to what the network reads; training and serving share every line.
+
+Scaling is not done here: it is inside the network.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.bundle import Column
+from sextant_plan.schema import ImageInput
+from sextant_serving.errors import BadColumn, BadPicture
+
+MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes, a decompression bomb costs at most 50 MB
+MAX_PICTURE_BYTES = 1 << 25
+STATISTICS_GRID = 64  # drift counters read at most 64 x 64 pixels: at 224 x 224 a twelfth of the work
+
+
+def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG to shape (height, width, channels), turned upright and resized to `spec`.
+
+    Raises BadPicture if the bytes are no such picture, are cut short, or exceed the size limits.
+    """
+    from PIL import Image, ImageOps
+
+    if len(data) > MAX_PICTURE_BYTES:
+        raise BadPicture(f"more than {MAX_PICTURE_BYTES} bytes")
+    size, mode = (spec.width, spec.height), "L" if spec.channels == 1 else "RGB"
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
+            too_large = picture.width * picture.height > MAX_PIXELS
+            if not too_large:
+                picture.draft(mode, size)  # a large JPEG is decoded at a fraction of its size
+                upright = ImageOps.exif_transpose(picture)
+                pixels = np.asarray(_to_mode(upright, mode).resize(size, Image.Resampling.BILINEAR))
+    except Exception as error:  # Pillow's decoders raise a dozen types on malformed files
+        raise BadPicture("not a readable JPEG or PNG") from error
+    if too_large:
+        raise BadPicture(f"more than {MAX_PIXELS} pixels")
+    return pixels.reshape(spec.height, spec.width, spec.channels)
+
+
+def _to_mode(picture: Any, mode: str) -> Any:
+    """Convert to 8-bit grey or RGB: 16-bit values keep their upper byte, transparency lies on white."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def encode_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> NDArray[np.float32]:
+    """Return shape (rows, columns): what the network reads of each row, in the order of `columns`.
+
+    Raises BadColumn for a text where a number belongs.
+    """
+    encoded = np.empty((len(rows), len(columns)), dtype=np.float32)
+    for index, column in enumerate(columns):
+        encoded[:, index] = encode_column([row.get(column.name) for row in rows], column)
+    return encoded
+
+
+def encode_column(values: Sequence[object] | NDArray[np.generic], column: Column) -> NDArray[np.float32]:
+    """Return shape (rows,): vocabulary indices of a category, or numbers with the default where missing.
+
+    None and numbers that are not finite count as missing. Raises BadColumn for text that is no number.
+    """
+    if column.vocabulary is not None:
+        places = {word: place for place, word in enumerate(column.vocabulary)}
+        unknown = len(column.vocabulary)
+        found = [unknown if value is None else places.get(category_text(value), unknown) for value in values]
+        return np.asarray(found, dtype=np.float32)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        numbers = values.astype(np.float64)
+    else:
+        numbers = np.asarray([_number(value, column, row) for row, value in enumerate(values)], dtype=np.float64)
+    numbers = np.where(np.isfinite(numbers), numbers, column.default)
+    with np.errstate(over="ignore"):
+        narrow = numbers.astype(np.float32)
+    return np.where(np.isfinite(narrow), narrow, np.float32(column.default))
+
+
+def category_text(value: object) -> str:
+    """Return the text that stands for a category in a vocabulary: 3 and 3.0 are `3`, true is `true`."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _number(value: object, column: Column, row: int) -> float:
+    if value is None:
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        raise BadColumn(column.name, row) from None
+
+
+def picture_statistics(batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Return `image.brightness` and `image.contrast`, each of shape (rows,): mean and std of the pixels, 0-255.
+
+    `batch` has shape (rows, height, width, channels). Larger pictures are read on a grid of at most
+    64 x 64 pixels; reference and live counters agree because both come from here.
+    """
+    rows, height, width = batch.shape[:3]
+    step_y, step_x = -(-height // STATISTICS_GRID), -(-width // STATISTICS_GRID)
+    pixels = batch[:, ::step_y, ::step_x].reshape(rows, -1).astype(np.uint32)
+    count = pixels.shape[1]
+    mean = pixels.sum(axis=1) / count
+    square = np.einsum("ij,ij->i", pixels, pixels) / count  # 64 * 64 * 3 * 255 ** 2 fits in 32 bits
+    return {"image.brightness": mean, "image.contrast": np.sqrt(np.maximum(square - mean * mean, 0.0))}

@@ -1,0 +1,112 @@
+"""What passes between the codecs and the model: the rows of a request, and the rows of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.bundle import BundleSpec
+from sextant_serving.errors import BadRequest
+from sextant_serving.preprocessing import encode_column
+
+
+@dataclass(slots=True)
+class Rows:
+    """The decoded rows of one request; every array has `count` rows.
+
+    `image` is UINT8 (rows, height, width, channels), `pictures` undecoded JPEG or PNG in its place,
+    `sent` FP32 (rows, columns that come with the request), `features` FP32 (rows, all columns) when the
+    client gives the whole tensor. `fields` keeps the values as sent, for attachments only.
+    """
+
+    count: int
+    image: NDArray[np.uint8] | None = None
+    pictures: list[bytes] | None = None
+    sent: NDArray[np.float32] | None = None
+    features: NDArray[np.float32] | None = None
+    keys: list[str] | None = None
+    fields: list[dict[str, Any]] | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """The model's answer to one request.
+
+    `probabilities` is FP32 (rows, classes), `best` the most probable class of each row, `abstained` tells
+    where the model does not stand by it, `fallbacks` why a row was answered otherwise than usual.
+    `stored` holds the looked-up features by row, None where there were none.
+    """
+
+    probabilities: NDArray[np.float32]
+    best: NDArray[np.intp]
+    abstained: NDArray[np.bool_]
+    fallbacks: list[str | None]
+    stored: Sequence[dict[str, object] | None] | None = None
+
+
+class Signature:
+    """What a request to the bundle may carry, worked out once."""
+
+    def __init__(self, spec: BundleSpec) -> None:
+        self.image = spec.image
+        self.classes = spec.classes
+        self.columns = spec.columns
+        self.sent = [column for column in spec.columns if column.view is None]
+        self.stored = [column for column in spec.columns if column.view is not None]
+        self.sent_places = [place for place, column in enumerate(spec.columns) if column.view is None]
+        self.stored_places = [place for place, column in enumerate(spec.columns) if column.view is not None]
+        self.entity = spec.entity if self.stored else None
+        self.optional_entity = spec.entity
+        names = [column.name for column in self.sent]
+        if self.image:
+            names.insert(0, "image")
+        if spec.entity is not None and spec.entity not in names:
+            names.append(spec.entity)
+        self.fields = frozenset(names)
+        self.fields_text = ", ".join(names)
+
+    def unknown_field(self, where: str) -> BadRequest:
+        """Return the error for a field that the model does not read."""
+        return BadRequest(where, "a field that this model does not read", f"It reads {self.fields_text}")
+
+    def encode_sent(self, count: int, values: dict[str, Sequence[object] | NDArray[Any]]) -> NDArray[np.float32] | None:
+        """Return FP32 (rows, request columns), absent columns being missing; None if the model has none."""
+        if not self.sent:
+            return None
+        encoded = np.empty((count, len(self.sent)), dtype=np.float32)
+        for index, column in enumerate(self.sent):
+            given = values.get(column.name)
+            encoded[:, index] = encode_column([None] * count if given is None else given, column)
+        return encoded
+
+    def check_image(self, image: NDArray[Any], where: str) -> NDArray[np.uint8]:
+        """Return `image` if it is UINT8 of the signature's shape; raises BadRequest."""
+        assert self.image is not None
+        shape = (self.image.height, self.image.width, self.image.channels)
+        if image.ndim != 4 or image.shape[1:] != shape:
+            raise BadRequest(where, "another shape than the model's", f"Send rows of {' x '.join(map(str, shape))}")
+        return image
+
+    def check_features(self, features: NDArray[Any], where: str) -> NDArray[np.float32]:
+        """Return `features` as finite FP32 of the signature's width; raises BadRequest."""
+        if features.ndim != 2 or features.shape[1] != len(self.columns):
+            raise BadRequest(where, "another width than the model's", f"Send rows of {len(self.columns)} numbers")
+        with np.errstate(over="ignore"):
+            narrow = features.astype(np.float32, copy=False)
+        if not np.isfinite(narrow).all():
+            raise BadRequest(where, "a number that is not finite", "Send the columns by name where some are missing")
+        return narrow
+
+    def check_complete(self, rows: Rows, where: str) -> Rows:
+        """Return `rows` if the model can run on them; raises BadRequest naming what is absent."""
+        if rows.count < 1:
+            raise BadRequest(where, "no rows", "Send at least one")
+        if self.image and rows.image is None and rows.pictures is None:
+            raise BadRequest(where, "no image", "This model reads one with every row")
+        if self.entity and rows.features is None and rows.keys is None:
+            raise BadRequest(where, f"no {self.entity}", "The feature store is asked by it")
+        return rows

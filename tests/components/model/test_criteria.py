@@ -1,0 +1,130 @@
+"""How evidence becomes a verdict on one criterion: pass, fail, or unknown with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sextant_components.context import RunContext, Step
+from sextant_components.criteria import Evidence, answer, answered_metrics, without_champion
+from sextant_components.gates import Settled, record_criterion, unavailable
+from sextant_components.metrics import Answers
+from sextant_components.server_probe import Probe
+from sextant_plan.catalogue import METRICS
+from sextant_plan.ledger import Record
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Verdict
+
+ROWS = 200
+OpenRun = Callable[..., RunContext]
+
+
+@pytest.fixture
+def context(tmp_path: Path, open_run_at: OpenRun) -> RunContext:
+    """A run whose ledger can be written."""
+    return open_run_at(tmp_path / "r1", home=tmp_path / "home")
+
+
+@pytest.fixture
+def evidence(context: RunContext) -> Evidence:
+    """Every fifth row is wrong; the first hundred rows are by day; a server that took 1 to 30 ms."""
+    labels = np.arange(ROWS) % 3
+    predicted = np.where(np.arange(ROWS) % 5 == 0, (labels + 1) % 3, labels)
+    probabilities = np.full((ROWS, 3), 0.1, dtype=np.float32)
+    probabilities[np.arange(ROWS), predicted] = 0.8
+    right = predicted == labels
+    return Evidence(
+        plan=context.plan,
+        classes=["cross", "flat", "tall"],
+        answers=Answers(probabilities, labels),
+        slices={"light": ["day"] * 100 + ["night"] * 100},
+        others={"baseline": np.zeros(ROWS, dtype=np.bool_), "champion": without_champion()},
+        corrupted={"dark": right, "noise": np.zeros(ROWS, dtype=np.bool_)},
+        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [None] * 30),
+    )
+
+
+def _record(context: RunContext, evidence: Evidence, **criterion: Any) -> Record:
+    made = Criterion.model_validate({"id": "c", "min_n": 20, **criterion})
+    with context.ledger(Step.EVALUATE) as ledger:
+        return record_criterion(ledger, made, answer(made, evidence))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "verdict"),
+    [
+        pytest.param({"metric": "accuracy", "at_least": 0.7}, Verdict.PASS, id="bound-above"),
+        pytest.param({"metric": "accuracy", "at_least": 0.9}, Verdict.FAIL, id="proved-below"),
+        pytest.param({"metric": "accuracy", "at_least": 0.8}, Verdict.UNKNOWN, id="value-on-the-limit"),
+        pytest.param({"metric": "accuracy", "at_least": 0.7, "min_n": 201}, Verdict.UNKNOWN, id="too-few-rows"),
+        pytest.param({"metric": "accuracy", "at_least": 0.7, "slice": "light=day"}, Verdict.PASS, id="slice"),
+        pytest.param({"metric": "accuracy", "at_least": 0.1, "slice": "light=dusk"}, Verdict.UNKNOWN, id="no-such-row"),
+        pytest.param({"metric": "accuracy", "at_least": 0.5, "relative_to": "baseline"}, Verdict.PASS, id="baseline"),
+        pytest.param(
+            {"metric": "accuracy", "at_least": 0, "relative_to": "champion"}, Verdict.PASS, id="first-release"
+        ),
+        pytest.param({"metric": "recall_min", "at_least": 0.9}, Verdict.FAIL, id="worst-class"),
+        pytest.param({"metric": "macro_f1", "at_least": 0.7}, Verdict.PASS, id="macro-f1"),
+        pytest.param({"metric": "calibration_error", "at_most": 0.1}, Verdict.PASS, id="calibration"),
+        pytest.param({"metric": "coverage", "at_least": 0.95}, Verdict.PASS, id="coverage"),
+        pytest.param({"metric": "net_value", "at_least": 1.0}, Verdict.PASS, id="net-value"),
+        pytest.param({"metric": "accuracy_gap", "at_most": 0.2, "slice": "light"}, Verdict.PASS, id="gap"),
+        pytest.param({"metric": "corrupted_accuracy", "at_least": 0.5}, Verdict.FAIL, id="worst-corruption"),
+        pytest.param({"metric": "latency_p50_ms", "at_most": 40}, Verdict.PASS, id="median"),
+        pytest.param({"metric": "latency_p99_ms", "at_most": 40}, Verdict.UNKNOWN, id="p99-of-30-requests"),
+        pytest.param({"metric": "error_rate", "at_most": 0.2}, Verdict.PASS, id="no-errors"),
+    ],
+)
+def test_each_metric_is_judged_by_its_bound(
+    context: RunContext, evidence: Evidence, criterion: dict[str, Any], verdict: Verdict
+) -> None:
+    """The bound decides and not the value; what cannot be bounded is unknown."""
+    assert _record(context, evidence, **criterion).verdict is verdict
+
+
+def test_an_unknown_says_why(context: RunContext, evidence: Evidence) -> None:
+    """A slice without rows and a server that did not start are named."""
+    reasons = [_record(context, evidence, metric="accuracy", at_least=0.5, slice="light=dusk").value]
+    stopped = Evidence(**{**vars(evidence), "probe": unavailable("the server did not start (exit code 4)")})
+    reasons.append(_record(context, stopped, metric="error_rate", at_most=0.2).value)
+    assert reasons == [
+        "no sealed row has light=dusk",
+        "the server did not start (exit code 4)",
+    ]
+
+
+def test_a_bound_that_does_not_exist_takes_nothing_else_away(context: RunContext, evidence: Evidence) -> None:
+    """A percentile of too few requests keeps its value and its lower bound, which may disprove it already."""
+    record = _record(context, evidence, metric="latency_p99_ms", at_most=5)
+    assert record.verdict is Verdict.FAIL
+    assert (record.value, record.interval, record.n) == (30.0, (29.0, None), 30)
+
+
+def test_a_difference_names_its_own_bound(context: RunContext, evidence: Evidence) -> None:
+    """The evidence says how it was bounded, and a paired difference is not bounded as a share is."""
+    record = _record(context, evidence, metric="accuracy", at_least=0.5, relative_to="baseline")
+    assert "Tango 1998" in record.qa_method
+
+
+def test_a_first_release_says_that_there_was_no_champion(context: RunContext, evidence: Evidence) -> None:
+    """The pass names its reason, so that nobody takes it for a comparison."""
+    record = _record(context, evidence, metric="accuracy", at_least=0.0, relative_to="champion")
+    assert str(record.value).startswith("no champion")
+    assert record.interval is None
+
+
+def test_an_incomparable_champion_is_unknown(context: RunContext, evidence: Evidence) -> None:
+    """A champion that cannot be run on the rows gives no evidence, unlike an absent one."""
+    others = {**evidence.others, "champion": Settled(Verdict.UNKNOWN, "the champion reads weight")}
+    changed = Evidence(**{**vars(evidence), "others": others})
+    record = _record(context, changed, metric="accuracy", at_least=-1.0, relative_to="champion")
+    assert record.verdict is Verdict.UNKNOWN
+
+
+def test_every_metric_of_the_step_has_its_answer() -> None:
+    """The catalogue and this step name the same metrics, so no criterion falls through."""
+    assert answered_metrics() == {name for name, metric in METRICS.items() if metric.step == Step.EVALUATE}

@@ -1,0 +1,207 @@
+"""From the sealed rows to the live server: the look budget, admission, the promotion and its loser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sextant_components.context import RunContext, Step
+from sextant_components.decide import run_decide
+from sextant_components.evaluate import run_evaluate
+from sextant_components.evaluation_records import record_champion, record_subject
+from sextant_components.gates import Settled, record_criterion
+from sextant_components.looks import LooksSpent, take_look
+from sextant_components.register import run_register
+from sextant_components.roll_out import StrategyNeedsCluster, run_roll_out
+from sextant_components.tracking import publish_run
+from sextant_plan.bundle import read_bundle
+from sextant_plan.errors import BundleCorrupt, ExitCode
+from sextant_plan.ledger import read_run
+from sextant_plan.promotion import NotAdmitted, PromotionLost
+from sextant_plan.verdicts import Verdict
+from sextant_serving.home import served_model
+from sextant_serving.registry import CHAMPION, open_registry
+
+OpenRun = Callable[..., RunContext]
+
+
+def _judged(context: RunContext, bundle: Path, verdict: Verdict = Verdict.PASS) -> None:
+    """Write an evaluation with one verdict for every criterion, as of the champion now, and decide on it."""
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_subject(ledger, read_bundle(bundle))
+        record_champion(ledger, open_registry(context.home).champion("bars"))
+        for criterion in context.plan.criteria:
+            if criterion.definition.step == Step.EVALUATE:
+                record_criterion(ledger, criterion, Settled(verdict, "settled by the test"))
+    run_decide(context, bundle=bundle)
+
+
+@pytest.fixture
+def context(tmp_path: Path, home: Path, open_run_at: OpenRun) -> RunContext:
+    """A run in a home of its own."""
+    return open_run_at(tmp_path / "r1", home=home)
+
+
+def test_a_release_from_sealed_rows_to_a_live_version(made: Any, bars: Any) -> None:
+    """The real thing once: evaluate on a real server, decide, register, roll out, publish to MLflow."""
+    context, bundle = made.context, made.bundle
+    assert run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=bundle) is Verdict.PASS
+    evaluated = {record.task: record for record in read_run(context.run)["evaluate"]}
+    assert evaluated["served parity"].verdict is Verdict.PASS
+    assert evaluated["criterion beats-majority"].interval is not None
+    matrix = json.loads(context.artifacts.read_bytes(evaluated["confusion matrix"].artifacts["confusion.json"]))
+    assert matrix["classes"] == ["cross", "flat", "tall"]
+    assert sum(map(sum, matrix["matrix"])) == 90
+    slices = json.loads(context.artifacts.read_bytes(evaluated["slices"].artifacts["slices.json"]))
+    assert [row["slice"] for row in slices] == ["light=day", "light=night"]
+
+    assert run_decide(context, bundle=bundle) is Verdict.PASS
+    version = run_register(context, bundle=bundle)
+    assert run_roll_out(context, bundle=bundle, version=version) is Verdict.PASS
+    active = served_model(context.home)
+    assert (active.version, active.digest, active.sequence) == (version, made.spec.digest, "seq-0001")
+    assert read_bundle(Path(active.bundle)).digest == made.spec.digest
+
+    client = open_registry(context.home).store.client
+    assert str(client.get_model_version_by_alias("bars", CHAMPION).version) == version
+    parent = publish_run(context)
+    assert publish_run(context) == parent
+    children = client.search_runs(
+        [client.get_run(parent).info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
+    steps = [child.data.tags["sextant.step"] for child in children]
+    assert sorted(steps) == sorted(read_run(context.run))
+    train = next(child for child in children if child.data.tags["sextant.step"] == "train")
+    assert train.data.params["architecture"] == made.spec.members[0].architecture
+    assert "trial0.valid_accuracy" in train.data.metrics
+    assert client.get_run(parent).info.status == "FINISHED"
+
+
+def test_looks_are_spent_for_good(home: Path) -> None:
+    """The budget holds across runs and names the way out; a model that was judged before does not pay again."""
+
+    def look(version: str) -> int:
+        return take_look(home, plan="bars", sealed_digest="sha256:" + "5" * 64, budget=2, version=version).number
+
+    assert [look("v1"), look("v2"), look("v1")] == [1, 2, 1]
+    with pytest.raises(LooksSpent, match=r"all 2 looks .* Collect new data") as caught:
+        look("v3")
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_evaluating_without_a_look_left_opens_nothing(
+    context: RunContext, made: Any, bars: Any, tmp_path: Path
+) -> None:
+    """The error comes before the rows: the sealed split is not even there."""
+    splits = shutil.copytree(bars.splits, tmp_path / "splits")
+    (splits / "sealed.parquet").unlink()
+    for version in ("a", "b", "c", "d", "e"):
+        take_look(
+            context.home,
+            plan="bars",
+            sealed_digest="sha256:" + "5" * 64,
+            budget=context.plan.evaluation.looks,
+            version=version,
+        )
+    with pytest.raises(LooksSpent):
+        run_evaluate(context, snapshot=bars.snapshot, splits=splits, bundle=made.bundle)
+    assert "evaluate" not in read_run(context.run)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        pytest.param(Verdict.FAIL, ExitCode.GATE_FAILED, id="failed"),
+        pytest.param(Verdict.UNKNOWN, ExitCode.GATE_UNKNOWN, id="unknown"),
+    ],
+)
+def test_only_a_pass_is_admitted(context: RunContext, bundle: Path, verdict: Verdict, code: ExitCode) -> None:
+    """A decision that fails or does not know ends with its own exit code, and nothing goes live."""
+    _judged(context, bundle, verdict)
+    version = run_register(context, bundle=bundle)
+    with pytest.raises(NotAdmitted, match=f"the decision is {verdict}") as caught:
+        run_roll_out(context, bundle=bundle, version=version)
+    assert caught.value.exit_code is code
+    assert not (context.home / "active.json").exists()
+
+
+def test_without_a_decision_nothing_is_admitted(context: RunContext, bundle: Path) -> None:
+    """A registered version is not yet a released one."""
+    version = run_register(context, bundle=bundle)
+    with pytest.raises(NotAdmitted, match="no finished decision"):
+        run_roll_out(context, bundle=bundle, version=version)
+
+
+def test_a_version_of_another_bundle_is_not_admitted(context: RunContext, bundle: Path) -> None:
+    """The decision is about a digest; a version that is not bound to it cannot borrow it."""
+    _judged(context, bundle)
+    run_register(context, bundle=bundle)
+    with pytest.raises(NotAdmitted, match="version 7 is not bound to this bundle"):
+        run_roll_out(context, bundle=bundle, version="7")
+
+
+def test_a_stored_bundle_that_was_changed_is_not_rolled_out(context: RunContext, bundle: Path) -> None:
+    """Between register and roll-out a file of the copy was changed: its digest tells."""
+    _judged(context, bundle)
+    version = run_register(context, bundle=bundle)
+    stored = next((context.home / "bundles" / "bars").iterdir())
+    (stored / "reference.json").write_text("{}")
+    with pytest.raises(BundleCorrupt, match=r"reference\.json"):
+        run_roll_out(context, bundle=bundle, version=version)
+    assert not (context.home / "active.json").exists()
+
+
+def test_a_strategy_that_needs_a_cluster_is_refused_by_name(
+    bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """One machine does not pretend to split traffic; the error says what it can do."""
+    context = open_run_at(tmp_path / "r1", home=home, rollout={"strategy": "canary"})
+    with pytest.raises(StrategyNeedsCluster, match=r"canary .* Set strategy: immediate") as caught:
+        run_roll_out(context, bundle=bundle, version="1")
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_register_after_a_kill_leaves_one_version(context: RunContext, bundle: Path) -> None:
+    """Run three times, the first of them cut off at once: one version, one copy, one binding."""
+    with pytest.raises(KeyboardInterrupt), context.ledger(Step.REGISTER):
+        raise KeyboardInterrupt
+    assert {run_register(context, bundle=bundle) for _ in range(2)} == {"1"}
+    assert len(list((context.home / "bundles" / "bars").iterdir())) == 1
+    client = open_registry(context.home).store.client
+    versions = client.search_model_versions("name = 'bars'")
+    assert [version.tags["sextant.plan_hash"] for version in versions] == [context.plan_hash]
+    assert len(read_run(context.run)["register"]) == 2
+
+
+def test_the_loser_of_a_promotion_is_told(
+    bundle: Path, made: Any, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """Two runs were judged against the same champion; the second to arrive changes nothing and exits with 1.
+
+    The winner, run again as after a kill, completes what it began and is not promoted twice.
+    """
+    first, second = (open_run_at(tmp_path / name, home=home) for name in ("r1", "r2"))
+    other = shutil.copytree(bundle, tmp_path / "other")
+    text = (other / "bundle.json").read_text()
+    (other / "bundle.json").write_text(text.replace('"abstain_below": 0.0', '"abstain_below": 0.5'))
+    _judged(first, bundle)
+    _judged(second, other)
+    versions = [run_register(first, bundle=bundle), run_register(second, bundle=other)]
+    assert versions == ["1", "2"]
+
+    run_roll_out(first, bundle=bundle, version="1")
+    before = served_model(home)
+    with pytest.raises(PromotionLost, match="judged against no version, but version 1 is live") as caught:
+        run_roll_out(second, bundle=other, version="2")
+    assert caught.value.exit_code is ExitCode.GATE_FAILED
+    assert served_model(home) == before
+
+    (home / "active.json").unlink()
+    run_roll_out(first, bundle=bundle, version="1")
+    assert served_model(home) == before
+    assert len(open_registry(home).history("bars")) == 1

@@ -1,0 +1,108 @@
+"""Training: repeatable, checked before it is trusted, and no larger than it needs to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sextant_components.sanity import loss_fell, overfit_one_batch
+from sextant_components.tensors import Examples
+from sextant_components.training import Epoch, Fitted, Settings, Shape, fit
+from sextant_components.tuning import Found, choose, search
+from sextant_plan.bundle import Column
+from sextant_plan.schema import Candidate, Model
+from sextant_plan.verdicts import Verdict
+
+SHAPE = Shape(None, [Column(name="x"), Column(name="y")], ["a", "b"])
+SETTINGS = Settings("mlp", {"hidden": 8, "layers": 1}, 1e-2, 1e-4, 4, 16, seed=0)
+
+
+def _examples(rows: int, *, constant: bool = False) -> Examples:
+    generator = np.random.default_rng(rows)
+    features = np.zeros((rows, 2)) if constant else generator.normal(size=(rows, 2))
+    labels = (generator.normal(size=rows) > 0) if constant else features[:, 0] * 2 > features[:, 1]
+    return Examples(list(range(rows)), {"features": features.astype(np.float32)}, labels.astype(np.int64))
+
+
+def _weights(fitted: Fitted) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in fitted.network.state_dict().values()]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not() -> None:
+    """Bit for bit, so that a run can be repeated as evidence."""
+    train, valid = _examples(100), _examples(40)
+    first, again = (fit(SETTINGS, SHAPE, train, valid) for _ in range(2))
+    other = fit(replace(SETTINGS, seed=1), SHAPE, train, valid)
+    assert _weights(first) == _weights(again)
+    assert _weights(first) != _weights(other)
+
+
+def test_the_best_epoch_is_kept() -> None:
+    """The network that is returned gives the accuracy that is reported, the highest of all epochs."""
+    train, valid = _examples(100), _examples(40)
+    fitted = fit(SETTINGS, SHAPE, train, valid)
+    assert fitted.accuracy == max(epoch.valid_accuracy for epoch in fitted.history)
+    assert fitted.accuracy == (fitted.probabilities.argmax(axis=1) == valid.labels).mean()
+
+
+def test_a_batch_that_can_be_learned_is_learned_by_heart() -> None:
+    """A sound network reaches every row of one batch."""
+    assert overfit_one_batch(SETTINGS, SHAPE, _examples(100)) == 1.0
+
+
+def test_labels_that_inputs_do_not_determine_are_found() -> None:
+    """Rows that all look alike cannot be learned by heart: the check sees broken inputs."""
+    assert overfit_one_batch(SETTINGS, SHAPE, _examples(100, constant=True)) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict"),
+    [
+        pytest.param([1.0, 0.5], Verdict.PASS, id="falls"),
+        pytest.param([1.0, 0.99], Verdict.FAIL, id="stands"),
+        pytest.param([1.0], Verdict.UNKNOWN, id="one-epoch"),
+    ],
+)
+def test_the_loss_has_to_fall(losses: list[float], verdict: Verdict) -> None:
+    """Less than a tenth is no learning, and one epoch shows nothing."""
+    history = [Epoch(train_loss=loss, valid_loss=loss, valid_accuracy=0.5) for loss in losses]
+    assert loss_fell(history) is verdict
+
+
+def _model(trials: int, *, epochs: int = 4) -> Model:
+    return Model.model_validate(
+        {
+            "task": "tabular-classification",
+            "inputs": {"columns": ["x", "y"]},
+            "candidates": [Candidate(architecture="mlp", params={"hidden": 32}), Candidate(architecture="linear")],
+            "epochs": epochs,
+            "batch_size": 16,
+            "search": {"trials": trials, "learning_rate": (1e-2, 5e-2)},
+        }
+    )
+
+
+def test_the_search_tries_each_candidate_and_repeats() -> None:
+    """The first trials are one of each candidate; the same rows give the same trials."""
+    train, valid = _examples(100), _examples(60)
+    first, again = (search(_model(3), SHAPE, train, valid) for _ in range(2))
+    assert [trial.candidate for trial in first.trials[:2]] == ["mlp", "linear"]
+    assert first.trials == again.trials
+    assert len(first.trials) == 3
+
+
+def test_a_larger_network_has_to_earn_its_size() -> None:
+    """Where a line separates the classes the linear candidate is chosen, whichever was luckier."""
+    train, valid = _examples(400), _examples(100)
+    found = search(_model(2, epochs=15), SHAPE, train, valid)
+    assert choose(found, valid, 0.95)[0] == "linear"
+
+
+def test_a_gain_that_is_proved_is_taken() -> None:
+    """Where the larger network is right on rows that the smaller one misses, it is chosen."""
+    train, valid = _examples(100), _examples(100)
+    found = search(_model(2), SHAPE, train, valid)
+    missed = replace(found.best["linear"], probabilities=1 - found.best["linear"].probabilities, accuracy=0.0)
+    assert choose(Found(found.trials, {**found.best, "linear": missed}), valid, 0.95)[0] == "mlp"

@@ -1,0 +1,116 @@
+"""Prepare without features: splits on disk, columns fitted on training rows, and the drift reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sextant_components.encoding import fit_columns
+from sextant_components.ingest import run_ingest
+from sextant_components.prepare import run_prepare
+from sextant_components.tables import (
+    SPLITS,
+    feature_matrix,
+    read_classes,
+    read_columns,
+    read_rows,
+    read_split,
+    read_splits_info,
+    slice_values,
+)
+from sextant_components.verify import run_verify
+from sextant_plan.bundle import Column
+from sextant_plan.errors import DataError
+from sextant_plan.reference import read_reference
+from sextant_plan.verdicts import Verdict
+from sextant_serving.preprocessing import encode_columns
+
+
+def _prepare(workshop: Any) -> tuple[Path, Verdict]:
+    context = workshop.open()
+    paths = {"snapshot": context.run / "s", "verified": context.run / "v"}
+    run_ingest(context, snapshot=paths["snapshot"])
+    run_verify(context, **paths)
+    return context.run, run_prepare(context, **paths, splits=context.run / "p")
+
+
+def test_splits_cover_the_kept_rows_once(workshop: Any) -> None:
+    """Every kept row is in exactly one split, with its class and the plan's shares."""
+    run, verdict = _prepare(workshop)
+    tables = [read_split(run / "p", name) for name in SPLITS]
+    rows = read_rows(run / "s")
+    assert verdict is Verdict.PASS
+    assert sorted(row for table in tables for row in table["row_id"]) == list(range(60))
+    assert [table.height for table in tables] == [33, 12, 15]
+    classes = read_classes(run / "p")
+    for table in tables:
+        assert set(table["label"]) == set(classes) == {"dim", "grey", "pale"}
+        assert table["label"].to_list() == rows["label"].gather(table["row_id"]).to_list()
+        assert [classes[index] for index in table["label_index"]] == table["label"].to_list()
+        assert slice_values(table, "site") == rows["site"].gather(table["row_id"]).to_list()
+
+
+def test_two_runs_prepare_the_same_splits(workshop: Any) -> None:
+    """The sealed rows are a property of the data, not of the run."""
+    first, _ = _prepare(workshop)
+    workshop.table = workshop.table.reverse()
+    second, _ = _prepare(workshop)
+    assert read_splits_info(first / "p") == read_splits_info(second / "p")
+    assert read_split(first / "p", "sealed").equals(read_split(second / "p", "sealed"))
+
+
+def test_a_group_stays_in_one_split(workshop: Any) -> None:
+    """Rows of one batch are never on two sides."""
+    workshop.plan["data"]["group"] = "batch"
+    run, _ = _prepare(workshop)
+    sides = [set(read_split(run / "p", name)["batch"]) for name in SPLITS]
+    assert sum(map(len, sides)) == 30 == len(set.union(*sides))
+
+
+def test_split_columns_are_what_the_server_computes(workshop: Any) -> None:
+    """The stored numbers are those of `encode_columns` over the table's own rows."""
+    run, _ = _prepare(workshop)
+    columns, rows = read_columns(run / "p"), read_rows(run / "s")
+    for name in SPLITS:
+        split = read_split(run / "p", name)
+        requests = rows.filter(pl.col("row_id").is_in(split["row_id"].implode())).to_dicts()
+        np.testing.assert_array_equal(feature_matrix(split, columns), encode_columns(requests, columns))
+
+
+def test_vocabulary_and_default_come_from_training_rows_alone(workshop: Any) -> None:
+    """What only other rows hold is unknown to the model, and does not move its defaults."""
+    plan = workshop.open().plan
+    train = pl.DataFrame({"site": ["south", None, "south"], "weight": [1.0, None, 9.0]})
+    assert fit_columns(plan, train) == [
+        Column(name="site", vocabulary=["south"]),
+        Column(name="weight", default=5.0),
+    ]
+
+
+def test_a_key_is_no_category(workshop: Any) -> None:
+    """A column of a thousand and one values is refused as a model input, by name."""
+    plan = workshop.open().plan
+    train = pl.DataFrame({"site": [f"s{row}" for row in range(1001)], "weight": [1.0] * 1001})
+    with pytest.raises(DataError, match="column site: 1001 different values"):
+        fit_columns(plan, train)
+
+
+def test_the_reference_counts_the_training_rows(workshop: Any) -> None:
+    """Each input, and brightness and contrast of the pictures, has every training row in a bin."""
+    run, _ = _prepare(workshop)
+    reference = read_reference(run / "p" / "reference.json")
+    counts = {feature.name: sum(feature.counts) for feature in reference.features}
+    assert counts == dict.fromkeys(("site", "weight", "image.brightness", "image.contrast"), 33)
+    assert sum(reference.classes.values()) == 33
+    assert next(feature.edges for feature in reference.features if feature.name == "site") == [0.5, 1.5]
+
+
+def test_a_class_in_one_group_is_refused_by_name_and_rows(workshop: Any) -> None:
+    """A label that could only be tested, or only trained, stops the run."""
+    workshop.replace("kind", 9, "black")
+    with pytest.raises(DataError, match=r"class black would not be tested: its 1 kept rows \(row_id 9\) form 1 group"):
+        _prepare(workshop)

@@ -1,0 +1,107 @@
+"""A life cycle that is killed while it trains, taken up again, ends in one model in service that answers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+RUN_ID = "killed-once"
+PATIENCE_SECONDS = 240.0
+
+
+def _wait_for(condition: Any, process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        assert process is None or process.poll() is None, "the command ended early"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def whole_run(shared_workshop: Any, processes_of: Any) -> dict[str, Any]:
+    """The result of `sextant run --json` on a run whose first process was killed by SIGKILL in mid-training."""
+    run = shared_workshop.home / "runs" / RUN_ID
+    with shared_workshop.start("run", "--run-id", RUN_ID) as first:
+        _wait_for((run / "ledger" / "train-1.jsonl").exists, first)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+    _wait_for(lambda: not processes_of.naming(run))
+    second = shared_workshop.run("run", "--run-id", RUN_ID, "--json")
+    assert second.returncode == 0, second.stdout + second.stderr
+    result: dict[str, Any] = json.loads(second.stdout)
+    return {**result, "progress": second.stderr}
+
+
+def test_every_criterion_passes_with_its_evidence(whole_run: dict[str, Any]) -> None:
+    """The taken-up run ends with a pass, a value and a count for each criterion."""
+    assert {criterion["verdict"] for criterion in whole_run["criteria"]} == {"pass"}
+    assert all(criterion["value"] is not None and criterion["n"] > 0 for criterion in whole_run["criteria"])
+
+
+def test_all_eleven_steps_finished(whole_run: dict[str, Any]) -> None:
+    """The reader sees each step begin and end."""
+    steps = [step["step"] for step in whole_run["steps"] if step["finished"]]
+    assert steps == (
+        "plan ingest verify prepare train optimise evaluate decide register roll_out watch".split()  # noqa: SIM905
+    )
+    assert all(f"pass     {step} " in whole_run["progress"] for step in steps)
+
+
+def test_the_dossier_is_one_file_that_names_the_plan(whole_run: dict[str, Any]) -> None:
+    """It is there, and it is of this plan."""
+    page = Path(whole_run["dossier"]).read_text(encoding="utf-8")
+    assert whole_run["plan_hash"].removeprefix("sha256:")[:12] in page
+    assert "<script src" not in page
+
+
+def test_one_version_is_registered_and_in_service(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """Being killed left no second version behind, and active.json names the one there is."""
+    active = json.loads((shared_workshop.home / "active.json").read_bytes())
+    with sqlite3.connect(shared_workshop.home / "mlflow.db") as registry:
+        versions = registry.execute("select version from model_versions").fetchall()
+    assert [str(version) for (version,) in versions] == [active["version"]]
+    assert active["previous"] is None
+
+
+def test_a_run_with_a_verdict_is_not_run_again(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """Evidence is not written over: the id of a concluded run is refused."""
+    again = shared_workshop.run("run", "--run-id", RUN_ID)
+    assert again.returncode == 2
+    assert "has its verdict" in again.stderr
+
+
+def test_report_repeats_the_run(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """`sextant report` finds the newest run and ends as it did."""
+    report = shared_workshop.run("report", "--json")
+    assert report.returncode == 0
+    assert json.loads(report.stdout)["criteria"] == whole_run["criteria"]
+
+
+def test_the_server_answers_by_every_protocol(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, and a clean stop."""
+    picture = next(line for line in (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[1:])
+    names = (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[0].split(",")
+    row = dict(zip(names, picture.split(","), strict=True))
+    file = shared_workshop.folder / "data" / "images" / row["image"]
+    with shared_workshop.start("serve", "--port", "0") as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        labels = []
+        for protocol in ("v1", "v2", "v2-binary", "picture"):
+            asked = shared_workshop.run("predict", str(file), "--url", url, "--protocol", protocol, "--json")
+            assert asked.returncode == 0, asked.stderr
+            labels += [answer["label"] for answer in json.loads(asked.stdout)]
+        refused = shared_workshop.run("predict", str(file), "--url", url, "--set", "nonsense=1")
+        server.terminate()
+        server.communicate()
+    assert labels == [row["label"]] * 4
+    assert refused.returncode == 2
+    assert server.returncode == 0

@@ -1,0 +1,38 @@
+"""The generated reference says what the code does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from sextant_plan.pages import pages
+from sextant_plan.schema import Plan
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", pages(), ids=str)
+def test_a_generated_page_is_up_to_date(path: Path) -> None:
+    """`make generate` would change nothing."""
+    assert (ROOT / "docs" / path).read_text(encoding="utf-8") == pages()[path]
+
+
+def test_the_plan_reference_names_every_key() -> None:
+    """A key that a plan may hold can be looked up."""
+    text = pages()[Path("reference/plan.md")]
+    assert all(f"| `{name}` |" in text for name in Plan.model_fields)
+    assert "| `deadline` | duration | `14400.0` |" in text
+
+
+@pytest.mark.parametrize("name", ["digits", "parcels", "tiny"])
+def test_the_published_schema_accepts_the_example_plans(name: str) -> None:
+    """What an editor calls valid is what Sextant takes, and an unknown key is refused by both."""
+    schema = json.loads(pages()[Path("reference/plan.schema.json")])
+    plan = yaml.safe_load((ROOT / "examples" / name / "plan.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(plan, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**plan, "naem": "x"}, schema)

@@ -1,0 +1,228 @@
+"""Features from a real Feast online store, and what happens when it has none or is away."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sextant_plan.bundle import Column
+from sextant_serving.batching import Traffic
+from sextant_serving.errors import FeatureOutage, MissingFeatures
+from sextant_serving.features import FeatureLookup, StoredRow
+from sextant_serving.launch import running_server
+from sextant_serving.loading import Source, load
+from sextant_serving.model import Model
+from sextant_serving.rows import Answer, Rows
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
+
+MakeBundle = Callable[..., Path]
+COLUMNS = [
+    Column(name="weight", default=2.0),
+    Column(name="stock", view="shelves", default=-1.0),
+    Column(name="aisle", view="shelves", vocabulary=["a", "b"]),
+]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Feast repository with P-1 fresh, P-2 past its ttl, and P-3 with nulls."""
+    import pandas as pd
+
+    from sextant_serving.feast_import import import_feast
+
+    import_feast()
+    from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource
+    from feast.types import Float64, String
+    from feast.value_type import ValueType
+
+    repo = tmp_path_factory.mktemp("feast")
+    (repo / "feature_store.yaml").write_text(
+        "project: test\nprovider: local\nregistry: registry.db\n"
+        "online_store: {type: sqlite, path: online.db}\nentity_key_serialization_version: 3\n"
+    )
+    now = datetime.now(UTC)
+    rows = pd.DataFrame(
+        {
+            "parcel_id": ["P-1", "P-2", "P-3"],
+            "stock": [0.5, 0.6, None],
+            "aisle": ["b", "a", None],
+            "at": [now, now - timedelta(days=3), now],
+        }
+    )
+    rows.to_parquet(repo / "shelves.parquet")
+    entity = Entity(name="parcel_id", join_keys=["parcel_id"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="shelves",
+        entities=[entity],
+        ttl=timedelta(days=2),
+        schema=[Field(name="stock", dtype=Float64), Field(name="aisle", dtype=String)],
+        source=FileSource(path="shelves.parquet", timestamp_field="at"),
+    )
+    store = FeatureStore(repo_path=str(repo))
+    store.apply([entity, view, FeatureService(name="parcels", features=[view])])
+    store.write_to_online_store("shelves", rows)
+    return repo
+
+
+@pytest.fixture
+def device() -> Iterator[ThreadPoolExecutor]:
+    """The single thread on which everything blocking runs."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def bundle_with(make_bundle: MakeBundle, policy: str) -> Path:
+    """Return a bundle whose features come from the store under a policy for missing ones."""
+    return make_bundle(
+        columns=COLUMNS, entity="parcel_id", feature_service="parcels", serving={"missing_features": policy}
+    )
+
+
+def ask(
+    bundle: Path, repository: Path, device: ThreadPoolExecutor, *requests: list[str]
+) -> tuple[list[Answer | BaseException], Model]:
+    """Send requests of keys at once to a model of `bundle`; each gets its answer or its error."""
+
+    async def run() -> tuple[list[Answer | BaseException], Model]:
+        loaded = load(Source(bundle, repository), threads=1, lookup_thread=device)
+        traffic = Traffic()
+        for keys in requests:
+            traffic.begin(id(keys))
+        model = Model(loaded, traffic, device=device, lookup_thread=device)
+        futures = [
+            model.batcher.submit(
+                Rows(
+                    len(keys),
+                    image=np.zeros((len(keys), 8, 8, 1), np.uint8),
+                    sent=np.ones((len(keys), 1), np.float32),
+                    keys=keys,
+                )
+            )
+            for keys in requests
+        ]
+        return await asyncio.gather(*futures, return_exceptions=True), model
+
+    return asyncio.run(run())
+
+
+def softmax_of(features: list[float]) -> np.ndarray:
+    """Return what the test network makes of a black picture and these features."""
+    logits = np.array(features) @ np.linspace(-1, 1, 9, dtype=np.float32).reshape(3, 3)
+    return np.asarray(np.exp(logits) / np.exp(logits).sum())
+
+
+def test_features_of_many_requests_come_in_one_lookup(
+    make_bundle: MakeBundle, repository: Path, device: ThreadPoolExecutor
+) -> None:
+    """Fresh values are used, nulls take the default, and absent or stale rows follow the plan."""
+    bundle = bundle_with(make_bundle, "default")
+    answers, model = ask(bundle, repository, device, ["P-1", "P-3"], ["P-2"], ["P-9"])
+    first, second, third = (answer for answer in answers if isinstance(answer, Answer))
+    np.testing.assert_allclose(first.probabilities[0], softmax_of([1, 0.5, 1]), atol=1e-5)
+    np.testing.assert_allclose(first.probabilities[1], softmax_of([1, -1, 2]), atol=1e-5)
+    np.testing.assert_allclose(second.probabilities[0], softmax_of([1, -1, 2]), atol=1e-5)
+    assert first.fallbacks == [None, None]
+    assert second.fallbacks == third.fallbacks == ["feature-miss"]
+    assert not third.abstained.any()
+    assert model.metrics.fallbacks["feature-miss"] == 2
+    assert sum(model.metrics.feature_seconds.counts) == 1
+
+
+def test_a_miss_can_make_the_model_abstain(
+    make_bundle: MakeBundle, repository: Path, device: ThreadPoolExecutor
+) -> None:
+    """Under `abstain` the row without features has no label, and the others keep theirs."""
+    (answer,), _ = ask(bundle_with(make_bundle, "abstain"), repository, device, ["P-1", "P-9"])
+    assert isinstance(answer, Answer)
+    assert answer.abstained.tolist() == [False, True]
+
+
+def test_a_miss_can_be_refused_without_harm_to_others(
+    make_bundle: MakeBundle, repository: Path, device: ThreadPoolExecutor
+) -> None:
+    """Under `reject` only the request with the missing row fails, and its error names the row."""
+    (refused, answered), model = ask(bundle_with(make_bundle, "reject"), repository, device, ["P-1", "P-9"], ["P-1"])
+    assert isinstance(refused, MissingFeatures)
+    assert "row 1" in str(refused)
+    assert isinstance(answered, Answer)
+    assert model.metrics.fallbacks["feature-miss"] == 1
+
+
+def test_the_server_looks_features_up_and_survives_the_stores_outage(make_bundle: MakeBundle, repository: Path) -> None:
+    """Through the whole server: a key brings its features; without the store the plan's fallback answers."""
+    bundle = bundle_with(make_bundle, "default")
+    pixels = np.zeros((8, 8, 1), np.uint8).tolist()
+    row = {"image": pixels, "weight": 1, "parcel_id": "P-1"}
+    with running_server(bundle=bundle, feature_repo=repository) as server, server.client() as client:
+        found = client.predict_v1([row])[0]
+        assert found["fallback"] is None
+        np.testing.assert_allclose(list(found["probabilities"].values()), softmax_of([1, 0.5, 1]), atol=1e-5)
+        status, _, _ = client.request(
+            "POST", "/v1/models/parcels:predict", b'{"instances": [{"image": [[[0]]], "weight": 1}]}'
+        )
+        assert status == 400
+        with sqlite3.connect(repository / "online.db") as database:
+            database.execute("ALTER TABLE test_shelves RENAME TO away")
+        away = client.predict_v1([row])[0]
+        assert (away["fallback"], away["abstained"]) == ("feature-outage", False)
+        with sqlite3.connect(repository / "online.db") as database:
+            database.execute("ALTER TABLE away RENAME TO test_shelves")
+        assert client.predict_v1([row])[0]["fallback"] is None
+
+
+def test_an_outage_can_be_refused(make_bundle: MakeBundle, repository: Path, device: ThreadPoolExecutor) -> None:
+    """Under `reject` an outage is 503, which a client may retry."""
+    with sqlite3.connect(repository / "online.db") as database:
+        database.execute("ALTER TABLE test_shelves RENAME TO away")
+    (refused,), model = ask(bundle_with(make_bundle, "reject"), repository, device, ["P-1"])
+    with sqlite3.connect(repository / "online.db") as database:
+        database.execute("ALTER TABLE away RENAME TO test_shelves")
+    assert isinstance(refused, FeatureOutage)
+    assert refused.status == 503
+    assert model.metrics.fallbacks["feature-outage"] == 1
+
+
+class HangingStore(FeatureLookup):
+    """A store that does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = threading.Event()
+
+    def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:
+        """Wait, then give every key the same row."""
+        self.asked += 1
+        self.answers.wait()
+        return [{"stock": 0.5, "aisle": "b"} for _ in keys]
+
+
+def test_a_store_that_hangs_is_away_until_it_comes_back(make_bundle: MakeBundle, device: ThreadPoolExecutor) -> None:
+    """The first batch gives up within the deadline, the next ones do not wait, and the store is used again later."""
+    bundle = make_bundle(columns=COLUMNS, entity="parcel_id", serving={"deadline": 1.0})
+    store = HangingStore()
+
+    async def run() -> list[str | None]:
+        with ThreadPoolExecutor(1) as lookup_thread:
+            loaded = replace(load(Source(bundle), threads=1, lookup_thread=lookup_thread), lookup=store)
+            model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
+            rows = Rows(1, image=np.zeros((1, 8, 8, 1), np.uint8), sent=np.ones((1, 1), np.float32), keys=["P-1"])
+            reasons = []
+            for _ in range(20):
+                reasons += (await model.batcher.submit(rows)).fallbacks
+            assert store.asked == 1
+            store.answers.set()
+            while (answer := await model.batcher.submit(rows)).fallbacks != [None]:
+                assert answer.fallbacks == ["feature-outage"]
+            return reasons
+
+    assert asyncio.run(run()) == ["feature-outage"] * 20

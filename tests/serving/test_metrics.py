@@ -1,0 +1,107 @@
+"""The Prometheus page: names, labels and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from sextant_plan.catalogue import COMMON_LABELS, SERIES
+from sextant_plan.reference import bin_index, read_reference
+from sextant_serving.client import Client, Tensor
+from sextant_serving.launch import Server, running_server
+
+MakeBundle = Callable[..., Path]
+
+
+def scrape(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return every sample by name and the labels that are not common."""
+    samples = {}
+    for family in text_string_to_metric_families(client.metrics_text()):
+        for sample in family.samples:
+            labels = sorted((name, value) for name, value in sample.labels.items() if name not in COMMON_LABELS)
+            samples[sample.name, tuple(labels)] = sample.value
+    return samples
+
+
+def test_the_page_has_the_catalogue_names_and_nothing_else(client: Client, server: Server) -> None:
+    """Every series of the catalogue is there from the start, with its labels, and no other."""
+    names = set()
+    for family in text_string_to_metric_families(client.metrics_text()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        names.add(name)
+        assert SERIES[name].type == family.type
+        for sample in family.samples:
+            assert {"model": server.model, "version": "3", "variant": "stable"}.items() <= sample.labels.items()
+            assert sample.labels.keys() - {"le"} == {*COMMON_LABELS, *SERIES[name].labels}
+    assert names == SERIES.keys()
+
+
+def test_latency_limits_of_the_plan_are_exact_edges(client: Client) -> None:
+    """The bundle's 33 ms is a bucket, beside those of the catalogue."""
+    samples = scrape(client)
+    edges = [dict(labels)["le"] for name, labels in samples if name == "sextant_request_seconds_bucket"]
+    assert "0.033" in edges
+    assert {"0.001", "5.0", "+Inf"} <= set(edges)
+
+
+def test_answers_and_refusals_are_counted(client: Client) -> None:
+    """A request counts by code and time, a row by class, a batch by rows."""
+    before = scrape(client)
+    rows: dict[str, Tensor] = {"image": np.zeros((3, 8, 8, 1), np.uint8), "features": np.zeros((3, 2), np.float32)}
+    labels = client.infer_binary(rows)["label"]
+    client.request("POST", f"/v1/models/{client.model}:predict", b"{}")
+    after = scrape(client)
+
+    def grown(name: str, **labels: str) -> float:
+        key = name, tuple(sorted(labels.items()))
+        return after[key] - before[key]
+
+    assert grown("sextant_requests_total", code="200") == 1
+    assert grown("sextant_requests_total", code="400") == 1
+    assert grown("sextant_request_seconds_count") == 2
+    assert grown("sextant_predictions_total", **{"class": labels[0]}) == 3
+    assert grown("sextant_batch_rows_sum") == 3
+    assert grown("sextant_device_seconds_count") == grown("sextant_queue_wait_seconds_count") == 1
+
+
+def test_inputs_are_counted_in_the_training_bins(client: Client, bundle: Path) -> None:
+    """Each feature, brightness and contrast too, grows by its rows in the bins that the reference defines."""
+    before = scrape(client)
+    image = np.stack([np.full((8, 8, 1), value, np.uint8) for value in (0, 120, 250, 255)])
+    features = np.array([[-9, 0], [0, 1], [0.2, 2], [9, 2]], np.float32)
+    client.infer_binary({"image": image, "features": features})
+    after = scrape(client)
+    values = {
+        "weight": features[:, 0],
+        "zone": features[:, 1],
+        "image.brightness": image.reshape(4, -1).mean(axis=1),
+        "image.contrast": np.zeros(4),
+    }
+    reference = read_reference(bundle / "reference.json")
+    assert {feature.name for feature in reference.features} == values.keys()
+    for feature in reference.features:
+        expected = np.bincount(bin_index(values[feature.name], feature.edges), minlength=len(feature.counts))
+        total = sum(feature.counts)
+        for place, count in enumerate(feature.counts):
+            labels = (("bin", str(place)), ("feature", feature.name))
+            grown = after["sextant_feature_bin_total", labels] - before["sextant_feature_bin_total", labels]
+            assert grown == expected[place]
+            assert after["sextant_reference_ratio", labels] == count / total
+
+
+def test_below_the_confidence_the_model_abstains(make_bundle: MakeBundle) -> None:
+    """A row without a confident class has no label, is counted as a fallback and not as a prediction."""
+    bundle = make_bundle(serving={"abstain_below": 0.99})
+    with running_server(bundle=bundle) as server, server.client() as client:
+        image, features = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 2), np.float32)
+        assert client.infer_json({"image": image, "features": features})["label"] == [""]
+        prediction = client.predict_v1([{"image": image[0].tolist(), "weight": 0.0, "zone": "north"}])[0]
+        assert (prediction["label"], prediction["abstained"]) == (None, True)
+        assert prediction["fallback"] == "low-confidence"
+        assert client.send_feedback(prediction["prediction_id"], "light") == "abstained"
+        samples = scrape(client)
+    assert samples["sextant_fallbacks_total", (("reason", "low-confidence"),)] == 2
+    assert sum(value for (name, _), value in samples.items() if name == "sextant_predictions_total") == 0

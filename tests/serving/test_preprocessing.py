@@ -1,0 +1,116 @@
+"""Pictures and columns as the network reads them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sextant_plan.bundle import Column
+from sextant_plan.schema import ImageInput
+from sextant_serving.errors import BadColumn, BadPicture
+from sextant_serving.preprocessing import decode_image, encode_columns, picture_statistics
+
+GREY = ImageInput(height=8, width=8, channels=1)
+COLOUR = ImageInput(height=8, width=16, channels=3)
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """Return a picture as a file."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_pixels_of_the_right_size_are_unchanged() -> None:
+    """A lossless picture in the model's own size comes through bit for bit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(pixels)), COLOUR), pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_resized_and_converted(kind: str) -> None:
+    """Whatever its size and mode, a plain red picture is plain red."""
+    found = decode_image(encoded(Image.new("RGB", (300, 200), (200, 0, 0)), kind), COLOUR)
+    assert found.shape == (8, 16, 3)
+    assert np.abs(found.astype(int) - [200, 0, 0]).max() <= 3
+
+
+def test_a_picture_is_turned_upright() -> None:
+    """The orientation that a camera notes is applied."""
+    picture = Image.new("L", (8, 8))
+    picture.paste(255, (0, 0, 8, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    upright = decode_image(encoded(picture, "JPEG", exif=exif), GREY)
+    assert upright[:3].max() < 30
+    assert upright[5:].min() > 220
+
+
+def test_transparency_lies_on_white_and_16_bits_keep_their_upper_byte() -> None:
+    """Modes that convert badly are converted by rule."""
+    assert decode_image(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 0))), GREY).min() == 255
+    deep = Image.fromarray(np.full((8, 8), 0x8012, np.uint16))
+    assert (decode_image(encoded(deep), GREY) == 0x80).all()
+
+
+def bomb() -> bytes:
+    """Return a small PNG file that claims 60,000 x 60,000 pixels."""
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(encoded(Image.new("L", (64, 64)), "JPEG")[:-200], id="cut-short"),
+        pytest.param(encoded(Image.new("L", (8, 8)), "BMP"), id="another-format"),
+        pytest.param(bomb(), id="bomb"),
+        pytest.param(encoded(Image.new("1", (5000, 4000))), id="too-many-pixels"),
+    ],
+)
+def test_what_is_no_acceptable_picture_is_refused(data: bytes) -> None:
+    """Malformed, cut, foreign and oversized files raise one error."""
+    with pytest.raises(BadPicture):
+        decode_image(data, GREY)
+
+
+def test_columns_are_encoded_in_their_order() -> None:
+    """Numbers, booleans, categories, unknown and missing values become what the columns say."""
+    columns = [Column(name="zone", vocabulary=["3", "true", "x"]), Column(name="weight", default=7.0)]
+    rows: list[dict[str, object]] = [
+        {"weight": "2.5", "zone": 3.0},
+        {"weight": True, "zone": True},
+        {"weight": None, "zone": None},
+        {"weight": float("inf"), "zone": "never seen"},
+        {},
+    ]
+    expected = [[0, 2.5], [1, 1], [3, 7], [3, 7], [3, 7]]
+    np.testing.assert_array_equal(encode_columns(rows, columns), np.array(expected, np.float32))
+
+
+def test_text_for_a_number_names_column_and_row() -> None:
+    """The fault is named, the value is not repeated."""
+    with pytest.raises(BadColumn, match="weight: row 1") as refusal:
+        encode_columns([{"weight": 1}, {"weight": "SECRET"}], [Column(name="weight")])
+    assert "SECRET" not in str(refusal.value)
+
+
+def test_statistics_are_mean_and_deviation_of_the_pixels() -> None:
+    """Exact for pictures up to the grid, and for larger ones close to it."""
+    generator = np.random.default_rng(1)
+    small = generator.integers(0, 256, (5, 32, 48, 3), dtype=np.uint8)
+    found = picture_statistics(small)
+    np.testing.assert_allclose(found["image.brightness"], small.reshape(5, -1).mean(axis=1))
+    np.testing.assert_allclose(found["image.contrast"], small.reshape(5, -1).std(axis=1))
+    large = generator.integers(0, 256, (1, 512, 500, 3), dtype=np.uint8)
+    assert abs(picture_statistics(large)["image.brightness"][0] - large.mean()) < 3
+    white = np.full((1, 512, 512, 3), 255, np.uint8)
+    assert picture_statistics(white)["image.contrast"][0] == 0
