@@ -140,7 +140,9 @@ def test_a_corrupt_bundle_never_becomes_ready(
         "wait", "pod", "-l", "app.kubernetes.io/instance=corrupt", "--timeout=120s",
         "--for=jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}=4",
     )  # fmt: skip
-    said = cluster.kubectl("logs", "-l", "app.kubernetes.io/instance=corrupt", "--previous").stdout
+    # The message is on the pod's status: the log of a stopped container is gone when the next one stops.
+    stopped = "{.items[0].status.containerStatuses[0].lastState.terminated.message}"
+    said = cluster.kubectl("get", "pod", "-l", "app.kubernetes.io/instance=corrupt", "-o", f"jsonpath={stopped}").stdout
     assert weights.name in said
     slices = cluster.kubectl("get", "endpoints", "corrupt", "-o", "jsonpath={.subsets[*].addresses[*].ip}").stdout
     assert slices == ""
