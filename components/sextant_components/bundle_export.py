@@ -135,6 +135,8 @@ def serving_spec(plan: Plan) -> ServingSpec:
         latency_edges_ms=sorted(limits | {plan.serving.latency_slo_ms}),
         abstain_below=fallback.abstain_below,
         missing_features=fallback.missing_features,
+        batch_sizes=batching.sizes,
+        log=plan.serving.log,
         attachment=CodeRef(entrypoint=entrypoint, digest=entrypoint_digest(entrypoint)) if entrypoint else None,
     )
 

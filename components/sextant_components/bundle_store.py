@@ -14,7 +14,12 @@ FOLDER = "bundles"
 
 def stored_path(home: Path, spec: BundleSpec) -> Path:
     """Return where a bundle of this description lies or would lie."""
-    return home.resolve() / FOLDER / spec.name / spec.digest.removeprefix("sha256:")
+    return bundle_folder(home, spec.name, spec.digest)
+
+
+def bundle_folder(home: Path, name: str, digest: str) -> Path:
+    """Return where the bundle of a model name and a digest lies or would lie."""
+    return home.resolve() / FOLDER / name / digest.removeprefix("sha256:")
 
 
 def store_bundle(home: Path, bundle: Path, spec: BundleSpec) -> Path:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ from sextant_plan.canonical import digest_of, digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.ledger import ArtifactStore, LedgerWriter, Origin, Phase
 from sextant_plan.loading import load_plan, plan_hash
+from sextant_plan.overrides import Override, binding_overrides, read_overrides
 from sextant_plan.schema import Closed, Plan
 
 PLAN_FILE = "plan.yaml"
@@ -56,12 +59,23 @@ PHASES: dict[Step, Phase] = {
 }
 
 
+PipelineName = Literal["lifecycle", "retrain", "monitor"]
+
+# The steps that each pipeline runs; a retraining is bound to a plan that an earlier run has frozen.
+PIPELINES: dict[PipelineName, tuple[Step, ...]] = {
+    "lifecycle": tuple(Step),
+    "retrain": tuple(step for step in Step if step is not Step.PLAN),
+    "monitor": (Step.WATCH,),
+}
+
+
 class RunFile(Closed):
     """The contents of run.json: `plan_dir` resolves the plan's relative paths, `home` is `.sextant`."""
 
     run_id: str
     plan_dir: str
     home: str
+    pipeline: PipelineName = "lifecycle"
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ class RunContext:
     plan_dir: Path
     plan: Plan
     plan_hash: str
+    pipeline: PipelineName = "lifecycle"
 
     @property
     def data_root(self) -> Path:
@@ -93,15 +108,22 @@ class RunContext:
     def ledger(self, step: Step) -> LedgerWriter:
         """Open the next attempt of a step's ledger; use it as a context manager."""
         origin = Origin(self.run_id, self.plan_hash, code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
-        return LedgerWriter(self.run, step.value, PHASES[step], origin)
+        return LedgerWriter(self.run, step.value, PHASES[step], origin, overridden=self.overrides())
+
+    def overrides(self) -> dict[str, Override]:
+        """Return the override in force now for each criterion hash."""
+        return binding_overrides(read_overrides(self.home), self.plan_hash, datetime.now(UTC))
 
 
-def create_run(run: Path, *, run_id: str, plan_path: Path, home: Path) -> RunContext:
+def create_run(
+    run: Path, *, run_id: str, plan_path: Path, home: Path, pipeline: PipelineName = "lifecycle"
+) -> RunContext:
     """Lay out a new run's store and open it; the folder must not exist. Raises PlanError for a bad plan."""
     load_plan(plan_path)
     run.mkdir(parents=True)
     (run / PLAN_FILE).write_bytes(plan_path.read_bytes())
-    file = RunFile(run_id=run_id, plan_dir=str(plan_path.resolve().parent), home=str(home.resolve()))
+    plan_dir = str(plan_path.resolve().parent)
+    file = RunFile(run_id=run_id, plan_dir=plan_dir, home=str(home.resolve()), pipeline=pipeline)
     (run / RUN_FILE).write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return open_run(str(run))
 
@@ -116,7 +138,15 @@ def open_run(run_uri: str) -> RunContext:
     except ValidationError as error:
         raise InfrastructureError(f"{run / RUN_FILE}: not a description of a run. Start a new one.") from error
     plan = load_plan(run / PLAN_FILE)
-    return RunContext(run, file.run_id, Path(file.home), Path(file.plan_dir), plan, plan_hash(plan))
+    return RunContext(run, file.run_id, Path(file.home), Path(file.plan_dir), plan, plan_hash(plan), file.pipeline)
+
+
+def pipeline_of(run: Path) -> PipelineName:
+    """Return which pipeline a run's folder belongs to; never raises, and calls what cannot be read a lifecycle."""
+    try:
+        return RunFile.model_validate_json((run / RUN_FILE).read_bytes()).pipeline
+    except (OSError, ValidationError):
+        return "lifecycle"
 
 
 @cache

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sextant_components.context import RunContext, Step
 from sextant_components.evaluation_records import SUBJECT_TASK
-from sextant_components.gates import requirement_of
 from sextant_plan.bundle import BundleSpec, read_bundle
 from sextant_plan.catalogue import Enforcement
 from sextant_plan.ledger import LedgerWriter, Record, criterion_hash, finished, read_run
+from sextant_plan.overrides import Override
+from sextant_plan.planning import planning_reopened
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Verdict
 
@@ -22,11 +23,14 @@ def run_decide(context: RunContext, *, bundle: Path) -> Verdict:
     spec = read_bundle(bundle)
     evidence = {Step(step): records for step, records in read_run(context.run).items()}
     before = {step: records for step, records in evidence.items() if _precedes(step)}
+    overrides = context.overrides()
     with context.ledger(Step.DECIDE) as ledger:
         _decide_subject(ledger, context, spec, before)
+        _decide_planning(ledger, context)
         for criterion in context.plan.criteria:
             if Enforcement.GATE in criterion.enforce:
-                _decide_criterion(ledger, criterion, _finding(criterion, before, spec))
+                finding = _finding(criterion, before, spec)
+                _decide_criterion(ledger, criterion, finding, overrides.get(criterion_hash(criterion)))
         for step, records in before.items():
             _decide_step(ledger, step, records)
         return ledger.verdict
@@ -75,17 +79,41 @@ def _decide_subject(
     )
 
 
-def _decide_criterion(ledger: LedgerWriter, criterion: Criterion, finding: Record | str) -> None:
+def _decide_planning(ledger: LedgerWriter, context: RunContext) -> None:
+    """Record that planning is open again, if it is: no model of this plan is released until the plan is amended."""
+    reopening = planning_reopened(context.home, context.plan_hash)
+    if reopening is not None:
+        ledger.record(
+            "planning reopened",
+            requirement="retraining under this plan mends what monitoring finds",
+            risk="a plan that no longer fits its world is retrained for ever",
+            qa_method="the record that the trigger writes after the policy's number of retrainings that did not pass",
+            value={**reopening.model_dump(mode="json"), "remedy": "sextant amend PLAN"},
+            verdict=Verdict.UNKNOWN,
+        )
+
+
+def _decide_criterion(
+    ledger: LedgerWriter, criterion: Criterion, finding: Record | str, override: Override | None
+) -> None:
+    """Record one verdict; an override lets a criterion pass that would not, and stands in the record with its file."""
     record = finding if isinstance(finding, Record) else None
+    verdict = record.verdict if record else Verdict.UNKNOWN
+    value: dict[str, str] | str = {"step": record.step, "record": record.id} if record else str(finding)
+    artifacts = dict(record.artifacts) if record else {}
+    if override is not None and verdict is not Verdict.PASS:
+        value = {"found": str(verdict), "record": record.id if record else str(finding), "override": override.sentence}
+        artifacts["override"] = ledger.artifacts.put_json(override.model_dump(mode="json"))
+        verdict = Verdict.PASS
     ledger.record(
         f"decision {criterion.id}",
-        requirement=requirement_of(criterion),
+        requirement=criterion.requirement,
         risk="a model is released on belief",
         qa_method="the last evidence of this run with the criterion's own hash; none is unknown",
-        verdict=record.verdict if record else Verdict.UNKNOWN,
-        value={"step": record.step, "record": record.id} if record else finding,
+        verdict=verdict,
+        value=value,
         criterion=criterion,
-        artifacts=record.artifacts if record else None,
+        artifacts=artifacts,
     )
 
 

@@ -98,7 +98,15 @@ def record_reliability(ledger: LedgerWriter, answers: Answers) -> None:
         "reliability",
         requirement="it is known what a stated probability is worth",
         risk="people trust a confidence that is not earned",
-        artifacts={"reliability.png": ledger.artifacts.put_bytes(charts.reliability(means, shares, counts))},
+        artifacts={
+            "reliability.json": ledger.artifacts.put_json(
+                [
+                    {"confidence": float(mean), "accuracy": float(share), "n": int(count)}
+                    for mean, share, count in zip(means, shares, counts, strict=True)
+                ]
+            ),
+            "reliability.png": ledger.artifacts.put_bytes(charts.reliability(means, shares, counts)),
+        },
     )
 
 

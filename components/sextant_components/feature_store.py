@@ -1,6 +1,7 @@
 """The plan's features in Feast: a local repository, the point-in-time join for training, the online store.
 
-Registry and online store are SQLite, the offline store is DuckDB, because Feast's own file join drops rows.
+Registry and online store are SQLite; the offline store is our own over DuckDB, because Feast's file join drops
+rows and its DuckDB join is slow.
 Everything that writes holds one lock a repository, so that runs of one plan wait for each other.
 """
 
@@ -85,7 +86,7 @@ class FeatureRepository:
                 "provider": "local",
                 "registry": registry,
                 "online_store": {"type": "sqlite", "path": str(self.folder / "online.db")},
-                "offline_store": {"type": "duckdb"},
+                "offline_store": {"type": "sextant_components.feast_asof.AsofOfflineStore"},
                 "entity_key_serialization_version": 3,
             },
             sort_keys=False,

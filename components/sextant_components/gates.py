@@ -42,7 +42,7 @@ def record_criterion(
     how = f"{criterion.definition.estimator}, bound by {criterion.bound}"
     return ledger.record(
         f"criterion {criterion.id}",
-        requirement=requirement_of(criterion),
+        requirement=criterion.requirement,
         risk=f"a model that violates {criterion.id} reaches its users",
         qa_method=f"{how}, one-sided at {criterion.confidence:g}",
         verdict=verdict,
@@ -51,14 +51,3 @@ def record_criterion(
         criterion=criterion,
         artifacts=artifacts,
     )
-
-
-def requirement_of(criterion: Criterion) -> str:
-    """Return the criterion as a sentence, such as `accuracy at least 0.95 share on light=night`."""
-    side = "at least" if criterion.at_least is not None else "at most"
-    text = f"{criterion.metric} {side} {criterion.limit:g} {criterion.definition.unit}"
-    if criterion.slice is not None:
-        text += f" {'on' if '=' in criterion.slice else 'over the values of'} {criterion.slice}"
-    if criterion.relative_to is not None:
-        text += f", as a difference to the {criterion.relative_to}"
-    return text

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sextant_components.agreement import nominal_alpha
 from sextant_components.context import RunContext, Step
+from sextant_components.retraining import record_retraining
 from sextant_components.snapshots import write_snapshot
 from sextant_components.sources import read_source
 from sextant_components.tables import Snapshot
+from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Criterion, Labelling
+from sextant_plan.statistics.agreement import nominal_alpha
 from sextant_plan.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
     import polars as pl
 
+NO_AGREEMENT = "no row has two labels, or every label is the same, so there is no chance to agree beyond"
 AGREEMENT_CONFIDENCE = 0.95  # for data.labelling.agreement_at_least, which states no confidence of its own
 
 
-def run_ingest(context: RunContext, *, snapshot: Path) -> Verdict:
+def run_ingest(context: RunContext, *, snapshot: Path, window: TimeWindow | None = None) -> Verdict:
     """Write the snapshot and record its identity, its origin, the right to use it and the raters' agreement.
 
-    Raises DataError if the source cannot be used as the plan says.
+    `window` is the one whose verdict called for a retraining. Raises DataError if the source cannot be used as the plan says.
     """
     plan = context.plan
     with context.ledger(Step.INGEST) as ledger:
         source = read_source(plan, context.data_root)
         described = write_snapshot(source, plan.data, context.data_root, snapshot)
         _record_identity(ledger, described)
+        if window is not None:
+            record_retraining(context, ledger, source, window)
         ledger.record(
             "licence and consent",
             requirement="the licence allows training and the basis of use is stated",
@@ -74,9 +80,9 @@ def _record_agreement(
             "labelling agreement",
             requirement=f"the raters' agreement is at least {limit:g}",
             risk="a model learns labels that its own raters dispute",
-            qa_method=f"Krippendorff's alpha, nominal, over {len(labelling.raters)} raters; bootstrap over rows",
-            estimate=estimate if estimate.n else None,
-            value=None if estimate.n else "no row has two labels",
+            qa_method=f"Krippendorff's alpha, nominal, over {len(labelling.raters)} raters; MOVER-R bounds",
+            estimate=None if isnan(estimate.value) else estimate,
+            value=NO_AGREEMENT if isnan(estimate.value) else None,
             verdict=judge(estimate, at_least=limit, at_most=None, min_n=min_n),
             criterion=criterion,
         )

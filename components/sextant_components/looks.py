@@ -7,6 +7,7 @@ is known, so nothing new can be learned from the rows.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def take_look(home: Path, *, plan: str, sealed_digest: str, budget: int, version
     """
     from sextant_serving.mlflow_store import connect
 
-    ledger = connect(home.resolve()).ledger(f"looks/{plan}/{sealed_digest.removeprefix('sha256:')}")
+    ledger = connect(home.resolve()).ledger(_ledger_name(plan, sealed_digest))
     taken = ledger.read()
     for number in range(1, budget + 1):
         if taken.get(f"look-{number}") == version:
@@ -47,3 +48,22 @@ def take_look(home: Path, *, plan: str, sealed_digest: str, budget: int, version
         if f"look-{number}" not in taken and ledger.write(f"look-{number}", version):
             return Look(number, budget)
     raise LooksSpent(plan, budget)
+
+
+def looks_taken(home: Path, *, plan: str, sealed_digest: str) -> dict[str, str] | None:
+    """Return the version that took each look, by `look-N`; None where nobody counted looks at these rows.
+
+    Nothing is created, so that an absent count is not taken for a count of none.
+    """
+    from sextant_serving.mlflow_store import DATABASE_FILE, LEDGERS, connect
+
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (home / DATABASE_FILE).exists():
+        return None
+    store, name = connect(home.resolve()), _ledger_name(plan, sealed_digest)
+    if store.client.get_experiment_by_name(f"{LEDGERS}/{name}") is None:
+        return None
+    return store.ledger(name).read()
+
+
+def _ledger_name(plan: str, sealed_digest: str) -> str:
+    return f"looks/{plan}/{sealed_digest.removeprefix('sha256:')}"

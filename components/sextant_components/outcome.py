@@ -14,14 +14,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sextant_components.context import Step
+from sextant_components.context import PIPELINES, PipelineName, Step, pipeline_of
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import ExitCode, LedgerCorrupt, gravest
 from sextant_plan.ledger import ArtifactStore, Record, finished, read_attempt
 from sextant_plan.verdicts import Verdict, exit_code, worst
 
 ERROR_FILE = "error.json"
-PROMISED = (Step.DECIDE, Step.REGISTER, Step.ROLL_OUT)
+# The steps without which a pipeline has not done what it is for.
+PROMISED: dict[PipelineName, tuple[Step, ...]] = {
+    "lifecycle": (Step.DECIDE, Step.REGISTER, Step.ROLL_OUT),
+    "retrain": (Step.DECIDE, Step.REGISTER, Step.ROLL_OUT),
+    "monitor": (Step.WATCH,),
+}
 CLOCK_SLACK_SECONDS = 1.0  # a file's time comes from the kernel's coarse clock, a record's from time.time()
 
 
@@ -85,6 +90,7 @@ class Outcome:
     error: StepError | None
     files: dict[str, str]
     damaged: dict[str, str]
+    pipeline: PipelineName = "lifecycle"
 
     @cached_property
     def records(self) -> list[Record]:
@@ -98,8 +104,8 @@ class Outcome:
 
     @property
     def not_reached(self) -> list[Step]:
-        """The steps that never began."""
-        return [step for step, found in self.steps.items() if found.state is State.NOT_REACHED]
+        """The pipeline's steps that never began."""
+        return [step for step in PIPELINES[self.pipeline] if self.steps[step].state is State.NOT_REACHED]
 
     @property
     def verdict(self) -> Verdict:
@@ -108,7 +114,7 @@ class Outcome:
         if self.error is not None and self.error.exit_code is ExitCode.GATE_FAILED:
             found.append(Verdict.FAIL)
         whole = not self.unfinished and not self.damaged and self.error is None
-        if not whole or any(self.steps[step].state is State.NOT_REACHED for step in PROMISED):
+        if not whole or any(self.steps[step].state is State.NOT_REACHED for step in PROMISED[self.pipeline]):
             found.append(Verdict.UNKNOWN)
         return worst(found)
 
@@ -137,6 +143,7 @@ def read_outcome(run: Path) -> Outcome:
         error=_standing_error(run, steps.values()),
         files={str(path.relative_to(run)): digest_of_file(path) for path in files if path.is_file()},
         damaged=_damaged(run, records),
+        pipeline=pipeline_of(run),
     )
 
 

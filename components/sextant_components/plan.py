@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sextant_components.context import RunContext, Step
 from sextant_components.feasibility import (
     applicability,
     availability,
+    bayes_error,
     cost_benefit,
+    delivery,
     explainability,
+    intent,
+    learning_curve,
     legal,
+    pretest,
     resources,
     robustness,
 )
 from sextant_components.feasibility.heading import Heading, Study
 from sextant_components.feature_sources import EVENT_TIME, read_views
+from sextant_components.frozen_plans import record_amendment
 from sextant_components.point_in_time import as_of
 from sextant_components.sources import Source, read_source
 from sextant_plan.errors import InfrastructureError
@@ -30,21 +38,33 @@ def run_plan(context: RunContext) -> Verdict:
     plan = context.plan
     with context.ledger(Step.PLAN) as ledger:
         _freeze(context, ledger)
+        record_amendment(context, ledger)
         study = _study(context, read_source(plan, context.data_root))
-        headings = [
-            availability.assess(study),
-            applicability.assess(study),
-            applicability.assess_baseline(study),
-            legal.assess(study),
-            robustness.assess(study),
-            explainability.assess(study),
-            resources.assess(study),
-        ]
-        if plan.goal.economics is not None:
-            headings.append(cost_benefit.assess(study, plan.goal.economics))
-        for heading in headings:
+        for heading in _headings(study):
             _record(ledger, heading)
     return ledger.verdict
+
+
+def _headings(study: Study) -> Iterator[Heading]:
+    """Yield every heading that the plan calls for, in the order of the study."""
+    economics = study.plan.goal.economics
+    found = [
+        intent.assess_success(study),
+        availability.assess(study),
+        learning_curve.assess(study),
+        applicability.assess(study),
+        bayes_error.assess(study),
+        applicability.assess_baseline(study),
+        legal.assess(study),
+        robustness.assess(study),
+        pretest.assess(study),
+        explainability.assess(study),
+        resources.assess(study),
+        None if economics is None else cost_benefit.assess(study, economics),
+        delivery.assess(study),
+        intent.assess_fallback(study),
+    ]
+    yield from (heading for heading in found if heading is not None)
 
 
 def _freeze(context: RunContext, ledger: LedgerWriter) -> None:
@@ -92,4 +112,6 @@ def _record(ledger: LedgerWriter, heading: Heading) -> None:
         qa_method=heading.qa_method,
         value=heading.value,
         verdict=heading.verdict,
+        counts=heading.counts,
+        artifacts={name: ledger.artifacts.put_json(table) for name, table in heading.tables.items()},
     )

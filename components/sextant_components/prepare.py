@@ -32,7 +32,7 @@ from sextant_components.tables import (
     slice_columns,
     stored_name,
 )
-from sextant_components.verify import read_kept
+from sextant_components.verify import read_kept, read_twins
 from sextant_plan.bundle import REFERENCE_FILE, Column
 from sextant_plan.canonical import digest_of
 from sextant_plan.errors import DataError
@@ -60,7 +60,7 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
         rows = rows.filter(rows["row_id"].is_in(kept))
         if rows.is_empty():
             raise DataError(snapshot / ROWS_FILE, "verification kept no row", "See fixes.jsonl and mend the source")
-        placed = _place(ledger, plan, rows, snapshot)
+        placed = _place(ledger, plan, rows, snapshot, read_twins(verified))
         features = join_features(context, ledger, rows) if plan.model.inputs.features else None
         inputs = model_inputs(plan, rows, features.joined if features else None)
         columns = fit_columns(plan, inputs.filter(placed["train"]))
@@ -79,11 +79,13 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
     return ledger.verdict
 
 
-def _place(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path) -> dict[SplitName, pl.Series]:
+def _place(
+    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path, twins: dict[int, int]
+) -> dict[SplitName, pl.Series]:
     """Return a mask of the rows for each split, and record that the splits are sound."""
     import polars as pl
 
-    labels, names, keys = rows["label"].to_list(), _content_names(plan, rows), _group_keys(plan, rows)
+    labels, names, keys = rows["label"].to_list(), _content_names(plan, rows), _group_keys(plan, rows, twins)
     groups = group_rows(*keys) if keys else list(range(rows.height))
     share = plan.evaluation
     where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split)
@@ -98,7 +100,8 @@ def _place(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path)
         "splits",
         requirement="each class is trained, validated and sealed, and no group stands in two splits",
         risk="the sealed rows are known to the model, or say nothing of a class",
-        qa_method="stratified by class and grouped by group, entity and equal inputs; placed by a hash of content",
+        qa_method="stratified by class; grouped by group, entity, equal inputs and near-duplicate pictures; "
+        "placed by a hash of content",
         value={
             "rows": {split: sum(counts[split].values()) for split in SPLITS},
             "groups": len(set(groups)),
@@ -119,7 +122,7 @@ def _content_names(plan: Plan, rows: pl.DataFrame) -> list[str]:
     return input_digests(plan, rows)
 
 
-def _group_keys(plan: Plan, rows: pl.DataFrame) -> list[list[str | None]]:
+def _group_keys(plan: Plan, rows: pl.DataFrame, twins: dict[int, int]) -> list[list[str | None]]:
     """Return the keys by which rows belong together.
 
     Equal inputs do unless the rows have an identity of their own and no picture: then columns of few values
@@ -129,6 +132,7 @@ def _group_keys(plan: Plan, rows: pl.DataFrame) -> list[list[str | None]]:
     keys = [as_text(rows[name]).to_list() for name in columns]
     if plan.model.inputs.image is not None:
         keys.append(rows["image_sha256"].to_list())
+        keys.append([str(twins.get(row_id, row_id)) for row_id in rows["row_id"].to_list()])
     elif plan.data.entity is None:
         keys.append(list(input_digests(plan, rows)))
     return keys

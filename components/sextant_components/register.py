@@ -9,6 +9,8 @@ from sextant_components.context import RunContext, Step, code_version
 from sextant_plan.bundle import read_bundle
 from sextant_plan.verdicts import Verdict
 
+VERSION_TASK = "model version"
+
 
 def run_register(context: RunContext, *, bundle: Path) -> str:
     """Copy the bundle to the home, register it and return its version, which gets the alias `candidate`.
@@ -34,7 +36,7 @@ def run_register(context: RunContext, *, bundle: Path) -> str:
             },
         )
         ledger.record(
-            "model version",
+            VERSION_TASK,
             requirement="the version is bound to bundle, plan, data and code",
             risk="nobody can tell what a version was made from, or one bundle has two versions",
             qa_method="write-once binding of the bundle's digest to the version; the stored copy's digests verified",

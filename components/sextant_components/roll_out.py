@@ -2,145 +2,120 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sextant_components.bundle_store import store_bundle
+from sextant_components.bundle_store import store_bundle, stored_path
 from sextant_components.context import RunContext, Step
-from sextant_components.decide import subject_digest
-from sextant_components.evaluation_records import CHAMPION_TASK
+from sextant_components.release import release_of
+from sextant_components.sign_off import require_sign_off
 from sextant_plan.bundle import GOLDEN_FILE, BundleSpec, read_bundle
 from sextant_plan.errors import UsageError
 from sextant_plan.files import locked
-from sextant_plan.ledger import END_TASK, LedgerWriter, Record, finished, read_run
+from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import ACTIVE_FILE, NotAdmitted, Promotion, PromotionLost, active_model, write_active
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
     from sextant_serving.registry import Registry
+    from sextant_serving.rollout.release import Release
 
-LOCAL_STRATEGY = "immediate"
+CANARY = "canary"
 
 
-class StrategyNeedsCluster(UsageError):
-    """A rollout strategy that splits traffic between servers, asked of one machine."""
+class StrategyNeedsOneServer(UsageError):
+    """A rollout strategy that runs several versions in one server, asked of this step."""
 
     def __init__(self, strategy: str) -> None:
         super().__init__(
-            f"rollout.strategy: {strategy} splits traffic between servers, and this profile has one server. "
-            f"Set strategy: {LOCAL_STRATEGY} here, or submit the plan to a cluster."
+            f"rollout.strategy: {strategy} runs both versions in one server, which this step does not set up. "
+            "Set strategy: immediate or canary, and see docs/how-to/roll-out.md."
         )
-
-
-@dataclass(frozen=True)
-class Release:
-    """What is to go live: the bundle as stored, its version, and the decision that allows it."""
-
-    context: RunContext
-    spec: BundleSpec
-    version: str
-    bundle: Path
-    feature_repo: Path | None
-    decision: Record
 
 
 def run_roll_out(context: RunContext, *, bundle: Path, version: str) -> Verdict:
-    """Make the version live; killed and run again, it completes the promotion that it began.
+    """Make the version live, or stage it as a canary where one is in service that it can be compared with.
 
-    Raises StrategyNeedsCluster, NotAdmitted if the run's decision is not a pass for this bundle, PromotionLost
-    if another version became live since the evaluation, and BundleCorrupt.
+    A staged canary is `unknown` until it has met traffic. Killed and run again, it completes the promotion that it
+    began. Raises StrategyNeedsOneServer, NotAdmitted if the run's decision is not a pass for this bundle,
+    PromotionLost if another version became live since the evaluation, and BundleCorrupt.
     """
     from sextant_serving.registry import open_registry
 
-    if context.plan.rollout.strategy != LOCAL_STRATEGY:
-        raise StrategyNeedsCluster(context.plan.rollout.strategy)
+    strategy = context.plan.rollout.strategy
+    if strategy not in {"immediate", CANARY}:
+        raise StrategyNeedsOneServer(strategy)
     spec, registry = read_bundle(bundle), open_registry(context.home)
-    evidence = read_run(context.run)
-    decision = _admit(evidence, spec, registry, version)
+    stored = stored_path(context.home, spec)
+    release = release_of(context, bundle=stored, spec=spec, version=version)
+    _require_admission(context, release, registry)
     with context.ledger(Step.ROLL_OUT) as ledger:
-        stored = store_bundle(context.home, bundle, spec)
-        release = Release(context, spec, version, stored, _feature_repo(context, spec), decision)
-        promotion = _propose(release, _judged_against(evidence.get(Step.EVALUATE, [])), registry)
-        _prove_serving(ledger, release)
-        registry.promote(promotion)
-        with locked(context.home / f"{ACTIVE_FILE}.lock"):
-            # Written from the ledger, not from this run: a slower process must not undo a later promotion.
-            write_active(context.home, active_model(registry.history(spec.name)))
-        _record_promotion(ledger, promotion)
+        store_bundle(context.home, bundle, spec)
+        promotion = _propose(release, registry)
+        _prove_serving(ledger, release, spec)
+        if strategy == CANARY and promotion.replaces is not None:
+            _stage(ledger, context, release)
+        else:
+            registry.promote(promotion)
+            make_live(context.home, registry, promotion.name)
+            _record_promotion(ledger, promotion)
         return ledger.verdict
 
 
-def _admit(evidence: dict[str, list[Record]], spec: BundleSpec, registry: Registry, version: str) -> Record:
-    """Return the closing record of the decision that allows this rollout. Raises NotAdmitted."""
-    records = evidence.get(Step.DECIDE, [])
-    if not finished(records):
-        raise NotAdmitted("this run has no finished decision", "Run the decide step first", verdict=Verdict.UNKNOWN)
-    if (decided := records[-1].verdict) is not Verdict.PASS:
-        raise NotAdmitted(f"the decision is {decided}", "Read the dossier for the criteria that block", verdict=decided)
-    if subject_digest(records) != spec.digest:
-        raise NotAdmitted(
-            "the decision is about another bundle", "Evaluate and decide on this bundle first", verdict=Verdict.UNKNOWN
-        )
-    if registry.digest_of(spec.name, version) != spec.digest:
-        raise NotAdmitted(
-            f"version {version} is not bound to this bundle",
-            "Run the register step for this bundle first",
-            verdict=Verdict.UNKNOWN,
-        )
-    assert records[-1].task == END_TASK
-    return records[-1]
+def make_live(home: Path, registry: Registry, name: str) -> None:
+    """Write active.json from the model's promotions, so that a slower process cannot undo a later one."""
+    with locked(home / f"{ACTIVE_FILE}.lock"):
+        write_active(home, active_model(registry.history(name)))
 
 
-def _propose(release: Release, judged: tuple[int, str] | None, registry: Registry) -> Promotion:
+def _require_admission(context: RunContext, release: Release, registry: Registry) -> None:
+    """Raise NotAdmitted if anything stands against the release."""
+    from sextant_serving.rollout.admission import objections
+
+    for refusal in objections(release, registry.digest_of):
+        raise NotAdmitted(refusal.reason, refusal.remedy, verdict=refusal.verdict)
+    require_sign_off(context)
+
+
+def _propose(release: Release, registry: Registry) -> Promotion:
     """Return the promotion to write: in the place after the champion that this run was judged against.
 
     Raises PromotionLost if another promotion took that place already.
     """
-    sequence, replaces = judged if judged is not None else (0, None)
-    promotion = Promotion(
-        sequence=sequence + 1,
-        name=release.spec.name,
-        version=release.version,
-        digest=release.spec.digest,
-        replaces=replaces,
-        bundle=str(release.bundle),
-        feature_repo=str(release.feature_repo) if release.feature_repo else None,
-        run_id=release.context.run_id,
-        plan_hash=release.context.plan_hash,
-        decision=release.decision.id,
-        decided=release.decision.time,
-    )
+    promotion = release.promotion()
     history = registry.history(promotion.name)
-    if len(history) > sequence and history[sequence] != promotion:
-        raise PromotionLost(promotion.name, judged_against=replaces, champion=history[-1].version)
+    if len(history) > release.sequence and history[release.sequence] != promotion:
+        raise PromotionLost(promotion.name, judged_against=release.replaces, champion=history[-1].version)
     return promotion
 
 
-def _judged_against(records: list[Record]) -> tuple[int, str] | None:
-    """Return sequence and version of the champion at the time of the evaluation, None if there was none."""
-    found = [record.value for record in records if record.task == CHAMPION_TASK]
-    if not found or not isinstance(found[-1], dict):
-        return None
-    return int(found[-1]["sequence"]), str(found[-1]["version"])
+def _stage(ledger: LedgerWriter, context: RunContext, release: Release) -> None:
+    """Leave the release where `sextant rollout start` finds it; without traffic nothing is proved."""
+    from sextant_serving.rollout.files import rollout_folder
+
+    rollout_folder(context.home, release.name).stage(release)
+    ledger.record(
+        "canary staged",
+        requirement="the version takes all traffic on proof from real requests",
+        risk="a version that passed every gate does harm on real traffic",
+        qa_method="a canary beside the version in service: sextant rollout start",
+        verdict=Verdict.UNKNOWN,
+        value={"version": release.version, "digest": release.digest, "beside": release.replaces},
+    )
 
 
-def _feature_repo(context: RunContext, spec: BundleSpec) -> Path | None:
-    """Return the Feast repository that the server reads; only a bundle with stored features has one."""
-    return context.feature_repo if spec.feature_service is not None else None
-
-
-def _prove_serving(ledger: LedgerWriter, release: Release) -> None:
+def _prove_serving(ledger: LedgerWriter, release: Release, spec: BundleSpec) -> None:
     """Start a real server on the stored bundle; it replays the golden requests before it is ready."""
     import numpy as np
 
     from sextant_serving.launch import running_server
 
-    spec = release.spec
-    with np.load(release.bundle / GOLDEN_FILE, allow_pickle=False) as golden:
+    bundle = Path(release.bundle)
+    repo = Path(release.feature_repo) if release.feature_repo else None
+    with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as golden:
         inputs = {tensor.name: golden[tensor.name][:1] for tensor in spec.inputs}
         expected = golden["probabilities"][:1]
-    with running_server(bundle=release.bundle, feature_repo=release.feature_repo) as server, server.client() as client:
+    with running_server(bundle=bundle, feature_repo=repo) as server, server.client() as client:
         found = client.infer_binary(inputs)["probabilities"]
     off = float(np.abs(found - expected).max())
     ledger.record(

@@ -18,22 +18,23 @@ from sextant_components.data_checks import (
     rule_fixes,
     unreadable_pictures,
 )
+from sextant_components.data_rates import record_rate
 from sextant_components.snapshots import check_snapshot
+from sextant_components.suspects.recording import SUSPECTS_FILE, record_suspects
 from sextant_components.table_files import as_text
 from sextant_components.tables import read_rows
-from sextant_plan.bounds import proportion
 from sextant_plan.ledger import LedgerWriter
-from sextant_plan.schema import Criterion, Plan
-from sextant_plan.verdicts import Verdict, judge
+from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
     import polars as pl
 
 KEPT_FILE = "kept.parquet"
 FIXES_FILE = "fixes.jsonl"
+TWINS_FILE = "twins.json"
 FIXABLE_SHARE = 0.01  # more than one bad row in a hundred is a fault of the source, not a slip to be mended here
 IMBALANCE = 20.0  # largest class to smallest, beyond which accuracy alone cannot see the smallest
-INFORMING_CONFIDENCE = 0.95  # of a rate that no criterion asks for
 ROWS_A_CLASS = 3  # one for each of train, valid and sealed
 
 
@@ -56,6 +57,7 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
         digests = input_digests(plan, rows)
         _record_rates(ledger, plan, rows, digests)
         usable = _without(rows, fixes)
+        _write_twins(verified, record_suspects(ledger, plan, usable, snapshot=snapshot, path=verified / SUSPECTS_FILE))
         doubles = contradictions_and_repeats(plan, usable, [digests[row] for row in usable["row_id"].to_list()])
         if plan.model.inputs.image is not None:
             contradictory = [fix for fix in doubles if fix.rule == "contradiction"]
@@ -74,6 +76,15 @@ def read_kept(verified: Path) -> list[int]:
 
     kept: list[int] = pl.read_parquet(verified / KEPT_FILE)["row_id"].to_list()
     return kept
+
+
+def read_twins(verified: Path) -> dict[int, int]:
+    """Return the first row of each picture that nearly equals an earlier row's."""
+    return {int(row): first for row, first in json.loads((verified / TWINS_FILE).read_bytes()).items()}
+
+
+def _write_twins(verified: Path, first: dict[int, int]) -> None:
+    (verified / TWINS_FILE).write_text(json.dumps(first) + "\n", encoding="utf-8")
 
 
 def _without(rows: pl.DataFrame, fixes: Sequence[Fix]) -> pl.DataFrame:
@@ -122,27 +133,12 @@ def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> Non
 
 def _record_rates(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, digests: Sequence[str]) -> None:
     alike = Counter(digests)
-    counts = {
-        "missing_rate": (int(missing_inputs(plan, rows).sum()), "a column that the model reads is missing"),
-        "duplicate_rate": (sum(1 for digest in digests if alike[digest] > 1), "the inputs equal another row's"),
-    }
-    for metric, (count, what) in counts.items():
-        wanted: list[Criterion | None] = [criterion for criterion in plan.criteria if criterion.metric == metric]
-        for criterion in wanted or [None]:
-            estimate = proportion(count, rows.height, criterion.confidence if criterion else INFORMING_CONFIDENCE)
-            verdict = Verdict.PASS
-            if criterion is not None:
-                verdict = judge(estimate, at_least=None, at_most=criterion.limit, min_n=criterion.min_n)
-            ledger.record(
-                metric.replace("_", " "),
-                requirement=f"there are few rows in which {what}",
-                risk="the model is taught and judged on rows that stand for nothing, or that count twice",
-                qa_method="count over the whole snapshot, before any row is dropped; Clopper-Pearson bound",
-                estimate=estimate,
-                verdict=verdict,
-                criterion=criterion,
-                counts=criterion is not None,
-            )
+    repeated = sum(1 for digest in digests if alike[digest] > 1)
+    missing = int(missing_inputs(plan, rows).sum())
+    record_rate(
+        ledger, plan, "missing_rate", missing, rows=rows.height, what="a column that the model reads is missing"
+    )
+    record_rate(ledger, plan, "duplicate_rate", repeated, rows=rows.height, what="the inputs equal another row's")
 
 
 def _record_classes(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, kept: pl.DataFrame) -> None:

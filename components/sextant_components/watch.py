@@ -8,6 +8,7 @@ a repeated row is no new evidence; requests are judged over further passes too.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,14 @@ from sextant_plan.alerts import Rule
 from sextant_plan.catalogue import COMMON_LABELS, FALLBACK_REASONS, FALLBACKS, PREDICTIONS, Enforcement
 from sextant_plan.drift_rule import DriftRule, FeatureDrift, drift_by_feature
 from sextant_plan.ledger import LedgerWriter
-from sextant_plan.presence_rules import FailureRule
+from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.promotion import ActiveModel
+from sextant_plan.quality_rule import QualityRule
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.share_rule import ShareRule, worst_reading
+from sextant_plan.threshold_rule import ThresholdRule
+from sextant_plan.statistics.multiplicity import benjamini_hochberg
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Matcher, Selector, Target, Window
 
@@ -71,8 +75,8 @@ def run_watch(context: RunContext, *, snapshot: Path, splits: Path) -> Verdict:
         artifacts = {name: ledger.artifacts.put_bytes(page.encode()) for name, page in watched.pages.items()}
         _record_replay(ledger, watched, artifacts)
         for rule in rules:
-            if isinstance(rule, FailureRule):
-                continue  # it judges how long a failure lasts, which one pass cannot tell; see _record_fallbacks
+            if rule.criterion is None and not isinstance(rule, ReadyRule):
+                continue  # lasting failures, objectives and restarts are judged over hours, which one pass is not
             _record_rule(ledger, rule, watched, artifacts)
         _record_drift(ledger, context.plan, rules, watched)
         _record_fallbacks(ledger, context.plan, watched)
@@ -86,15 +90,15 @@ def _watch(context: RunContext, active: ActiveModel, rules: list[Rule], *, snaps
 
     spec = read_bundle(Path(active.bundle))
     rows = live_rows(context.plan, spec, snapshot=snapshot, splits=splits, name="valid")[:MAX_REQUESTS]
-    replay, pages = Replay(), {}
+    replay, pages, times = Replay(), {}, {}
     with running_server(home=context.home, log=context.run / SERVER_LOG) as server, server.client() as client:
-        pages["before"] = client.metrics_text()
+        times["before"], pages["before"] = time.time(), client.metrics_text()
         send_rows(client, rows, replay, label_every=LABEL_EVERY)
-        pages["rows"] = client.metrics_text()
+        times["rows"], pages["rows"] = time.time(), client.metrics_text()
         send_more(client, rows, replay, total=requests_needed(rules))
-        pages["requests"] = client.metrics_text()
+        times["requests"], pages["requests"] = time.time(), client.metrics_text()
     before, after_rows, after_requests = (
-        parse_scrape(pages[name], f"{server.url}/metrics") for name in ("before", "rows", "requests")
+        parse_scrape(pages[name], f"{server.url}/metrics", at=times[name]) for name in ("before", "rows", "requests")
     )
     target = (active.name, active.version, "stable")
     return Watched(window_between(before, after_rows), window_between(before, after_requests), pages, replay, target)
@@ -137,7 +141,11 @@ def _record_replay(ledger: LedgerWriter, watched: Watched, artifacts: Mapping[st
 
 
 def _record_rule(ledger: LedgerWriter, rule: Rule, watched: Watched, artifacts: Mapping[str, str]) -> None:
-    """Record one rule. Only a criterion that alerts counts; one that only retrains informs the next run."""
+    """Record one rule. Only a criterion that alerts counts; one that only retrains informs the next run.
+
+    What a pass on this machine does not show, such as labels that come later, a probe or a GPU, is unknown and does
+    not count against it.
+    """
     criterion = rule.criterion
     reading = worst_reading([each for each in rule.read(watched.window_of(rule)) if _is_of(each.target, watched)])
     verdict = reading.verdict if reading else Verdict.UNKNOWN
@@ -158,7 +166,7 @@ def _record_rule(ledger: LedgerWriter, rule: Rule, watched: Watched, artifacts: 
         criterion=criterion if alerting else None,
         verdict=verdict,
         artifacts=artifacts,
-        counts=alerting,
+        counts=alerting and not (reading is None and isinstance(rule, QualityRule | ThresholdRule)),
     )
 
 
@@ -170,18 +178,20 @@ def _is_of(target: Target, watched: Watched) -> bool:
 def _record_drift(ledger: LedgerWriter, plan: Plan, rules: list[Rule], watched: Watched) -> None:
     z = next((rule.z for rule in rules if isinstance(rule, DriftRule)), WITHOUT_CRITERION_Z)
     drifts = drift_by_feature(watched.rows, plan.name, watched.target, z)
+    adjusted = benjamini_hochberg([drift.p_value for drift in drifts])
     ledger.record(
         "drift by feature",
         requirement="each input's shift against the training rows is known",
         risk="one drifting input hides in an aggregate",
-        qa_method="bias-corrected stability index over the server's bins, with Pearson's chi-square beside it",
-        value={drift.feature: _described(drift) for drift in drifts},
+        qa_method="bias-corrected stability index over the server's bins, with Pearson's chi-square beside it, "
+        "its p-values adjusted for all features (Benjamini and Hochberg)",
+        value={drift.feature: _described(drift, float(p)) for drift, p in zip(drifts, adjusted, strict=True)},
         verdict=Verdict.PASS if drifts else Verdict.UNKNOWN,
         counts=False,
     )
 
 
-def _described(drift: FeatureDrift) -> dict[str, Any]:
+def _described(drift: FeatureDrift, adjusted: float) -> dict[str, Any]:
     """Return one feature's drift as JSON values; a chi-square without bound is null."""
     return {
         "psi": drift.estimate.value,
@@ -190,6 +200,7 @@ def _described(drift: FeatureDrift) -> dict[str, Any]:
         "rows": drift.estimate.n,
         "chi_square": drift.chi_square if math.isfinite(drift.chi_square) else None,
         "p_value": drift.p_value,
+        "p_adjusted": adjusted,
     }
 
 

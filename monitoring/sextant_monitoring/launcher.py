@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol, Self
 
 from sextant_plan.canonical import digest_of
+from sextant_plan.errors import ExitCode, UsageError
 from sextant_plan.schema import Retrain
 from sextant_plan.verdicts import Verdict
 
@@ -18,6 +21,44 @@ class TimeWindow:
     start: float
     end: float
 
+    def __str__(self) -> str:
+        """Write the window as an ISO 8601 interval in UTC, by which pipelines and people name it."""
+        return "/".join(_moment(seconds) for seconds in (self.start, self.end))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an ISO 8601 interval `START/END`; a moment without an offset is UTC. Raises MalformedWindow."""
+        start, _, end = text.partition("/")
+        try:
+            window = cls(*(_seconds(part) for part in (start, end)))
+        except ValueError as error:
+            raise MalformedWindow(text) from error
+        if window.start >= window.end:
+            raise MalformedWindow(text)
+        return window
+
+    @classmethod
+    def ended_before(cls, moment: float, length: float) -> Self:
+        """Return the last window that has ended by `moment`; windows end at whole multiples of `length` seconds."""
+        end = moment // length * length
+        return cls(end - length, end)
+
+
+class MalformedWindow(UsageError):
+    """A window that is not a span of time."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is no window. Write START/END, such as 2026-01-31T10:00:00Z/2026-01-31T11:00:00Z.")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _seconds(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
 
 @dataclass(frozen=True)
 class WindowVerdict:
@@ -27,11 +68,30 @@ class WindowVerdict:
     verdict: Verdict
 
 
+class Outcome(StrEnum):
+    """How far a retraining came; `broken` is one that a machine or a server ended, which says nothing of the plan."""
+
+    RUNNING = "running"
+    PASSED = "passed"
+    NOT_PASSED = "not passed"
+    BROKEN = "broken"
+
+    @classmethod
+    def of(cls, code: ExitCode) -> Outcome:
+        """Return the outcome of a run that ended with this exit code."""
+        if code is ExitCode.OK:
+            return cls.PASSED
+        return cls.NOT_PASSED if code in {ExitCode.GATE_FAILED, ExitCode.GATE_UNKNOWN} else cls.BROKEN
+
+
 class Launcher(Protocol):
     """Starts the retraining. A second call with the same `request_id` starts nothing."""
 
     def start(self, request_id: str, window: TimeWindow) -> None:
         """Start a retraining because of what was seen in `window`; returns once it is accepted."""
+
+    def outcome(self, request_id: str) -> Outcome:
+        """Return how far the retraining of a request has come."""
 
 
 def is_retrain_due(history: Sequence[WindowVerdict], policy: Retrain, *, last_start: float | None) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from sextant_plan.alerts import Alert, Recording
+from sextant_plan.alerts import Alert, Recording, Rule
+from sextant_plan.burn_rule import BurnRule
 from sextant_plan.loading import plan_hash
 from sextant_plan.rules import compile_rules, retrain_alerts
 from sextant_plan.schema import Plan
@@ -25,10 +26,10 @@ def render_rules(plan: Plan) -> str:
 
 
 def rule_groups(plan: Plan) -> dict[str, Any]:
-    """Return the document as plain values: a group for each criterion, one of alerts on presence, one to retrain."""
+    """Return the document as plain values: a group for each criterion and objective, for presence, and to retrain."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for rule in compile_rules(plan):
-        entries = groups.setdefault(rule.criterion.id if rule.criterion else "presence", [])
+        entries = groups.setdefault(_group(rule), [])
         entries += [_recording(each) for each in rule.recordings()] + [_alert(each) for each in rule.alerts()]
     if retrain := [_alert(each) for each in retrain_alerts(plan)]:
         groups["retrain"] = retrain
@@ -38,6 +39,12 @@ def rule_groups(plan: Plan) -> dict[str, Any]:
             for name, rules in groups.items()
         ]
     }
+
+
+def _group(rule: Rule) -> str:
+    if rule.criterion is not None:
+        return rule.criterion.id
+    return f"objective.{rule.objective}" if isinstance(rule, BurnRule) else "presence"
 
 
 def _recording(recording: Recording) -> dict[str, Any]:

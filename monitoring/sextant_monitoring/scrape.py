@@ -21,14 +21,18 @@ class ScrapeUnreadable(InfrastructureError):
 
 @dataclass(frozen=True)
 class Scrape:
-    """One reading of a metrics page: counters and gauges by series."""
+    """One reading of a metrics page: counters and gauges by series, and the Unix time it was read, if known."""
 
     counters: dict[SeriesKey, float]
     gauges: dict[SeriesKey, float]
+    at: float | None = None
 
 
-def parse_scrape(text: str, source: str = "the metrics page") -> Scrape:
-    """Parse the text format; series of untyped families count as gauges. Raises ScrapeUnreadable."""
+def parse_scrape(text: str, source: str = "the metrics page", *, at: float | None = None) -> Scrape:
+    """Parse the text format, read at Unix time `at`; series of untyped families count as gauges.
+
+    Raises ScrapeUnreadable.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
     counters: dict[SeriesKey, float] = {}
@@ -41,7 +45,7 @@ def parse_scrape(text: str, source: str = "the metrics page") -> Scrape:
                 store[sample.name, frozenset(sample.labels.items())] = float(sample.value)
     except (ValueError, KeyError, IndexError) as error:
         raise ScrapeUnreadable(source) from error
-    return Scrape(counters, gauges)
+    return Scrape(counters, gauges, at)
 
 
 def window_between(before: Scrape, after: Scrape) -> Window:
@@ -55,4 +59,5 @@ def window_between(before: Scrape, after: Scrape) -> Window:
     base = {} if restarted else before.counters
     increments = [Sample(key[0], dict(key[1]), value - base.get(key, 0.0)) for key, value in after.counters.items()]
     gauges = [Sample(name, dict(labels), value) for (name, labels), value in after.gauges.items()]
-    return Window((*increments, *gauges))
+    seconds = after.at - before.at if after.at is not None and before.at is not None else None
+    return Window((*increments, *gauges), after.at, seconds)

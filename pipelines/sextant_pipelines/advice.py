@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sextant_pipelines.planned_rows import Labelled, count_rows, undecidable
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.errors import DataError
@@ -13,16 +14,19 @@ from sextant_plan.schema import Criterion, Plan
 
 def warnings_of(plan: Plan, plan_dir: Path) -> list[str]:
     """Return one sentence for each thing that will stop a run of this plan or leave its verdict unknown."""
-    found = [sentence for criterion in plan.criteria for sentence in _criterion_warnings(plan, criterion)]
+    labelled = count_rows(plan, plan_dir / plan.data.source)
+    found = [sentence for each in plan.criteria for sentence in _criterion_warnings(plan, each, labelled)]
+    found += [] if labelled is None else undecidable(plan, labelled)
     return [*found, *_data_warnings(plan, plan_dir)]
 
 
-def _criterion_warnings(plan: Plan, criterion: Criterion) -> Iterator[str]:
+def _criterion_warnings(plan: Plan, criterion: Criterion, labelled: Labelled | None) -> Iterator[str]:
     if Enforcement.GATE not in criterion.enforce:
         return
     metric = criterion.definition
     share = criterion.at_least if criterion.at_least is not None else 1 - criterion.limit
-    if metric.estimator == "proportion" and criterion.relative_to is None and 0 < share < 1:
+    counted = labelled is not None and not metric.by_request
+    if metric.estimator == "proportion" and criterion.relative_to is None and 0 < share < 1 and not counted:
         rows = rows_to_prove(share, criterion.confidence)
         if criterion.min_n < rows:
             yield (

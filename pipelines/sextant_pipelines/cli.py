@@ -24,10 +24,17 @@ INTERRUPTED = 130  # what a shell expects of a command that was stopped by SIGIN
 COMMANDS = {
     "init": "Write a plan for a folder of pictures or a table.",
     "check": "Check a plan: every fault with its line and remedy.",
-    "run": "Run a plan's whole life cycle on this machine.",
+    "run": "Run a plan's whole life cycle on this machine, or its retraining, or a monitoring pass.",
+    "submit": "Run a pipeline on Kubeflow Pipelines, once or by a schedule.",
     "report": "Show the verdicts of a run and where its dossier lies.",
+    "amend": "Write into a changed plan what it amends, who changed it and why.",
+    "override": "Let a criterion pass for a time, under a person's name and with a reason.",
+    "sign": "Sign a run's verdict, or show whose signatures hold.",
+    "promote": "Promote the version of a run that waited for its signatures.",
+    "rollout": "Let a staged version take over step by step, on proof from real requests.",
     "serve": "Serve the model in service, or one bundle.",
     "predict": "Ask a running server for predictions.",
+    "trigger": "Retrain when Alertmanager says so, by the plan's policy.",
     "render": "Write what a cluster or a monitor needs: pipeline, components, rules, dashboard.",
     "doctor": "Check this machine: Python, packages, disk, memory, state.",
 }

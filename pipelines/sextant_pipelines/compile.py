@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sextant_components.context import Step
+from sextant_components.context import PIPELINES, PipelineName, Step
 from sextant_pipelines.conformance import Problem, problems
 from sextant_plan.errors import UsageError
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
-STEPS = (*(step.value for step in Step), "conclude", "close")
+STEPS = (*(step.value for step in Step), "monitor", "conclude", "close")
 
 
 class NonconformingPipeline(UsageError):
@@ -43,6 +45,18 @@ def compile_component(component: BaseComponent) -> str:
     return text
 
 
+@cache
+def compiled(name: PipelineName) -> str:
+    """Return the IR YAML of a pipeline, compiled once a process."""
+    return compile_component(pipeline(name))
+
+
+def pipeline(name: PipelineName) -> BaseComponent:
+    """Return one of the pipelines; its module has its name, and importing it imports KFP."""
+    found: BaseComponent = getattr(importlib.import_module(f"sextant_pipelines.{name}"), name)
+    return found
+
+
 def _is_lone_component(ir: Mapping[str, Any]) -> bool:
     return list(ir["root"]["dag"]["tasks"]) == [ir["pipelineInfo"]["name"]]
 
@@ -56,9 +70,8 @@ def split_documents(text: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
 def compile_all() -> dict[str, str]:
     """Return the text of every file that the repository keeps of its pipelines, by relative path."""
     from sextant_pipelines import steps
-    from sextant_pipelines.lifecycle import lifecycle
 
-    files = {"pipelines/lifecycle.yaml": compile_component(lifecycle)}
+    files = {f"pipelines/{name}.yaml": compiled(name) for name in PIPELINES}
     for name in STEPS:
         files[f"components/{name}.yaml"] = compile_component(getattr(steps, name))
     return files

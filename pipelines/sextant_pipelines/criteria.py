@@ -14,7 +14,10 @@ from sextant_plan.verdicts import Verdict, worst
 
 @dataclass(frozen=True)
 class CriterionResult:
-    """One criterion with its evidence; value and bounds are in `unit`, and None where nothing was measured."""
+    """One criterion with its evidence; value and bounds are in `unit`, and None where nothing was measured.
+
+    The verdict is that of the evidence; `override` says who let the criterion pass in spite of it, until when and why.
+    """
 
     id: str
     verdict: Verdict
@@ -29,11 +32,13 @@ class CriterionResult:
     n: int | None
     reason: str | None
     enforce: list[str]
+    override: str | None
 
     @property
     def line(self) -> str:
         """Return the verdict for a reader, such as `fail recall 0.81, lower bound 0.78, needs >= 0.80 (n 212)`."""
-        return f"{self.verdict:8} {self.id:24} {self._evidence()}, {self._demand()}"
+        overridden = f"; {self.override}" if self.override else ""
+        return f"{self.verdict:8} {self.id:24} {self._evidence()}, {self._demand()}{overridden}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -146,4 +151,10 @@ def _result(criterion: Criterion, records: Iterable[Record]) -> CriterionResult:
         n=measured.n if measured else None,
         reason=reason,
         enforce=[str(enforcement) for enforcement in criterion.enforce],
+        override=next((found for found in map(_override, matching) if found), None),
     )
+
+
+def _override(record: Record) -> str | None:
+    """Return the override that a decision's record stands on, None for any other record."""
+    return record.value.get("override") if record.step == Step.DECIDE and isinstance(record.value, dict) else None

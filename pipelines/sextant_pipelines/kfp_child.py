@@ -1,4 +1,4 @@
-"""The process in which kfp.local runs the lifecycle; `sextant_pipelines.local` starts it and reads its output.
+"""The process in which kfp.local runs a pipeline; `sextant_pipelines.local` starts it and reads its output.
 
 It dies with its parent, however that ends: standard input is a pipe whose other end only the parent holds,
 and at its end the whole process group, steps included, is killed.
@@ -15,8 +15,9 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> int:
-    """Run the lifecycle over the run named by `RUN_URI RUN_ID`; 0 if the pipeline succeeded, else 1."""
-    run_uri, run_id = arguments
+    """Run `PIPELINE` with the arguments that follow as `NAME=VALUE`; 0 if it succeeded, else 1."""
+    name, *pairs = arguments
+    parameters = dict(pair.split("=", 1) for pair in pairs)
     if os.getpgrp() != os.getpid():
         raise RuntimeError("start this module in a process group of its own; sextant_pipelines.local does")
     threading.Thread(target=_die_with_parent, args=(sys.stdin.fileno(),), daemon=True).start()
@@ -24,9 +25,9 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", message="You may be attemping to run a task")
     from kfp import local
 
-    from sextant_pipelines.lifecycle import lifecycle
+    from sextant_pipelines.compile import pipeline
 
-    scratch = Path(run_uri) / "pipeline"
+    scratch = Path(parameters["run_uri"]) / "pipeline"
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(scratch),
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
         enable_caching=False,
     )
     try:
-        lifecycle(run_uri=run_uri, run_id=run_id)
+        pipeline(name)(**parameters)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

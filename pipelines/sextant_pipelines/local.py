@@ -1,4 +1,4 @@
-"""Runs a life cycle on this machine: KFP's local runner in a child process, progress and causes in this one."""
+"""Runs a pipeline on this machine: KFP's local runner in a child process, progress and causes in this one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sextant_components.conclude import CONCLUSION_FILE
-from sextant_components.context import RunContext, create_run, open_run
+from sextant_components.context import PipelineName, RunContext, create_run, open_run
 from sextant_components.dossier import DOSSIER_FILE
 from sextant_components.outcome import ERROR_FILE, read_error
 from sextant_pipelines.progress import Progress
@@ -47,26 +47,38 @@ class Outcome:
         return path if path.exists() else None
 
 
-def prepare_run(plan_path: Path, home: Path, run_id: str | None) -> RunContext:
+def prepare_run(plan_path: Path, home: Path, run_id: str | None, pipeline: PipelineName = "lifecycle") -> RunContext:
     """Lay out a new run, or open the one of this id that was killed or broke down, to run it again as new attempts.
 
     Raises PlanError; UsageError if the id is malformed, or the run has a verdict or belongs to another plan.
     """
-    run_id = run_id or f"{load_plan(plan_path).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid() % 10000:04d}"
-    if not _RUN_ID.match(run_id):
-        raise UsageError(f"{run_id!r} is no run id. Use up to 80 of a-z, 0-9, '.', '_' and '-'.")
+    run_id = checked_run_id(run_id) if run_id else new_run_id(plan_path)
     run = (home / "runs" / run_id).resolve()
     for taboo in ("python3", "{{$"):
         # KFP's local runner rewrites both in every value that a step gets (docs/adr/0003).
         if taboo in str(run):
             raise UsageError(f"{run}: the local runner cannot use a path with {taboo!r}. Give another --home.")
     if not run.exists():
-        return create_run(run, run_id=run_id, plan_path=plan_path, home=home)
-    return _reopen(run, plan_path)
+        return create_run(run, run_id=run_id, plan_path=plan_path, home=home, pipeline=pipeline)
+    return _reopen(run, plan_path, pipeline)
 
 
-def _reopen(run: Path, plan_path: Path) -> RunContext:
+def new_run_id(plan_path: Path) -> str:
+    """Return a run id of the plan's name, the time and this process. Raises PlanError."""
+    return f"{load_plan(plan_path).name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid() % 10000:04d}"
+
+
+def checked_run_id(run_id: str) -> str:
+    """Return the id if a folder, a pod and an MLflow run can be named by it; raises UsageError."""
+    if not _RUN_ID.match(run_id):
+        raise UsageError(f"{run_id!r} is no run id. Use up to 80 of a-z, 0-9, '.', '_' and '-'.")
+    return run_id
+
+
+def _reopen(run: Path, plan_path: Path, pipeline: PipelineName) -> RunContext:
     context = open_run(str(run))
+    if context.pipeline != pipeline:
+        raise UsageError(f"{run}: this is a run of the {context.pipeline} pipeline. Choose a new --run-id.")
     if recorded_code(run) in {ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.GATE_UNKNOWN}:
         raise UsageError(f"{run}: this run has its verdict. Leave --run-id out, or choose a new one.")
     if plan_hash(load_plan(plan_path)) != context.plan_hash:
@@ -76,13 +88,15 @@ def _reopen(run: Path, plan_path: Path) -> RunContext:
     return context
 
 
-def run_locally(context: RunContext, progress_to: TextIO) -> Outcome:
-    """Run the lifecycle of a prepared run and return how it ended; a verdict is not an exception.
+def run_locally(context: RunContext, progress_to: TextIO, *, window: str = "") -> Outcome:
+    """Run a prepared run's pipeline and return how it ended; a verdict is not an exception.
+
+    `window` is the pipeline's parameter of that name, as text, for those that have one.
 
     Raises UsageError if another process is running it. KeyboardInterrupt stops every process of the run.
     """
     began = time.monotonic()
-    with _held(context.run), _child(context) as process:
+    with held(context.run), _child(context, window) as process:
         progress = Progress(context.run, progress_to)
         while process.poll() is None:
             progress.update()
@@ -93,8 +107,8 @@ def run_locally(context: RunContext, progress_to: TextIO) -> Outcome:
 
 
 @contextmanager
-def _held(run: Path) -> Iterator[None]:
-    """Hold the run's lock, so that two processes never write the same run."""
+def held(run: Path) -> Iterator[None]:
+    """Hold the run's lock, so that two processes never write the same run. Raises UsageError if another has it."""
     try:
         with locked(run / ".lock", seconds=0):
             yield
@@ -103,9 +117,10 @@ def _held(run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _child(context: RunContext) -> Iterator[subprocess.Popen[bytes]]:
+def _child(context: RunContext, window: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start the KFP process in a group of its own, output to run.log; kill the whole group on the way out."""
-    command = [sys.executable, "-m", "sextant_pipelines.kfp_child", str(context.run), context.run_id]
+    command = [sys.executable, "-m", "sextant_pipelines.kfp_child", context.pipeline]
+    command += [f"run_uri={context.run}", f"run_id={context.run_id}"] + ([f"window={window}"] if window else [])
     with (context.run / LOG_FILE).open("ab") as log:
         process = subprocess.Popen(
             command,

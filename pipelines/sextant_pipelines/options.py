@@ -48,6 +48,40 @@ def plan_argument(function: Function) -> Function:
     return argument(function)
 
 
+def pipeline_option(function: Function) -> Function:
+    """Add `--pipeline`, which of the three pipelines to run."""
+    option = click.option(
+        "--pipeline",
+        type=click.Choice(["lifecycle", "retrain", "monitor"]),  # the names of sextant_components.context.PIPELINES
+        default="lifecycle",
+        show_default=True,
+        help="Pipeline to run.",
+    )
+    return option(function)
+
+
+def window_option(function: Function) -> Function:
+    """Add `--window`, the span of time that a retraining answers to or a monitoring pass judges."""
+    option = click.option(
+        "--window",
+        metavar="START/END",
+        help="ISO 8601 interval: for retrain the window that failed (required), for monitor the one to judge "
+        "(default: the last whole window of the plan).",
+    )
+    return option(function)
+
+
+def window_of(pipeline: str, window: str | None) -> str:
+    """Return the pipeline's window as its parameter takes it, empty for none. Raises UsageError."""
+    from sextant_monitoring.launcher import TimeWindow
+
+    if window is not None and pipeline == "lifecycle":
+        raise UsageError("--window goes with --pipeline retrain or monitor; the lifecycle answers to no window.")
+    if window is None and pipeline == "retrain":
+        raise UsageError("--pipeline retrain needs --window START/END, the window whose verdict calls for it.")
+    return str(TimeWindow.parse(window)) if window is not None else ""
+
+
 def _existing_plan(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
     if not path.exists():
         raise UsageError(f"{path}: the plan does not exist. Name another, or write one: sextant init DATA -o {path}.")

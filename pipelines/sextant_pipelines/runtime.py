@@ -17,6 +17,7 @@ from typing import Any
 
 from sextant_components.context import RunContext, Step, open_run
 from sextant_components.outcome import ERROR_FILE, StepError
+from sextant_pipelines.run_store import begin_scheduled, local_copy
 from sextant_plan.errors import ExitCode, SextantError, UsageError
 from sextant_plan.ledger import END_TASK, read_run
 from sextant_plan.verdicts import Verdict, exit_code, worst
@@ -25,8 +26,10 @@ from sextant_plan.verdicts import Verdict, exit_code, worst
 class RunNotPassed(SextantError):
     """The run came to its end, and its verdict is not `pass`; this is what fails the pipeline."""
 
-    def __init__(self, run: Path, verdict: Verdict) -> None:
-        super().__init__(f"{run}: the run's verdict is {verdict}. Read dossier.html in that folder for the reasons.")
+    def __init__(self, run_uri: str, verdict: Verdict) -> None:
+        super().__init__(
+            f"{run_uri}: the run's verdict is {verdict}. Read dossier.html in that folder for the reasons."
+        )
         self.exit_code = exit_code(verdict)
 
 
@@ -36,46 +39,60 @@ def run_step(name: str, run_uri: str, *, run_id: str | None = None, **paths: str
     `paths` are KFP's artifact paths by the step function's parameter names; folders that do not exist are made.
     Raises whatever the step raises, after writing `error.json`; UsageError if `run_id` is not the run's.
     """
-    with _cause_kept(name, run_uri):
-        context = open_run(run_uri)
-        if run_id is not None and run_id != context.run_id:
-            raise UsageError(f"{run_uri}: this is run {context.run_id}, not {run_id}. Submit with the run's own id.")
+    with _opened(name, run_uri, run_id) as context:
         _step_function(name)(context, **_folders(paths))
         return str(verdict_so_far(context, Step(name)))
 
 
+def run_ingest(run_uri: str, *, run_id: str, window: str, snapshot: str) -> str:
+    """Run the ingest step; `run_id` and `window` are empty but in a retraining, whose first step this is."""
+    from sextant_monitoring.launcher import TimeWindow
+
+    with _opened("ingest", run_uri, run_id or None) as context:
+        called_for = TimeWindow.parse(window) if window else None
+        _step_function("ingest")(context, window=called_for, **_folders({"snapshot": snapshot}))
+        return str(verdict_so_far(context, Step.INGEST))
+
+
+def run_monitor(run_uri: str, *, run_id: str, window: str) -> str:
+    """Judge what the servers logged in a window, the last whole one if it is empty; return the run's verdict."""
+    from sextant_monitoring.launcher import TimeWindow
+
+    with _opened("watch", run_uri, run_id) as context:
+        _step_function("monitor")(context, window=TimeWindow.parse(window) if window else None)
+        return str(verdict_so_far(context, Step.WATCH))
+
+
 def run_register(run_uri: str, *, bundle: str) -> str:
     """Run the register step; return the model's version in the registry."""
-    with _cause_kept("register", run_uri):
-        return str(_step_function("register")(open_run(run_uri), **_folders({"bundle": bundle})))
+    with _opened("register", run_uri) as context:
+        return str(_step_function("register")(context, **_folders({"bundle": bundle})))
 
 
 def run_roll_out(run_uri: str, *, bundle: str, version: str) -> str:
     """Run the roll-out of a registered version; return the run's verdict so far."""
-    with _cause_kept("roll_out", run_uri):
-        context = open_run(run_uri)
+    with _opened("roll_out", run_uri) as context:
         _step_function("roll_out")(context, version=version, **_folders({"bundle": bundle}))
         return str(verdict_so_far(context, Step.ROLL_OUT))
 
 
 def conclude(run_uri: str) -> str:
     """Write the conclusion and return `pass`; raises RunNotPassed for any other verdict."""
-    with _cause_kept("conclude", run_uri):
-        verdict: Verdict = _step_function("conclude")(open_run(run_uri))
+    with _opened("conclude", run_uri) as context:
+        verdict: Verdict = _step_function("conclude")(context)
     if verdict is not Verdict.PASS:
-        raise RunNotPassed(Path(run_uri), verdict)
+        raise RunNotPassed(run_uri, verdict)
     return str(verdict)
 
 
 def close_run(run_uri: str) -> str:
-    """Write the dossier and publish the run to MLflow; return the dossier's path. Runs whatever happened before."""
-    with _cause_kept("exit", run_uri):
-        from sextant_components.tracking import publish_run
+    """Write the dossier and publish the run to MLflow; return the dossier's address. Runs whatever happened before."""
+    from sextant_components.tracking import publish_run
 
-        context = open_run(run_uri)
-        dossier = _step_function("dossier")(context)
+    with _opened("exit", run_uri) as context:
+        dossier: Path = _step_function("dossier")(context)
         publish_run(context)
-        return str(dossier)
+        return f"{run_uri}/{dossier.relative_to(context.run)}"
 
 
 def verdict_so_far(context: RunContext, last: Step) -> Verdict:
@@ -106,7 +123,22 @@ def _folders(paths: dict[str, str]) -> dict[str, Path]:
 
 
 @contextmanager
-def _cause_kept(step: str, run_uri: str) -> Iterator[None]:
+def _opened(step: str, run_uri: str, run_id: str | None = None) -> Iterator[RunContext]:
+    """Open a run, a copy of it if it lies in an object store, and keep the cause of whatever goes wrong within.
+
+    `run_id` is given to a first step alone: a scheduled run is laid out by it. Raises UsageError if it is another's.
+    """
+    if run_id is not None:
+        begin_scheduled(run_uri, run_id)
+    with local_copy(run_uri) as folder, _cause_kept(step, Path(folder)):
+        context = open_run(folder)
+        if run_id is not None and run_id != context.run_id:
+            raise UsageError(f"{run_uri}: this is run {context.run_id}, not {run_id}. Submit with the run's own id.")
+        yield context
+
+
+@contextmanager
+def _cause_kept(step: str, run: Path) -> Iterator[None]:
     """Write `error.json` for an exception that passes through, unless an earlier step's is there already."""
     try:
         yield
@@ -115,7 +147,7 @@ def _cause_kept(step: str, run_uri: str) -> Iterator[None]:
         code = error.exit_code if isinstance(error, SextantError) else ExitCode.INFRASTRUCTURE
         said = StepError(step=step, type=type(error).__name__, known=known, exit_code=code, message=str(error))
         cause = {**said.model_dump(mode="json"), "trace": traceback.format_exc()}
-        _write_once(Path(run_uri.removeprefix("file://")) / ERROR_FILE, json.dumps(cause, indent=1) + "\n")
+        _write_once(run / ERROR_FILE, json.dumps(cause, indent=1) + "\n")
         raise
 
 

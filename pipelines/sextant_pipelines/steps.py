@@ -23,11 +23,11 @@ def plan(run_uri: str, run_id: str) -> str:
 
 
 @step
-def ingest(run_uri: str, snapshot: Output[Dataset]) -> str:
-    """Take an immutable snapshot of the source."""
-    from sextant_pipelines.runtime import run_step
+def ingest(run_uri: str, snapshot: Output[Dataset], run_id: str = "", window: str = "") -> str:
+    """Take an immutable snapshot of the source; a retraining names its run and the window that called for it."""
+    from sextant_pipelines.runtime import run_ingest
 
-    return run_step("ingest", run_uri, snapshot=snapshot.path)
+    return run_ingest(run_uri, run_id=run_id, window=window, snapshot=snapshot.path)
 
 
 @step
@@ -104,6 +104,14 @@ def watch(run_uri: str, snapshot: Input[Dataset], splits: Input[Dataset]) -> str
     from sextant_pipelines.runtime import run_step
 
     return run_step("watch", run_uri, snapshot=snapshot.path, splits=splits.path)
+
+
+@step
+def monitor(run_uri: str, run_id: str, window: str = "") -> str:
+    """Judge what the servers logged in a window: drift, predictions, quality by delayed labels."""
+    from sextant_pipelines.runtime import run_monitor
+
+    return run_monitor(run_uri, run_id=run_id, window=window)
 
 
 @step

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from sextant_plan.canonical import digest_of, digest_of_file
 from sextant_plan.errors import BundleCorrupt
-from sextant_plan.schema import Closed, ImageInput
+from sextant_plan.schema import Closed, ImageInput, PredictionLog
 
 BUNDLE_FILE = "bundle.json"
 REFERENCE_FILE = "reference.json"
@@ -70,6 +70,8 @@ class ServingSpec(Closed):
     latency_edges_ms: list[float]
     abstain_below: float
     missing_features: Literal["reject", "default", "abstain"]
+    batch_sizes: list[int] = []
+    log: PredictionLog = PredictionLog()
     attachment: CodeRef | None = None
 
 

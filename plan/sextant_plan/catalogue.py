@@ -73,7 +73,7 @@ class Series:
     buckets: tuple[float, ...] = field(default=())
 
 
-QUANTILES = {"latency_p50_ms": 0.5, "latency_p99_ms": 0.99}
+QUANTILES = {"latency_p50_ms": 0.5, "latency_p99_ms": 0.99, "queue_wait_p99_ms": 0.99}
 PAIRED_BOUND = "paired score (Tango 1998)"  # of every difference to the baseline or the champion
 
 COMMON_LABELS = ("model", "version", "variant")
@@ -114,14 +114,86 @@ REFERENCE_RATIO = Series(
     "sextant_reference_ratio", "gauge", "ratio", "Share of the training rows in each bin.", ("feature", "bin")
 )
 FEEDBACK = Series("sextant_feedback_total", "counter", "labels", "Labels received, by agreement.", ("outcome",))
+MIRROR_DROPPED = Series(
+    "sextant_mirror_dropped_total", "counter", "requests", "Copies of requests that found the shadow's queue full."
+)
+LOG_ROWS = Series(
+    "sextant_prediction_log_rows_total",
+    "counter",
+    "rows",
+    "Sampled rows of the prediction log; `dropped` when its writer was behind or its disk failed.",
+    ("outcome",),
+)
 READY = Series("sextant_ready", "gauge", "boolean", "1 once warm-up and golden requests have passed.")
 MODEL_CREATED = Series(
     "sextant_model_created_timestamp_seconds", "gauge", "seconds", "Unix time the bundle was sealed."
+)
+FLAWED_ROWS = Series(
+    "sextant_flawed_rows_total", "counter", "rows", "Rows with a value missing, or unknown to training.", ("flaw",)
+)
+FEATURE_TIME = Series(
+    "sextant_feature_event_timestamp_seconds", "gauge", "seconds", "Newest event time seen of a view.", ("view",)
 )
 
 # The values of the label `reason` of FALLBACKS: why a row was not answered by the model alone.
 LOW_CONFIDENCE, FEATURE_MISS, FEATURE_OUTAGE = "low-confidence", "feature-miss", "feature-outage"
 FALLBACK_REASONS = (LOW_CONFIDENCE, FEATURE_MISS, FEATURE_OUTAGE)
+
+# The values of the label `flaw` of FLAWED_ROWS.
+MISSING, UNKNOWN_CATEGORY = "missing", "unknown-category"
+FLAWS = (MISSING, UNKNOWN_CATEGORY)
+
+PREDICTED_CLASS = "prediction"  # the `feature` under which FEATURE_BINS and REFERENCE_RATIO hold the predicted class
+
+# Series of `sextant watch --export`, labelled by model like the server's; a quality's verdict belongs to a criterion.
+PROBE_SUCCESS = Series("sextant_probe_success", "gauge", "ratio", "Share of golden requests answered as sealed.")
+PROBE_SECONDS = Series("sextant_probe_seconds", "gauge", "seconds", "Longest answer to a golden request.")
+QUALITY = Series(
+    "sextant_quality_ratio", "gauge", "ratio", "Quality by delayed labels, with its bounds.", ("criterion", "bound")
+)
+QUALITY_ROWS = Series("sextant_quality_rows", "gauge", "rows", "Labelled rows behind a quality.", ("criterion",))
+LABEL_JOIN = Series("sextant_label_join_ratio", "gauge", "ratio", "Share of due predictions that have a label.")
+PREDICTION_BIAS = Series(
+    "sextant_prediction_bias_ratio", "gauge", "ratio", "Predicted share of a class less its labelled share.", ("class",)
+)
+EXPECTED_ACCURACY = Series(
+    "sextant_expected_accuracy_ratio",
+    "gauge",
+    "ratio",
+    "Mean probability of the answered class: the accuracy that a calibrated model expects until labels come.",
+)
+EXPORTED: dict[str, Series] = {
+    series.name: series
+    for series in (PROBE_SUCCESS, PROBE_SECONDS, QUALITY, QUALITY_ROWS, LABEL_JOIN, PREDICTION_BIAS, EXPECTED_ACCURACY)
+}
+
+# Series of the rollout controller; `model` is the InferenceService.
+ROLLOUT_WEIGHT = Series(
+    "sextant_rollout_weight_percent", "gauge", "percent", "Share of requests asked for the canary.",
+    ("namespace", "model"),
+)  # fmt: skip
+ROLLOUT_PHASE = Series(
+    "sextant_rollout_phase", "gauge", "boolean", "1 for the phase that the rollout is in.",
+    ("namespace", "model", "phase"),
+)  # fmt: skip
+ROLLOUT_ENDS = Series(
+    "sextant_rollout_ends_total", "counter", "rollouts", "Rollouts by how they ended.", ("namespace", "model", "end")
+)
+ROLLOUT_FAULTS = Series(
+    "sextant_rollout_faults_total", "counter", "ticks", "Steps that an API, MLflow or a bad object prevented.",
+    ("namespace", "model"),
+)  # fmt: skip
+ROLLOUT_LEADER = Series("sextant_rollout_leader", "gauge", "boolean", "1 while this controller holds the lease.")
+CONTROLLER: dict[str, Series] = {
+    series.name: series
+    for series in (ROLLOUT_WEIGHT, ROLLOUT_PHASE, ROLLOUT_ENDS, ROLLOUT_FAULTS, ROLLOUT_LEADER)
+}
+
+# Series of NVIDIA's DCGM exporter and of Kubernetes (cAdvisor, kube-state-metrics), as their projects name them.
+GPU_MEMORY_USED, GPU_MEMORY_FREE = "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"
+GPU_CELSIUS, GPU_BUSY, GPU_FAULTS = "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_XID_ERRORS"
+POD_MEMORY, POD_LIMITS = "container_memory_working_set_bytes", "kube_pod_container_resource_limits"
+POD_RESTARTS = "kube_pod_container_status_restarts_total"
 
 SERIES: dict[str, Series] = {
     series.name: series
@@ -138,15 +210,21 @@ SERIES: dict[str, Series] = {
         FEATURE_BINS,
         REFERENCE_RATIO,
         FEEDBACK,
+        MIRROR_DROPPED,
+        LOG_ROWS,
         READY,
         MODEL_CREATED,
+        FLAWED_ROWS,
+        FEATURE_TIME,
     )
 }
 
 _GATE = frozenset({Enforcement.GATE})
-_LABELLED = frozenset({Enforcement.GATE, Enforcement.CANARY, Enforcement.RETRAIN})
+_LABELLED = frozenset(Enforcement)
 _LIVE = frozenset({Enforcement.GATE, Enforcement.CANARY, Enforcement.ALERT})
 _WATCHED = frozenset({Enforcement.ALERT, Enforcement.RETRAIN})
+_CANARY = frozenset({Enforcement.CANARY})
+_ALERT = frozenset({Enforcement.ALERT})
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -198,21 +276,104 @@ METRICS: dict[str, Metric] = {
             "Share of requests answered with a 5xx code.", (REQUESTS.name,),
         ),
         Metric(
-            "label_agreement", Kind.DATA, "kappa", True, "ingest", "statistic", "bootstrap", _GATE,
+            "error_ratio", Kind.RELIABILITY, "ratio", False, "roll_out", "ratio", "ratio e-process", _CANARY,
+            "Rate of requests answered with a 5xx code, the canary's over the stable version's.", (REQUESTS.name,),
+        ),
+        Metric(
+            "slow_ratio", Kind.LATENCY, "ratio", False, "roll_out", "ratio", "ratio e-process", _CANARY,
+            "Rate of requests over serving.latency_slo_ms, the canary's over the stable version's.",
+            (REQUEST_SECONDS.name,),
+        ),
+        Metric(
+            "label_agreement", Kind.DATA, "kappa", True, "ingest", "statistic", "MOVER-R over clopper-pearson", _GATE,
             "Agreement of the raters: Krippendorff's alpha, nominal.",
         ),
         Metric(
-            "missing_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
-            "Share of rows in which a column that the model reads is missing.",
+            "missing_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson",
+            frozenset({Enforcement.GATE, Enforcement.ALERT}),
+            "Share of rows in which a column that the model reads is missing.", (FLAWED_ROWS.name, BATCH_ROWS.name),
         ),
         Metric(
             "duplicate_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
             "Share of rows whose inputs equal another row's byte for byte.",
         ),
         Metric(
+            "near_duplicate_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
+            "Share of pictures that nearly equal an earlier row's.",
+        ),
+        Metric(
+            "picture_issue_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
+            "Share of pictures that are dark, overexposed, blank or blurred.",
+        ),
+        Metric(
+            "label_issue_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
+            "Share of rows whose label is likely an error, by confident learning (Northcutt et al. 2021).",
+        ),
+        Metric(
+            "outlier_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
+            "Share of rows with a number 8 robust deviations or more from its column's median.",
+        ),
+        Metric(
             "input_psi", Kind.DRIFT, "nats", False, "watch", "statistic", "bias-corrected", _WATCHED,
             "Largest population stability index of any input feature against the training reference.",
             (FEATURE_BINS.name, REFERENCE_RATIO.name),
+        ),
+        Metric(
+            "prediction_psi", Kind.DRIFT, "nats", False, "watch", "statistic", "bias-corrected", _WATCHED,
+            "Population stability index of the predicted class against the classes of the training rows.",
+            (FEATURE_BINS.name, REFERENCE_RATIO.name),
+        ),
+        Metric(
+            "unknown_rate", Kind.DATA, "share", False, "watch", "proportion", "chernoff", _WATCHED,
+            "Share of rows with a category that training never saw.", (FLAWED_ROWS.name, BATCH_ROWS.name),
+        ),
+        Metric(
+            "queue_wait_p99_ms", Kind.LATENCY, "ms", False, "watch", "quantile", "chernoff", _ALERT,
+            "99th percentile of the wait for a batch; the limit is an edge of the server's histogram.",
+            (QUEUE_SECONDS.name,),
+        ),
+        Metric(
+            "client_error_rate", Kind.RELIABILITY, "share", False, "watch", "proportion", "chernoff", _ALERT,
+            "Share of requests answered with a 4xx code.", (REQUESTS.name,),
+        ),
+        Metric(
+            "device_busy", Kind.RELIABILITY, "share", False, "watch", "mean", "none", _ALERT,
+            "Share of the window in which a server's device was at work.", (DEVICE_SECONDS.name,),
+        ),
+        Metric(
+            "traffic_change", Kind.RELIABILITY, "ratio", False, "watch", "ratio", "none", _ALERT,
+            "Requests in the window against the mean of the 24 before it, whichever is more over the other.",
+            (REQUESTS.name,),
+        ),
+        Metric(
+            "model_age_days", Kind.DRIFT, "days", False, "watch", "statistic", "none", _WATCHED,
+            "Days since the bundle was sealed, to be held under the staleness that the plan allows.",
+            (MODEL_CREATED.name,),
+        ),
+        Metric(
+            "feature_age_hours", Kind.DATA, "hours", False, "watch", "statistic", "none", _ALERT,
+            "Hours since the newest event that the online store has answered with, of the stalest view.",
+            (FEATURE_TIME.name,),
+        ),
+        Metric(
+            "probe_success", Kind.RELIABILITY, "share", True, "watch", "statistic", "none", _ALERT,
+            "Share of the golden requests that the server in service answers as sealed.", (PROBE_SUCCESS.name,),
+        ),
+        Metric(
+            "label_join_rate", Kind.DATA, "share", True, "watch", "statistic", "none", _ALERT,
+            "Share of the predictions older than monitoring.labels.delay that have a label.", (LABEL_JOIN.name,),
+        ),
+        Metric(
+            "pod_memory", Kind.RELIABILITY, "share", False, "watch", "statistic", "none", _ALERT,
+            "Memory of a serving container over its limit.", (POD_MEMORY, POD_LIMITS),
+        ),
+        Metric(
+            "gpu_memory", Kind.RELIABILITY, "share", False, "watch", "statistic", "none", _ALERT,
+            "Share of a GPU's memory in use.", (GPU_MEMORY_USED, GPU_MEMORY_FREE),
+        ),
+        Metric(
+            "gpu_celsius", Kind.RELIABILITY, "degrees", False, "watch", "statistic", "none", _ALERT,
+            "Temperature of a GPU.", (GPU_CELSIUS,),
         ),
     )
 }  # fmt: skip

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
-from sextant_plan.catalogue import METRICS, Enforcement
+from sextant_plan.criterion_faults import criterion_faults
+from sextant_plan.fault import Fault, choose, meant
+from sextant_plan.log_faults import log_faults
+from sextant_plan.rollout_faults import rollout_faults
 from sextant_plan.rules import alert_references
-from sextant_plan.schema import Criterion, Plan
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A contradiction in a plan, at a path into it."""
-
-    path: tuple[str | int, ...]
-    problem: str
-    remedy: str
+from sextant_plan.schema import Plan
 
 
 def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterator[Fault]:
@@ -28,12 +20,15 @@ def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterat
         if criterion.id in seen:
             yield Fault((*path, "id"), f"the id {criterion.id} stands twice", "Give each criterion an id of its own")
         seen.add(criterion.id)
-        yield from _criterion_faults(plan, criterion, path)
+        yield from criterion_faults(plan, criterion, path)
     yield from _data_faults(plan)
     yield from _feature_faults(plan)
     yield from _input_faults(plan)
     yield from _model_faults(plan, architectures)
     yield from _failure_faults(plan)
+    yield from _sign_off_faults(plan)
+    yield from rollout_faults(plan)
+    yield from log_faults(plan)
     if plan.evaluation.sealed_split + plan.evaluation.valid_split >= 0.9:
         yield Fault(
             ("evaluation", "valid_split"),
@@ -42,108 +37,18 @@ def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterat
         )
 
 
-def _criterion_faults(plan: Plan, criterion: Criterion, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    metric = METRICS.get(criterion.metric)
-    if metric is None:
-        yield Fault(
-            (*path, "metric"), f"nothing computes the metric {criterion.metric}", _choose(criterion.metric, METRICS)
-        )
-        return
-    if (criterion.at_least is None) == (criterion.at_most is None):
-        yield Fault(
-            path, "a criterion has exactly one of at_least and at_most", f"{_limit_key(criterion)} is the one to keep"
-        )
-    elif (criterion.at_least is not None) != metric.higher_is_better:
-        better = "higher" if metric.higher_is_better else "lower"
-        wrong = "at_least" if criterion.at_least is not None else "at_most"
-        yield Fault((*path, wrong), f"{better} is better for {metric.name}", f"Write {_limit_key(criterion)} instead")
-    for place, enforcement in enumerate(criterion.enforce):
-        if enforcement not in metric.enforcements:
-            allowed = ", ".join(sorted(metric.enforcements))
-            yield Fault(
-                (*path, "enforce", place), f"{metric.name} cannot be enforced by {enforcement}", f"Allowed: {allowed}"
-            )
-    if criterion.slice is not None and not metric.sliceable:
-        yield Fault(
-            (*path, "slice"), f"{metric.name} cannot be restricted to a slice", "Remove slice, or name another metric"
-        )
-    if criterion.relative_to is not None and not metric.relative:
-        yield Fault(
-            (*path, "relative_to"), f"{metric.name} has no relative form", "Remove relative_to, or name another metric"
-        )
-    yield from _slice_faults(plan, criterion, path)
-    yield from _prerequisite_faults(plan, criterion, path)
-    yield from _canary_faults(plan, criterion, path)
-    yield from _watch_faults(criterion, path)
-
-
-def _limit_key(criterion: Criterion) -> str:
-    return "at_least" if METRICS[criterion.metric].higher_is_better else "at_most"
-
-
-def _slice_faults(plan: Plan, criterion: Criterion, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    compares = criterion.metric == "accuracy_gap"
-    if compares and criterion.slice is None:
-        yield Fault(path, "accuracy_gap compares the values of a column", "Add slice: COLUMN, one of evaluation.slices")
-    if criterion.slice is None:
-        return
-    column, equals, _ = criterion.slice.partition("=")
-    if compares == bool(equals):
-        form = "COLUMN" if compares else "COLUMN=VALUE"
-        yield Fault((*path, "slice"), f"{criterion.metric} takes its slice in another form", f"Write slice: {form}")
-    if column not in plan.evaluation.slices:
-        yield Fault(
-            (*path, "slice"), f"{column} is not a slice of the evaluation", f"Add it to evaluation.slices: [{column}]"
-        )
-
-
-def _prerequisite_faults(plan: Plan, criterion: Criterion, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    needs = {
-        "label_agreement": (plan.data.labelling, "data.labelling with the raters' columns"),
-        "net_value": (plan.goal.economics, "goal.economics"),
-        "corrupted_accuracy": (plan.evaluation.corruptions, "evaluation.corruptions"),
-    }
-    present, what = needs.get(criterion.metric, (True, ""))
-    if not present:
-        yield Fault((*path, "metric"), f"{criterion.metric} cannot be computed from this plan", f"Add {what}")
-    if criterion.metric == "corrupted_accuracy" and plan.model.inputs.image is None:
-        yield Fault((*path, "metric"), "corruptions are of pictures and the model takes none", "Remove the criterion")
-
-
-def _canary_faults(plan: Plan, criterion: Criterion, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    if Enforcement.CANARY not in criterion.enforce:
-        return
-    where = (*path, "enforce", criterion.enforce.index(Enforcement.CANARY))
-    if plan.rollout.strategy != "canary":
-        yield Fault(
-            where, f"the rollout is {plan.rollout.strategy}, so no canary judges it", "Set rollout.strategy: canary"
-        )
-    elif criterion.metric == "accuracy" and plan.monitoring.labels.delay > plan.rollout.deadline:
-        yield Fault(
-            where,
-            "labels arrive after the rollout's deadline",
-            "Lengthen rollout.deadline past monitoring.labels.delay, or drop canary here",
-        )
-
-
-def _watch_faults(criterion: Criterion, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    narrowed = next((key for key in ("slice", "relative_to") if getattr(criterion, key) is not None), None)
-    watched = [
-        place for place, name in enumerate(criterion.enforce) if name in {Enforcement.ALERT, Enforcement.RETRAIN}
-    ]
-    if narrowed and watched:
-        yield Fault(
-            (*path, "enforce", watched[0]),
-            f"the server's counters know no {narrowed}",
-            f"Enforce it by gate only, or watch a criterion without {narrowed}",
-        )
-
-
 def _failure_faults(plan: Plan) -> Iterator[Fault]:
     known = alert_references(plan)
     for index, mode in enumerate(plan.failure):
         if mode.alert is not None and mode.alert not in known:
-            yield Fault(("failure", index, "alert"), f"no alert is called {mode.alert}", _choose(mode.alert, known))
+            yield Fault(("failure", index, "alert"), f"no alert is called {mode.alert}", choose(mode.alert, known))
+
+
+def _sign_off_faults(plan: Plan) -> Iterator[Fault]:
+    for index, person in enumerate(plan.sign_off.required if plan.sign_off else []):
+        where = ("sign_off", "required", index)
+        if person not in plan.owner.approvers:
+            yield Fault(where, f"{person} is not among owner.approvers", choose(person, plan.owner.approvers))
 
 
 def _data_faults(plan: Plan) -> Iterator[Fault]:
@@ -177,7 +82,7 @@ def _feature_faults(plan: Plan) -> Iterator[Fault]:
         view, colon, column = name.partition(":")
         known = [f"{v.name}:{c}" for v in views.values() for c in v.columns]
         if not colon or view not in views or column not in views[view].columns:
-            yield Fault(path, f"{name} is not a feature of any view", _choose(name, known))
+            yield Fault(path, f"{name} is not a feature of any view", choose(name, known))
 
 
 def _input_faults(plan: Plan) -> Iterator[Fault]:
@@ -200,7 +105,8 @@ def _input_faults(plan: Plan) -> Iterator[Fault]:
                 path, f"{column} is the label, the entity or the picture", "Name a column that is known when predicting"
             )
         elif column not in plan.data.columns:
-            yield Fault(path, f"{column} has no rule", f"Add it to data.columns, such as {column}: {{type: number}}")
+            remedy = meant(column, plan.data.columns) or f"Add it to data.columns, such as {column}: {{type: number}}"
+            yield Fault(path, f"{column} has no rule", remedy)
         elif plan.data.columns[column].type not in {"number", "category", "boolean"}:
             kind = plan.data.columns[column].type
             yield Fault(
@@ -214,10 +120,5 @@ def _model_faults(plan: Plan, architectures: Collection[str] | None) -> Iterator
             yield Fault(
                 ("model", "candidates", index, "architecture"),
                 f"there is no architecture {candidate.architecture}",
-                _choose(candidate.architecture, architectures),
+                choose(candidate.architecture, architectures),
             )
-
-
-def _choose(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Choose from: {', '.join(sorted(known)) or 'none is declared'}"

@@ -1,11 +1,14 @@
-"""The rule on input drift: the population stability index of every feature, with a bound.
+"""The rule on drift: the population stability index of every profiled feature, with its bounds and its significance.
 
 Against the training shares p, scaled to the n rows seen so that an expected count is e = n p, half a row is added
 to every bin. The index is corrected by its expectation without a shift, (bins - 1) / n (Yurdakul and Naranjo 2020),
 counting the bins that training filled; the training shares are taken as known. Its variance is that of the delta
 method plus 2 (bins - 1) / n^2, the variance of the chi-square limit without a shift, where the former vanishes.
-A feature drifts when the lower bound lies over the limit and the window has enough rows; the confidence is shared
-out over the features (Bonferroni), because the largest index counts.
+A feature drifts when all three hold (docs/adr/0014): the corrected index passes the limit (effect), Pearson's
+chi-square is beyond chance (significance), and the window has enough rows. It has not drifted when the index' upper
+bound lies within the limit. The confidence is shared out over the features (Bonferroni), because one is enough to
+alert. The chance of a chi-square is read from its normal approximation (Wilson and Hilferty 1931), which PromQL can
+compute; it is within 0.1 standard errors of the exact one from 3 degrees of freedom on.
 """
 
 from __future__ import annotations
@@ -25,18 +28,23 @@ from sextant_plan.alerts import (
     FEATURE_PSI,
     FEATURE_PSI_ERROR,
     FEATURE_ROWS,
+    FEATURE_SIGNIFICANCE,
     FEATURE_VERDICT,
     TARGET,
+    VERDICT_LEVELS,
     Alert,
     AlertKind,
     Reading,
     Recording,
     Severity,
 )
-from sextant_plan.catalogue import FEATURE_BINS, REFERENCE_RATIO
+from sextant_plan.catalogue import FEATURE_BINS, PREDICTED_CLASS, REFERENCE_RATIO
 from sextant_plan.schema import Criterion
-from sextant_plan.verdicts import Estimate, judge
-from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
+from sextant_plan.verdicts import Estimate, Verdict
+from sextant_plan.window import Matcher, Selector, Target, Window, promql_duration, recorded
+
+OF_INPUTS = Matcher("feature", PREDICTED_CLASS, negated=True)
+OF_PREDICTIONS = Matcher("feature", PREDICTED_CLASS)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,15 @@ class FeatureDrift:
     estimate: Estimate
     chi_square: float
     degrees: int
+
+    @property
+    def significance(self) -> float:
+        """How many standard errors chi-square lies over its expectation without a shift, by Wilson and Hilferty."""
+        if not math.isfinite(self.chi_square):
+            return math.inf
+        degrees = max(self.degrees, 1)
+        spread = 2 / (9 * degrees)
+        return float(((self.chi_square / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread))
 
     @property
     def p_value(self) -> float:
@@ -87,10 +104,12 @@ def feature_drift(feature: str, counts: Mapping[str, float], shares: Mapping[str
     return FeatureDrift(feature, estimate, chi_square, degrees)
 
 
-def drift_by_feature(window: Window, model: str, target: Target, z: float) -> list[FeatureDrift]:
+def drift_by_feature(
+    window: Window, model: str, target: Target, z: float, which: Matcher = OF_INPUTS
+) -> list[FeatureDrift]:
     """Measure each feature of a target that had rows in the window, by name; `z` as in `feature_drift`."""
-    counts = _by_feature(window, FEATURE_BINS.name, model, target)
-    shares = _by_feature(window, REFERENCE_RATIO.name, model, target)
+    counts = _by_feature(window, Selector.of(FEATURE_BINS.name, model=model).where(which), target)
+    shares = _by_feature(window, Selector.of(REFERENCE_RATIO.name, model=model).where(which), target)
     return [
         feature_drift(name, counts[name], shares[name], z)
         for name in sorted(shares.keys() & counts.keys())
@@ -98,9 +117,9 @@ def drift_by_feature(window: Window, model: str, target: Target, z: float) -> li
     ]
 
 
-def _by_feature(window: Window, series: str, model: str, target: Target) -> dict[str, dict[str, float]]:
+def _by_feature(window: Window, selector: Selector, target: Target) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for sample in window.select(Selector.of(series, model=model)):
+    for sample in window.select(selector):
         if sample.target == target:
             found.setdefault(sample.labels.get("feature", ""), {})[sample.labels.get("bin", "")] = sample.value
     return found
@@ -108,11 +127,16 @@ def _by_feature(window: Window, series: str, model: str, target: Target) -> dict
 
 @dataclass(frozen=True)
 class DriftRule:
-    """A criterion on the largest index of any feature; `window` is in seconds, `features` how many there are."""
+    """A criterion on the largest index of any feature; `window` is in seconds.
+
+    `which` picks the profiled features, `what` names one of them, `features` is how many there are.
+    """
 
     criterion: Criterion
     kind: AlertKind | None
     model: str
+    which: Matcher
+    what: str
     features: int
     min_n: int
     window: float
@@ -122,7 +146,7 @@ class DriftRule:
     @property
     def requirement(self) -> str:
         """The requirement as one clause."""
-        return f"a stability index of at most {self.criterion.limit:.6g} nats for every input feature"
+        return f"a stability index of at most {self.criterion.limit:.6g} nats for {self.what}"
 
     @property
     def z(self) -> float:
@@ -146,35 +170,47 @@ class DriftRule:
                 f"{self.model}: {{{{ $labels.feature }}}} has drifted",
                 f"The plan asks for {self.requirement} ({self.criterion.id}). {{{{ $labels.feature }}}} of variant "
                 "{{ $labels.variant }}, version {{ $labels.version }}, has {{ $value | humanize }} nats over the last "
-                f"{promql_duration(self.window)}, beyond the limit with {self.criterion.confidence:.6g} confidence.",
+                f"{promql_duration(self.window)}; chance alone gives so large a shift of any feature in less than "
+                f"{100 * (1 - self.criterion.confidence):.3g} % of windows.",
                 self.labels,
             )
         ]
 
     def read(self, window: Window) -> list[Reading]:
-        """Return a reading for each target: the largest index, or unknown where any feature lacks rows."""
+        """Return a reading for each target: its worst feature's; one without rows leaves it unknown at best."""
+        shares = Selector.of(REFERENCE_RATIO.name, model=self.model).where(self.which)
         readings = []
         for target in window.targets(self.model):
-            drifts = [drift.estimate for drift in drift_by_feature(window, self.model, target, self.z)]
-            enough = [estimate for estimate in drifts if estimate.n >= self.min_n]
+            drifts = drift_by_feature(window, self.model, target, self.z, self.which)
+            silent = len(_by_feature(window, shares, target)) - len(drifts)
+            verdicts = [self.verdict(drift) for drift in drifts] + [Verdict.UNKNOWN] * silent
+            enough = [drift.estimate for drift in drifts if drift.estimate.n >= self.min_n]
             estimate = None
             if enough:
-                silent = len(_by_feature(window, REFERENCE_RATIO.name, self.model, target)) - len(drifts)
                 estimate = Estimate(
                     max(each.value for each in enough),
                     max(each.low for each in enough),
                     max(each.high for each in enough),
-                    0 if silent else min(each.n for each in drifts),
+                    0 if silent else min(drift.estimate.n for drift in drifts),
                     self.criterion.confidence,
                 )
-            verdict = judge(estimate, at_least=None, at_most=self.criterion.limit, min_n=self.min_n)
+            verdict = min(verdicts, key=VERDICT_LEVELS.__getitem__, default=Verdict.UNKNOWN)
             readings.append(Reading(target, verdict, estimate))
         return readings
 
+    def verdict(self, drift: FeatureDrift) -> Verdict:
+        """Return the verdict on one feature: effect, significance and rows; or proof that it stays within the limit."""
+        if drift.estimate.n < self.min_n:
+            return Verdict.UNKNOWN
+        if drift.estimate.value > self.criterion.limit:
+            return Verdict.FAIL if drift.significance > self.z else Verdict.UNKNOWN
+        return Verdict.PASS if drift.estimate.high <= self.criterion.limit else Verdict.UNKNOWN
+
     def _bin_recordings(self) -> list[Recording]:
         by_bin = f"{TARGET}, feature, bin"
-        counters = Selector.of(FEATURE_BINS.name, model=self.model).promql()
-        shares = f"max by ({by_bin}) ({Selector.of(REFERENCE_RATIO.name, model=self.model).promql()})"
+        counters = Selector.of(FEATURE_BINS.name, model=self.model).where(self.which).promql()
+        ratios = Selector.of(REFERENCE_RATIO.name, model=self.model).where(self.which).promql()
+        shares = f"max by ({by_bin}) ({ratios})"
         rows = f"sum by ({by_bin}) (increase({counters}[{promql_duration(self.window)}]))"
         counted, total = recorded(FEATURE_BIN_ROWS, self.labels), recorded(FEATURE_ROWS, self.labels)
         return [
@@ -200,18 +236,24 @@ class DriftRule:
             f"clamp_min({second} - {first} ^ 2, 0) / {on_feature} {rows} + 2 * {degrees} / {on_feature} {rows} ^ 2"
         )
         chi_square = f"{by_feature} (({counted} - {expected}) ^ 2 / {expected} >= 0)"
+        spread = f"(2 / (9 * clamp_min({degrees}, 1)))"
+        recorded_square = f"{by_feature} ({recorded(FEATURE_CHI_SQUARE, self.labels)})"
+        cube_root = f"({recorded_square} / clamp_min({degrees}, 1)) ^ (1 / 3)"
         return [
             Recording(FEATURE_PSI, index, self.labels),
             Recording(FEATURE_PSI_ERROR, f"sqrt({variance})", self.labels),
             Recording(FEATURE_CHI_SQUARE, chi_square, self.labels),
+            Recording(FEATURE_SIGNIFICANCE, f"({cube_root} - (1 - {spread})) / sqrt({spread})", self.labels),
         ]
 
     def _criterion_recordings(self) -> list[Recording]:
-        index, error, rows = (recorded(name, self.labels) for name in (FEATURE_PSI, FEATURE_PSI_ERROR, FEATURE_ROWS))
+        index, error, rows, significance = (
+            recorded(name, self.labels) for name in (FEATURE_PSI, FEATURE_PSI_ERROR, FEATURE_ROWS, FEATURE_SIGNIFICANCE)
+        )
         limit, z = repr(self.criterion.limit), repr(self.z)
         verdict = (
             f"({rows} >= bool {self.min_n}) * ("
-            f"({index} + {z} * {error} <= bool {limit}) - ({index} - {z} * {error} > bool {limit}))"
+            f"({index} + {z} * {error} <= bool {limit}) - ({index} > bool {limit}) * ({significance} > bool {z}))"
         )
         return [
             Recording(FEATURE_VERDICT, verdict, self.labels),

@@ -100,4 +100,5 @@ class LedgerCorrupt(InfrastructureError):
     """A ledger or an artifact that is not what was written."""
 
     def __init__(self, path: Path | str, line: int, problem: str) -> None:
+        self.line, self.problem = line, problem
         super().__init__(f"{path}:{line}: {problem}. Restore the run from its store; its evidence cannot be trusted.")

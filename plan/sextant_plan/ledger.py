@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -113,12 +113,16 @@ class LedgerWriter:
     """Writes one attempt of one step. Use as a context manager; a clean exit seals the attempt.
 
     Opening takes the next free attempt number by exclusive creation, so two writers never share a file.
-    Every record is flushed to disk before `record` returns.
+    Every record is flushed to disk before `record` returns. `overridden` are the hashes of criteria that do not
+    enter the step's verdict, because an override is in force for them.
     """
 
-    def __init__(self, run: Path, step: str, phase: Phase, origin: Origin) -> None:
+    def __init__(
+        self, run: Path, step: str, phase: Phase, origin: Origin, *, overridden: Collection[str] = ()
+    ) -> None:
         self.artifacts = ArtifactStore(run)
         self._step, self._phase, self._origin = step, phase, origin
+        self._overridden = frozenset(overridden)
         self._seq, self._previous = 0, digest_of_bytes(b"")
         self.verdicts: list[Verdict] = []
         folder = run / "ledger"
@@ -184,7 +188,7 @@ class LedgerWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._seq, self._previous = self._seq + 1, digest_of_bytes(line)
-        if counts:
+        if counts and fields["criterion_hash"] not in self._overridden:
             self.verdicts.append(verdict)
         return Record.model_validate(fields)
 
@@ -214,9 +218,17 @@ def read_attempt(path: Path) -> list[Record]:
 
     A last line without its newline is a crash in mid-write and is left out. Raises LedgerCorrupt.
     """
+    return verify_lines(_whole_lines(path), path)
+
+
+def verify_lines(lines: Iterable[bytes], path: Path | str) -> list[Record]:
+    """Return one attempt's records from its lines, chain and ids verified; `path` says where they are from.
+
+    Raises LedgerCorrupt.
+    """
     records: list[Record] = []
     previous = digest_of_bytes(b"")
-    for number, line in enumerate(_whole_lines(path), 1):
+    for number, line in enumerate(lines, 1):
         try:
             fields = json.loads(line, parse_int=_number)
             record = Record.model_validate(fields)

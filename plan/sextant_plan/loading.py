@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from sextant_plan.canonical import digest_of
 from sextant_plan.consistency import inconsistencies
 from sextant_plan.errors import Finding, PlanError
+from sextant_plan.fault import meant
 from sextant_plan.schema import Plan
 from sextant_plan.yaml_source import Source, read_yaml
 
@@ -109,9 +111,16 @@ def _finding(source: Source, detail: ErrorDetails) -> Finding:
     if kind == "extra_forbidden":
         return Finding(line, column, dotted(path), "this key is unknown", _meant(path))
     if kind in {"literal_error", "enum"}:
-        return Finding(line, column, dotted(path), "this value is not known", f"Use {detail['ctx']['expected']}")
+        return Finding(line, column, dotted(path), "this value is not known", _one_of(detail))
     message = detail["msg"].removeprefix("Value error, ")
     return Finding(line, column, dotted(path), f"{_first_lower(message)}", _expectation(path))
+
+
+def _one_of(detail: ErrorDetails) -> str:
+    """Return the remedy for a value that is not one of those known: the one that was probably meant, else all."""
+    expected, given = str(detail["ctx"]["expected"]), detail["input"]
+    question = meant(given, re.findall(r"'([^']*)'", expected)) if isinstance(given, str) else None
+    return question or f"Use {expected}"
 
 
 def _first_lower(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic.fields import FieldInfo
 from sextant_plan import schema
 from sextant_plan import types as value_types
 from sextant_plan.catalogue import COMMON_LABELS, METRICS, SERIES
+from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
 SCHEMA_ADDRESS = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +29,7 @@ def pages() -> dict[Path, str]:
         Path("reference/plan.md"): plan_page(),
         Path("reference/plan.schema.json"): plan_json_schema(),
         Path("reference/metrics.md"): metrics_page(),
+        Path("reference/crisp-ml.md"): crisp_page(),
     }
 
 
@@ -80,6 +83,32 @@ def metrics_page() -> str:
         labels = ", ".join(f"`{label}`" for label in series.labels) or "none"
         lines.append(f"| `{series.name}` | {series.type} | {series.unit} | {labels} | {series.help} |")
     return "\n".join(lines) + "\n"
+
+
+def crisp_page() -> str:
+    """Return the reference of the CRISP-ML(Q) tasks: what assures each, where it lives, which records show it."""
+    lines = [
+        "# The tasks of CRISP-ML(Q)",
+        "",
+        "Generated from `plan/sextant_plan/tasks/` by `make generate`. The process model is that of Studer et al.",
+        "([arXiv 2003.05155](https://arxiv.org/abs/2003.05155)). In each run the dossier shows every task with the",
+        "worst verdict of its records; a task that the plan has no use for is *not applicable, because* of what the",
+        "plan says; one that is neither evidenced nor excused is *unknown*.",
+        "",
+        "Evidence is written as `step/record`, `*` for any text; criteria on the metrics named are evidence too.",
+    ]
+    for phase, tasks in groupby(TASKS, key=lambda task: task.phase):
+        lines += ["", f"## {phase.capitalize()}", ""]
+        lines += ["| task | requirement | risk | method | lives in | evidence |", "|---|---|---|---|---|---|"]
+        lines += [_crisp_row(task) for task in tasks]
+    return "\n".join(lines) + "\n"
+
+
+def _crisp_row(task: Task) -> str:
+    modules = ", ".join(f"`{module}`" for module in task.lives_in)
+    evidence = ", ".join(f"`{name}`" for name in (*task.evidence, *task.metrics))
+    excused = "; not applicable in some plans" if task.excuse is not None else ""
+    return f"| {task.name} | {task.requirement} | {task.risk} | {task.method} | {modules} | {evidence}{excused} |"
 
 
 def _models(root: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from sextant_plan.challengers import Challengers
 from sextant_plan.errors import ExitCode, InfrastructureError, SextantError
 from sextant_plan.files import write_atomically
 from sextant_plan.schema import Closed
@@ -46,7 +47,11 @@ class Promotion(Closed):
 
 
 class ActiveModel(Closed):
-    """The contents of active.json; `previous` is what to go back to, and has no `previous` of its own."""
+    """The contents of active.json; `previous` is what to go back to, and has no `previous` of its own.
+
+    `challengers` run beside it in the same server. `experiment` names their comparison: another name assigns
+    every unit anew; None derives it from the challengers.
+    """
 
     name: str
     version: str
@@ -55,6 +60,8 @@ class ActiveModel(Closed):
     feature_repo: str | None = None
     sequence: str
     previous: ActiveModel | None = None
+    challengers: Challengers = ()
+    experiment: str | None = None
 
 
 class PromotionLost(SextantError):

@@ -1,50 +1,29 @@
 """From a plan to its rules: what each criterion means in production.
 
 A rule renders to PromQL for Prometheus and reads the difference of two scrapes in process, with one verdict.
-Every criterion enforced by `alert` or `retrain` becomes one; so does the presence of a ready server, and each
-failure mode whose `alert` names a fallback reason of the server.
+Every criterion enforced by `alert` or `retrain` becomes one; so do the presence of a ready server, the objectives of
+`monitoring.objectives`, faults of what the server runs on, and each failure mode whose `alert` names a fallback reason
+of the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from sextant_plan.alerts import CRITERION_VERDICT, Alert, AlertKind, Rule, Severity
-from sextant_plan.catalogue import (
-    FALLBACK_REASONS,
-    FALLBACKS,
-    FEATURE_MISS,
-    FEATURE_OUTAGE,
-    FEEDBACK,
-    LOW_CONFIDENCE,
-    PREDICTIONS,
-    QUANTILES,
-    REQUEST_SECONDS,
-    REQUESTS,
-    Enforcement,
-)
-from sextant_plan.drift_rule import DriftRule
+from sextant_plan.burn_rule import BurnRule
+from sextant_plan.catalogue import FALLBACK_REASONS, Enforcement
+from sextant_plan.drift_rule import OF_INPUTS, OF_PREDICTIONS, DriftRule
 from sextant_plan.errors import UsageError
+from sextant_plan.platform_rules import GpuFaultRule, RestartRule
 from sextant_plan.presence_rules import FailureRule, ReadyRule
+from sextant_plan.quality_rule import QualityRule
 from sextant_plan.schema import Criterion, Plan
-from sextant_plan.share_rule import Count, ShareRule, Term
-from sextant_plan.window import Matcher, Selector, bucket_edge, promql_duration
+from sextant_plan.share_rule import ShareRule
+from sextant_plan.shares import errors, share_of, slower_than
+from sextant_plan.threshold_rule import ThresholdRule
+from sextant_plan.thresholds import THRESHOLDS
+from sextant_plan.window import Selector, promql_duration
 
 HOLD = 300.0  # five evaluations at a minute's interval, so that one odd scrape raises nothing
-
-
-@dataclass(frozen=True)
-class _Share:
-    """A metric as a share: what is counted among what, and the limits on it."""
-
-    kind: AlertKind | None
-    severity: Severity
-    what: str
-    events: Count
-    rows: Count
-    at_least: float | None = None
-    at_most: float | None = None
 
 
 def compile_rules(plan: Plan) -> list[Rule]:
@@ -62,7 +41,35 @@ def compile_rules(plan: Plan) -> list[Rule]:
             raise UsageError(f"failure mode {mode.mode}: no alert is called {mode.alert}. Choose from: {known}.")
         if mode.alert in FALLBACK_REASONS:
             rules.append(FailureRule(mode, mode.alert, plan.name, {"plan": plan.name}))
+    rules += objective_rules(plan)
+    rules.append(RestartRule(plan.name, {"plan": plan.name}))
+    if plan.serving.hardware.gpu > 0:
+        rules.append(GpuFaultRule(plan.name, {"plan": plan.name}))
     return rules
+
+
+def objective_rules(plan: Plan) -> list[BurnRule]:
+    """Return the rules on the service's objectives: requests that fail, and requests that take too long."""
+    objectives, slow = plan.monitoring.objectives, plan.serving.latency_slo_ms
+    counted = {
+        "answered": ("requests answered with a 5xx code", errors(plan), objectives.answered),
+        "in-time": (f"requests over {slow:g} ms", slower_than(plan, slow), objectives.in_time),
+    }
+    return [
+        BurnRule(
+            objective=name,
+            what=what,
+            model=plan.name,
+            events=events,
+            rows=rows,
+            budget=round(1 - promised, 9),
+            period=objectives.period,
+            burns=tuple(objectives.burns),
+            min_n=plan.monitoring.min_rows,
+            labels={"plan": plan.name},
+        )
+        for name, (what, (events, rows), promised) in counted.items()
+    ]
 
 
 def alert_references(plan: Plan) -> list[str]:
@@ -103,18 +110,32 @@ def retrain_alerts(plan: Plan) -> list[Alert]:
 
 
 def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
-    if criterion.slice is not None or criterion.relative_to is not None:
+    if criterion.relative_to is not None:
         raise UsageError(
-            f"criterion {criterion.id}: the server's counters know neither slices nor the baseline. "
-            "Enforce it by gate only, or give alert and retrain a criterion without slice and relative_to."
+            f"criterion {criterion.id}: nothing in production answers for the {criterion.relative_to} too. "
+            "Enforce it by gate only, or give alert and retrain a criterion without relative_to."
         )
     labels = {"plan": plan.name, "criterion": criterion.id}
     min_n = plan.monitoring.min_rows  # a window of traffic has a size of its own; min_n is that of the gate's test set
-    alerting = Enforcement.ALERT in criterion.enforce
-    if criterion.metric == "input_psi":
-        kind = AlertKind.INPUT_DRIFT if alerting else None
-        return DriftRule(criterion, kind, plan.name, _feature_count(plan), min_n, plan.monitoring.window, HOLD, labels)
-    share = _SHARES[criterion.metric](plan, criterion)
+    window, alerting = plan.monitoring.window, Enforcement.ALERT in criterion.enforce
+    if criterion.slice is not None:
+        kind = AlertKind.QUALITY_LOW if alerting else None
+        join = plan.monitoring.labels.join_at_least
+        return QualityRule(criterion, kind, plan.name, join, window, HOLD, labels)
+    if criterion.metric in {"input_psi", "prediction_psi"}:
+        return _drift_rule(plan, criterion, labels)
+    if (threshold := THRESHOLDS.get(criterion.metric)) is not None:
+        return ThresholdRule(
+            criterion=criterion,
+            kind=threshold.kind if alerting else None,
+            severity=threshold.severity,
+            what=threshold.what,
+            model=plan.name,
+            quantity=threshold.quantity(plan),
+            hold=HOLD,
+            labels=labels,
+        )
+    share = share_of(plan, criterion)
     return ShareRule(
         criterion=criterion,
         kind=share.kind if alerting else None,
@@ -126,6 +147,23 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
         at_least=share.at_least,
         at_most=share.at_most,
         min_n=min_n,
+        window=window,
+        hold=HOLD,
+        labels=labels,
+    )
+
+
+def _drift_rule(plan: Plan, criterion: Criterion, labels: dict[str, str]) -> DriftRule:
+    of_inputs = criterion.metric == "input_psi"
+    kind = AlertKind.INPUT_DRIFT if of_inputs else AlertKind.PREDICTION_DRIFT
+    return DriftRule(
+        criterion=criterion,
+        kind=kind if Enforcement.ALERT in criterion.enforce else None,
+        model=plan.name,
+        which=OF_INPUTS if of_inputs else OF_PREDICTIONS,
+        what="every input feature" if of_inputs else "the predicted class",
+        features=_feature_count(plan) if of_inputs else 1,
+        min_n=plan.monitoring.min_rows,
         window=plan.monitoring.window,
         hold=HOLD,
         labels=labels,
@@ -136,68 +174,3 @@ def _feature_count(plan: Plan) -> int:
     """Return how many inputs the server profiles: each column, and a picture's brightness and contrast."""
     inputs = plan.model.inputs
     return len(inputs.columns) + len(inputs.features) + (2 if inputs.image else 0)
-
-
-def _latency(plan: Plan, criterion: Criterion) -> _Share:
-    requests = Selector.of(f"{REQUEST_SECONDS.name}_count", model=plan.name)
-    buckets = Selector.of(f"{REQUEST_SECONDS.name}_bucket", model=plan.name)
-    within = buckets.where(bucket_edge(criterion.limit / 1000))
-    return _Share(
-        AlertKind.LATENCY_HIGH,
-        Severity.CRITICAL,
-        f"requests over {criterion.limit:g} ms",
-        Count((Term(requests), Term(within, -1))),
-        Count((Term(requests),)),
-        at_most=round(1 - QUANTILES[criterion.metric], 9),
-    )
-
-
-def _error_rate(plan: Plan, criterion: Criterion) -> _Share:
-    requests = Selector.of(REQUESTS.name, model=plan.name)
-    return _Share(
-        AlertKind.ERRORS_HIGH,
-        Severity.CRITICAL,
-        "requests answered with a 5xx code",
-        Count((Term(requests.where(Matcher("code", "5..", regex=True))),)),
-        Count((Term(requests),)),
-        at_most=criterion.limit,
-    )
-
-
-def _coverage(plan: Plan, criterion: Criterion) -> _Share:
-    """Count a row without its features as answered where the plan answers from defaults."""
-    answered = Selector.of(PREDICTIONS.name, model=plan.name)
-    abstains = [LOW_CONFIDENCE]
-    if plan.serving.fallback.missing_features != "default":
-        abstains += [FEATURE_MISS, FEATURE_OUTAGE]
-    abstained = Selector.of(FALLBACKS.name, model=plan.name).where(Matcher("reason", "|".join(abstains), regex=True))
-    return _Share(
-        AlertKind.COVERAGE_LOW,
-        Severity.WARNING,
-        "rows that the model answers itself",
-        Count((Term(answered),)),
-        Count((Term(answered), Term(abstained))),
-        at_least=criterion.limit,
-    )
-
-
-def _accuracy(plan: Plan, criterion: Criterion) -> _Share:
-    """Judge the labels that came back; rows on which the model abstained are not its errors."""
-    labels = Selector.of(FEEDBACK.name, model=plan.name)
-    return _Share(
-        None,
-        Severity.WARNING,
-        "labelled rows that the model had right",
-        Count((Term(labels.where(Matcher("outcome", "agree"))),)),
-        Count((Term(labels.where(Matcher("outcome", "agree|disagree", regex=True))),)),
-        at_least=criterion.limit,
-    )
-
-
-_SHARES: dict[str, Callable[[Plan, Criterion], _Share]] = {
-    "latency_p50_ms": _latency,
-    "latency_p99_ms": _latency,
-    "error_rate": _error_rate,
-    "coverage": _coverage,
-    "accuracy": _accuracy,
-}

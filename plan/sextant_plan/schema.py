@@ -46,6 +46,7 @@ class Economics(Closed):
     cost_per_error: float = Field(ge=0)
     cost_per_label: float = Field(default=0.0, ge=0)
     cost_per_serving_hour: float = Field(default=0.0, ge=0)
+    cost_per_training: float = Field(default=0.0, ge=0)
     predictions_per_day: float = Field(gt=0)
 
 
@@ -66,7 +67,7 @@ class Criterion(Closed):
     """
 
     id: Name
-    metric: str
+    metric: str = Field(json_schema_extra={"enum": sorted(METRICS)})  # told apart by `check`, which knows near misses
     at_least: float | None = None
     at_most: float | None = None
     relative_to: Literal["baseline", "champion"] | None = None
@@ -91,6 +92,17 @@ class Criterion(Closed):
         limit = self.at_least if self.at_least is not None else self.at_most
         assert limit is not None
         return limit
+
+    @property
+    def requirement(self) -> str:
+        """The criterion as a clause, such as `accuracy at least 0.95 share on light=night`."""
+        side = "at least" if self.at_least is not None else "at most"
+        text = f"{self.metric} {side} {self.limit:g} {self.definition.unit}"
+        if self.slice is not None:
+            text += f" {'on' if '=' in self.slice else 'over the values of'} {self.slice}"
+        if self.relative_to is not None:
+            text += f", as a difference to the {self.relative_to}"
+        return text
 
 
 class ColumnRule(Closed):
@@ -239,10 +251,24 @@ class Hardware(Closed):
 
 
 class Batching(Closed):
+    """When a batch leaves: at `max_rows`, or once its oldest request has waited `max_wait`.
+
+    `queue_rows` may wait, none longer than `deadline`. With `sizes` a batch is filled up with blank rows to the next
+    of them, for engines that are slow on a size they have not seen; without, it has the rows it has.
+    """
+
     max_rows: int = Field(default=32, ge=1, le=1024)
     max_wait: Duration = 0.002
     queue_rows: int = Field(default=512, ge=1)
     deadline: Duration = 2.0
+    sizes: list[int] = []
+
+    @model_validator(mode="after")
+    def _sizes_rise_to_max_rows(self) -> Batching:
+        rising = sorted(set(self.sizes)) == self.sizes
+        if self.sizes and not (rising and self.sizes[0] >= 1 and self.sizes[-1] == self.max_rows):
+            raise ValueError("sizes are rising numbers of rows of which the last is max_rows")
+        return self
 
 
 class Fallback(Closed):
@@ -252,35 +278,169 @@ class Fallback(Closed):
     missing_features: Literal["reject", "default", "abstain"] = "default"
 
 
+class PredictionLog(Closed):
+    """What the server writes down of its predictions, so that labels can be joined to them later.
+
+    `sample` is the share of requests; files older than `keep` go, and the oldest beyond `max_megabytes`. Of the
+    inputs it keeps those named in `columns` as they were read, those in `hashed` as a keyed digest, and no other;
+    pictures never.
+    """
+
+    sample: Share = 0.0
+    keep: Duration = 30 * 86400.0
+    max_megabytes: int = Field(default=1024, ge=1)
+    columns: list[str] = []
+    hashed: list[str] = []
+
+
 class Serving(Closed):
     hardware: Hardware = Hardware()
     latency_slo_ms: float = Field(default=100.0, gt=0)
     batching: Batching = Batching()
     fallback: Fallback = Fallback()
     attachment: Entrypoint | None = None
+    log: PredictionLog = PredictionLog()
+
+
+class Acceptance(Closed):
+    """Users who try the canary before it takes all traffic: each rates each task from 1 to 5.
+
+    A user is satisfied who gives every task at least `satisfied_from`; the lower bound of the satisfied users' share
+    at `confidence` has to reach `satisfied_at_least`, and one of the owner's approvers has to sign.
+    """
+
+    users: list[str] = Field(min_length=1)
+    tasks: list[str] = Field(min_length=1)
+    satisfied_from: int = Field(default=4, ge=1, le=5)
+    satisfied_at_least: Share = 0.5
+    confidence: float = Field(default=0.8, gt=0.5, lt=1)
 
 
 class Rollout(Closed):
+    """How a version takes over. A canary serves `steps` percent in turn, judged once in each `interval` (a look).
+
+    A step is left after `min_looks` looks without proved harm; the last, 100, asks for proof of every canary criterion.
+    `burstiness` is the correlation of bad events within a look as measured on the stable version: 0 if they come alone.
+    """
+
     strategy: Literal["immediate", "canary", "ab", "shadow"] = "immediate"
     deadline: Duration = 4 * 3600.0
+    steps: list[int] = [5, 25, 50, 100]
+    interval: Duration = 60.0
+    min_looks: int = Field(default=5, ge=1)
+    burstiness: float = Field(default=0.0, ge=0, lt=1)
+    acceptance: Acceptance | None = None
+
+    @model_validator(mode="after")
+    def _steps_rise_to_all_traffic(self) -> Rollout:
+        if len(self.steps) < 2 or self.steps[0] < 1 or self.steps[-1] != 100 or sorted(set(self.steps)) != self.steps:
+            raise ValueError("steps are at least two rising percentages of which the last is 100")
+        return self
+
+    @model_validator(mode="after")
+    def _interval_takes_time(self) -> Rollout:
+        if self.interval <= 0:
+            raise ValueError("the interval between two looks is longer than nothing")
+        return self
 
 
 class Labels(Closed):
+    """When labels come back, and of how large a share of predictions for quality to be judged by them."""
+
     delay: Duration = 86400.0
+    join_at_least: Share = 0.5
 
 
 class Retrain(Closed):
-    """Retrain when n of the last m windows violate and the latest does; never twice within the cooldown."""
+    """Retrain when n of the last m windows violate and the latest does; never twice within the cooldown.
+
+    After `reopen_planning_after` retrainings in a row that did not pass, the plan itself is in question.
+    """
 
     n_of_last: tuple[int, int] = (3, 5)
     cooldown: Duration = 86400.0
+    reopen_planning_after: int = Field(default=3, ge=1)
+
+
+class Burn(Closed):
+    """Alert when the budget is spent `rate` times too fast over a long and a short window; a page wakes a person."""
+
+    rate: float = Field(gt=0)
+    long: Duration
+    short: Duration
+    pages: bool = False
+
+    @model_validator(mode="after")
+    def _short_is_shorter(self) -> Burn:
+        if self.short >= self.long:
+            raise ValueError("the short window has to be shorter than the long one")
+        return self
+
+
+# The pairs of The Site Reliability Workbook (Beyer et al. 2018, table 5-8), for a period of 30 days.
+DEFAULT_BURNS = [
+    Burn(rate=14.4, long=3600.0, short=300.0, pages=True),
+    Burn(rate=6.0, long=6 * 3600.0, short=1800.0, pages=True),
+    Burn(rate=3.0, long=86400.0, short=7200.0),
+    Burn(rate=1.0, long=3 * 86400.0, short=6 * 3600.0),
+]
+
+
+class Objectives(Closed):
+    """What the service promises over `period`: shares of requests answered, and within serving.latency_slo_ms."""
+
+    answered: float = Field(default=0.999, gt=0, lt=1)
+    in_time: float = Field(default=0.99, gt=0, lt=1)
+    period: Duration = 30 * 86400.0
+    burns: list[Burn] = Field(default=DEFAULT_BURNS, min_length=1)
+
+
+class Mail(Closed):
+    """Mail by a relay, `host:port`; a password lies in a file that is mounted where Alertmanager runs."""
+
+    to: list[str] = Field(min_length=1)
+    sender: str
+    relay: str = Field(pattern=r"^[^:\s]+:\d+$")
+    username: str | None = None
+    password_file: str | None = None
+    require_tls: bool = True
+
+    @model_validator(mode="after")
+    def _login_is_whole(self) -> Mail:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file belong together")
+        return self
+
+
+class Chat(Closed):
+    """A chat that takes Slack's incoming webhooks; the address is a secret and lies in a mounted file."""
+
+    url_file: str
+    channel: str
+
+
+class TriggerHook(Closed):
+    """The service that starts retrainings; its bearer token lies in a mounted file."""
+
+    url: str = Field(pattern=r"^https?://\S+$")
+    token_file: str | None = None
+
+
+class Notify(Closed):
+    """Whom alerts reach: `critical` mail and chat at once, `warning` mail once a day, `info` the trigger."""
+
+    mail: Mail | None = None
+    chat: Chat | None = None
+    trigger: TriggerHook | None = None
 
 
 class Monitoring(Closed):
     window: Duration = 3600.0
     min_rows: int = Field(default=200, ge=1)
+    objectives: Objectives = Objectives()
     labels: Labels = Labels()
     retrain: Retrain = Retrain()
+    notify: Notify = Notify()
 
 
 class FailureMode(Closed):
@@ -288,6 +448,12 @@ class FailureMode(Closed):
     fallback: str
     recover_within: Duration
     alert: str | None = None
+
+
+class SignOff(Closed):
+    """Whose signatures a version needs before it is promoted: all of `required`, who are among owner.approvers."""
+
+    required: list[str] = Field(min_length=1)
 
 
 class Amendment(Closed):
@@ -314,6 +480,7 @@ class Plan(Closed):
     rollout: Rollout = Rollout()
     monitoring: Monitoring = Monitoring()
     failure: list[FailureMode] = []
+    sign_off: SignOff | None = None
     amends: Amendment | None = None
 
     def canonical(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sextant_plan.catalogue import COMMON_LABELS, READY
 
@@ -28,9 +28,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """Every series of one window."""
+    """Every series of one window.
+
+    `end` is the Unix time of its last scrape and `seconds` its length, where they are known; `others` holds windows
+    of other lengths with the same end, by their seconds.
+    """
 
     samples: tuple[Sample, ...]
+    end: float | None = None
+    seconds: float | None = None
+    others: Mapping[float, Window] = field(default_factory=dict)
+
+    def over(self, seconds: float) -> Window | None:
+        """Return the window of another length that ends with this one; None if it was not watched that long."""
+        return self if seconds == self.seconds else self.others.get(seconds)
 
     def select(self, selector: Selector) -> list[Sample]:
         """Return the series that the selector names."""
@@ -43,21 +54,24 @@ class Window:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A label and what it must be; with `regex`, a pattern for the whole value."""
+    """A label and what it must be, or with `negated` must not be; with `regex`, a pattern for the whole value."""
 
     label: str
     value: str
     regex: bool = False
+    negated: bool = False
 
     def holds(self, labels: Mapping[str, str]) -> bool:
         """Tell whether the labels satisfy the matcher."""
         found = labels.get(self.label, "")
-        return re.fullmatch(self.value, found) is not None if self.regex else found == self.value
+        same = re.fullmatch(self.value, found) is not None if self.regex else found == self.value
+        return same is not self.negated
 
     def promql(self) -> str:
         """Return the matcher as it stands between braces."""
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'{self.label}{"=~" if self.regex else "="}"{escaped}"'
+        sign = ("!~" if self.regex else "!=") if self.negated else ("=~" if self.regex else "=")
+        return f'{self.label}{sign}"{escaped}"'
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -18,6 +18,7 @@ from sextant_plan import __version__
 from sextant_plan.feedback import Feedback
 from sextant_plan.schema import ImageInput
 from sextant_serving.attachments import attach_files
+from sextant_serving.call import Call
 from sextant_serving.codec_picture import CONTENT_TYPES, parse_picture
 from sextant_serving.codec_v1 import describe_rows, parse_v1, render_v1
 from sextant_serving.codec_v2 import Served, Wanted, describe_inputs, describe_outputs, parse_v2, render_v2
@@ -32,13 +33,22 @@ from sextant_serving.errors import (
     WrongMethod,
 )
 from sextant_serving.feedback import FeedbackBook
+from sextant_serving.logs import log_failure
 from sextant_serving.metrics import MetricsPage
+from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
+from sextant_serving.openapi import describe_api
 from sextant_serving.preprocessing import decode_image
 from sextant_serving.routes import Route, read_query, resolve
-from sextant_serving.rows import Answer, Rows
+from sextant_serving.rows import Answer, Rows, Times
+from sextant_serving.variants import VARIANT_HEADER, Variants
 
 _log = logging.getLogger(__name__)
+
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
+POSTED = frozenset({"predict", "infer", "feedback", "repository-index", "repository-load", "repository-unload"})
+
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 def respond(document: object, status: int = 200) -> Response:
@@ -52,14 +62,21 @@ def refuse(error: RequestError) -> Response:
 
 
 class Application:
-    """Answers requests with the model in `model`, which a hot swap replaces; None until one is ready."""
+    """Answers requests with the models in `variants`, which a hot swap replaces; None until one is ready."""
 
     def __init__(self, page: MetricsPage, feedback: FeedbackBook, pool: Executor) -> None:
-        self.model: Model | None = None
+        self.variants: Variants | None = None
         self.draining = False
+        self.note_stages: Callable[[Times], None] | None = None
+        self.repository: Callable[[Request, Route], Awaitable[Response]]  # set by the server, which can load models
         self._page, self._feedback, self._pool = page, feedback, pool
         self._loop = asyncio.get_running_loop()
         self._id_prefix, self._id_count = os.urandom(6).hex(), 0
+
+    @property
+    def model(self) -> Model | None:
+        """The champion: the model whose name, version and inputs the paths speak of."""
+        return self.variants.champion if self.variants else None
 
     async def handle(self, request: Request) -> Response:
         """Answer a request; never raises."""
@@ -68,18 +85,20 @@ class Application:
             route = resolve(path)
             if route is None:
                 return refuse(NoSuchPath())
-            posted = route.action in ("predict", "infer", "feedback")
+            posted = route.action in POSTED
             if request.method not in ((b"POST",) if posted else (b"GET", b"HEAD")):
                 return refuse(WrongMethod("POST" if posted else "GET"))
             if route.action in ("predict", "infer"):
                 return await self._infer_and_count(request, route, read_query(query) if query else {})
             if route.action == "feedback":
                 return self._receive_feedback(request)
+            if posted:
+                return await self.repository(request, route)
             return self._describe(route)
         except RequestError as error:
             return refuse(error)
-        except Exception:
-            _log.exception("a request failed")
+        except Exception as error:
+            log_failure(_log, "a request failed", error)
             return respond({"error": "internal error; the server's log has it."}, 500)
 
     # health, metadata, metrics
@@ -94,10 +113,14 @@ class Application:
             case "metrics":
                 return Response(200, self._page.render(), self._page.content_type.encode())
             case "v2":
-                return respond({"name": "sextant", "version": __version__, "extensions": ["binary_tensor_data"]})
+                return respond({"name": "sextant", "version": __version__, "extensions": EXTENSIONS})
             case "v1-models":
                 return respond({"models": [self.model.name] if self.model else []})
-        model = self._served(route)
+            case "openapi.json":
+                if self.model is None:
+                    raise NotReady
+                return respond(describe_api(self.model.name, self.model.version, self.model.signature))
+        model = self.served(route.model, route.version)
         match route.action:
             case "v1-model":
                 return respond({"name": model.name, "ready": ready}, 200 if ready else 503)
@@ -113,43 +136,43 @@ class Application:
             }
         )
 
-    def _served(self, route: Route) -> Model:
-        """Return the model if it is the one that the route names; raises NotReady or NoSuchModel."""
+    def served(self, name: str | None, version: str | None) -> Model:
+        """Return the champion if it has this name, and this version unless None. Raises NotReady or NoSuchModel."""
         model = self.model
         if model is None:
             raise NotReady
-        if route.model != model.name or route.version not in (None, model.version):
+        if name != model.name or version not in (None, model.version):
             raise NoSuchModel(model.name, model.version)
         return model
 
     # inference
 
     async def _infer_and_count(self, request: Request, route: Route, query: dict[str, str]) -> Response:
-        model = self.model
-        if model is None:
+        if self.variants is None:
             raise NotReady
+        call = Call(self.variants, request.headers, lambda model: _parse(model, request, route, query)[0])
         try:
-            response = await self._infer(self._served(route), request, route, query)
+            response = await self._infer(self.served(route.model, route.version), call, request, route, query)
         except RequestError as error:
             response = refuse(error)
-        except Exception:
-            _log.exception("inference failed")
+        except Exception as error:
+            log_failure(_log, "inference failed", error)
             response = respond({"error": "internal error; the server's log has it."}, 500)
-        model.metrics.count_request(response.status, self._loop.time() - request.received)
+        call.model.metrics.count_request(response.status, self._loop.time() - request.received)
         return response
 
-    async def _infer(self, model: Model, request: Request, route: Route, query: dict[str, str]) -> Response:
-        attach = _wants_attachments(model, query)
-        rows, wanted = _parse(model, request, route, query, keep_fields=attach)
-        if rows.pictures is not None:
-            with model.batcher.reserve(rows.count):
-                await self._decode(model, rows)
-        answer = await model.batcher.submit(rows, request.received)
-        identifier, ids = self._new_ids(rows.count)
-        labels = [None if gone else model.signature.classes[best] for best, gone in _label_rows(answer)]
-        self._feedback.remember(ids, labels, model.metrics)
-        files = await self._attach(model, answer, rows, ids) if attach else None
-        header = ((b"x-prediction-id", identifier.encode()),)
+    async def _infer(
+        self, champion: Model, call: Call, request: Request, route: Route, query: dict[str, str]
+    ) -> Response:
+        attach = _wants_attachments(champion, query)
+        rows, wanted = _parse(champion, request, route, query, keep_fields=attach)
+        fields, rows = rows.fields, call.assign(rows)
+        rows.fields, model = fields, call.model
+        answer, identifier, ids = await self.predict(call, rows, request.received)
+        files = await self._attach(champion, answer, rows, ids) if attach else None
+        header: Headers = ((b"x-prediction-id", identifier.encode()),)
+        if call.variants.named_in_answers:
+            header += ((VARIANT_HEADER, model.variant.encode()),)
         if wanted is None:
             return Response(200, render_v1(answer, model.signature.classes, ids, files), headers=header)
         served = Served(model.name, model.version, model.signature.classes)
@@ -158,6 +181,34 @@ class Application:
             return Response(200, body, headers=header)
         length = (b"inference-header-content-length", str(json_length).encode())
         return Response(200, body, b"application/octet-stream", (*header, length))
+
+    async def predict(self, call: Call, rows: Rows, received: float) -> tuple[Answer, str, list[str]]:
+        """Answer the rows of an assigned call; returns the answer, its id and those of its rows. Raises RequestError.
+
+        `received` is the loop's time from which the deadline counts.
+        """
+        model = call.model
+        if rows.pictures is not None:
+            with model.batcher.reserve(rows.count):
+                await self._decode(model, rows)
+        waiting = model.batcher.submit(rows, received)
+        identifier, ids = self._new_ids(rows.count)
+        for mirror in call.variants.mirrors:
+            if mirror.model is not model:
+                mirror.offer(Copied(ids, rows, model, lambda shadow: _decoded(call.read_for(shadow), shadow)))
+        answer = await waiting
+        if self.note_stages is not None and answer.times is not None:
+            self.note_stages(answer.times)
+        self._feedback.remember(ids, _labels(model, answer), model.metrics)
+        if model.log is not None:
+            model.log.offer(ids, call.assignment, answer, rows, self._loop.time() - received)
+        return answer, identifier, ids
+
+    def record_copy(self, shadow: Model, ids: list[str], answer: Answer, rows: Rows, seconds: float) -> None:
+        """Note what a shadow says of a request that another variant has answered."""
+        self._feedback.remember_copies(ids, _labels(shadow, answer), shadow.metrics)
+        if shadow.log is not None:
+            shadow.log.offer(ids, "mirror", answer, rows, seconds)
 
     async def _decode(self, model: Model, rows: Rows) -> None:
         """Decode a request's pictures in the pool; raises BadPicture."""
@@ -202,7 +253,7 @@ class Application:
 
 
 def _parse(
-    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool
+    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool = False
 ) -> tuple[Rows, Wanted | None]:
     """Return a request's rows, and what a v2 response is to hold; None answers in v1."""
     content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
@@ -231,8 +282,19 @@ def _wants_attachments(model: Model, query: dict[str, str]) -> bool:
     return asked == "true"
 
 
-def _label_rows(answer: Answer) -> Any:
-    return zip(answer.best.tolist(), answer.abstained.tolist(), strict=True)
+def _labels(model: Model, answer: Answer) -> list[str | None]:
+    classes = model.signature.classes
+    rows = zip(answer.best.tolist(), answer.abstained.tolist(), strict=True)
+    return [None if abstained else classes[best] for best, abstained in rows]
+
+
+def _decoded(rows: Rows, model: Model) -> Rows:
+    """Decode a request's pictures for `model`; raises BadPicture."""
+    if rows.pictures is not None:
+        assert model.signature.image is not None
+        rows.image, _ = _decode_all(rows.pictures, model.signature.image)
+        rows.pictures = None
+    return rows
 
 
 def _decode_all(pictures: list[bytes], spec: ImageInput) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[float]]:

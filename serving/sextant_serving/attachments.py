@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sextant_serving.errors import AttachmentFailed
+from sextant_serving.logs import log_failure
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def attach_files(
         try:
             files = function(prediction, row)
         except Exception as error:  # user code may raise anything
-            _log.exception("%s raised", entrypoint)
+            log_failure(_log, f"{entrypoint} raised", error)
             raise AttachmentFailed(entrypoint, f"raised {type(error).__name__}") from error
         if not isinstance(files, Mapping):
             raise AttachmentFailed(entrypoint, "gave no mapping of file names to contents")

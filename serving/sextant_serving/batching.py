@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -11,17 +12,20 @@ from dataclasses import dataclass
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from sextant_serving.rows import Answer, Rows
 
+MEMORY = 0.2  # the weight of the last batch in the mean of their seconds: ten batches forget nine tenths
+
 
 class Traffic:
     """Which clients may send more soon, so that a batch need not wait for nobody.
 
     A request is open from its first byte to its answer. A connection that was answered less than
     `patience` seconds ago counts too: a client that sends one request after another is about to send.
+    A request that a batcher holds, queued or on a device, is not expected to come; the batchers count those.
     """
 
     def __init__(self, patience: float = 0.002) -> None:
         self.patience = patience
-        self.open = 0
+        self.open = self.held = 0
         self._answered: dict[object, float] = {}
 
     def begin(self, connection: object) -> None:
@@ -40,14 +44,14 @@ class Traffic:
         self.open -= unanswered
         self._answered.pop(connection, None)
 
-    def is_all_queued(self, queued: int, now: float) -> bool:
-        """Tell whether `queued` requests are all that can be expected soon."""
+    def is_nobody_expected(self, now: float) -> bool:
+        """Tell whether every request that can be expected soon is with a batcher already."""
         while self._answered:
             oldest = next(iter(self._answered))
             if now - self._answered[oldest] < self.patience:
                 break
             del self._answered[oldest]
-        return queued >= self.open + len(self._answered)
+        return self.held >= self.open + len(self._answered)
 
 
 @dataclass(slots=True, eq=False)
@@ -67,13 +71,17 @@ class Batcher:
     """A bounded queue before one device.
 
     `run` answers the jobs' futures. A batch leaves when it has `max_rows`, when its oldest job has waited
-    `max_wait` seconds, or at once when `traffic` expects nobody else; at most `slots` are under way.
+    `max_wait` seconds, or at once when `traffic` expects nobody else; at most `slots` are under way. Without
+    `traffic`, whose requests are then somebody else's copies, only the first two count.
+
+    A queue that could be answered only after the deadline is refused at once, so that the time of those who are
+    accepted does not grow with the load; a request that finds nobody waiting is always accepted.
     """
 
     def __init__(
         self,
         run: RunBatch,
-        traffic: Traffic,
+        traffic: Traffic | None,
         *,
         max_rows: int,
         max_wait: float,
@@ -84,6 +92,7 @@ class Batcher:
         self._run, self._traffic = run, traffic
         self._max_rows, self._max_wait, self._queue_rows = max_rows, max_wait, queue_rows
         self._deadline = deadline
+        self._batch_seconds = 0.0
         self._free = slots
         self._queue: deque[Job] = deque()
         self._rows = self._reserved = 0
@@ -95,7 +104,7 @@ class Batcher:
         """Queue a request; the future gives its answer or raises DeadlineExceeded.
 
         `received` is the loop's time from which the deadline counts, now unless given. Raises Overloaded if
-        the queue is full, TooLarge if the request could never fit.
+        the queue is full or too slow, TooLarge if the request could never fit.
         """
         self._check_room(rows.count)
         now = self._loop.time()
@@ -103,6 +112,7 @@ class Batcher:
         job.timer = self._loop.call_at((now if received is None else received) + self._deadline, self._expire, job)
         self._queue.append(job)
         self._rows += rows.count
+        self._hold(1)
         self._consider()
         return job.future
 
@@ -120,11 +130,20 @@ class Batcher:
             self._reserved -= count
 
     def _check_room(self, count: int) -> None:
+        """Refuse what has no room, and what would only be answered after its deadline."""
         if count > self._queue_rows:
             raise TooLarge("rows", self._queue_rows, "rows")
         self._sweep()
-        if self._rows + self._reserved + count > self._queue_rows:
-            raise Overloaded(self._queue_rows)
+        waiting = self._rows + self._reserved
+        if not waiting:
+            return
+        wait = self._expected_wait(waiting + count)
+        if waiting + count > self._queue_rows or wait > self._deadline:
+            raise Overloaded(wait)
+
+    def _expected_wait(self, rows: int) -> float:
+        """Return the seconds until the last of so many waiting rows would be answered, a batch under way included."""
+        return (math.ceil(rows / self._max_rows) + (not self._free)) * self._batch_seconds
 
     def _expire(self, job: Job) -> None:
         if not job.future.done():
@@ -135,6 +154,11 @@ class Batcher:
         """Drop the oldest jobs whose client has been answered or has gone."""
         while self._queue and self._queue[0].future.done():
             self._drop(self._queue.popleft())
+            self._hold(-1)
+
+    def _hold(self, more: int) -> None:
+        if self._traffic is not None:
+            self._traffic.held += more
 
     def _drop(self, job: Job) -> None:
         self._rows -= job.rows.count
@@ -149,7 +173,8 @@ class Batcher:
         now = self._loop.time()
         leave_at = self._queue[0].arrived + self._max_wait
         full = self._rows >= self._max_rows
-        if full or now >= leave_at or self._traffic.is_all_queued(len(self._queue), now):
+        alone = self._traffic is not None and self._traffic.is_nobody_expected(now)
+        if full or alone or now >= leave_at:
             self._start(self._take())
         else:
             self._set_timer(leave_at)
@@ -172,6 +197,8 @@ class Batcher:
             if not job.future.done():
                 jobs.append(job)
                 rows += job.rows.count
+            else:
+                self._hold(-1)
         return jobs
 
     def _start(self, jobs: list[Job]) -> None:
@@ -181,14 +208,18 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _finish(self, jobs: list[Job]) -> None:
+        begun = self._loop.time()
         try:
             await self._run(jobs)
+            seconds = self._loop.time() - begun
+            self._batch_seconds += (MEMORY if self._batch_seconds else 1.0) * (seconds - self._batch_seconds)
         except Exception as error:  # whatever went wrong with the batch is the answer of each of its jobs
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(error)
         finally:
             self._free += 1
+            self._hold(-len(jobs))
             for job in jobs:
                 if job.timer is not None:
                     job.timer.cancel()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,13 +33,22 @@ class Client:
     """One connection, kept open; not thread-safe. `model` is asked of the server unless given.
 
     After a prediction `prediction_id` is the answer's id; with several rows, row i is `<id>.<i>`.
-    Raises UsageError for a URL that is not plain HTTP to a host.
+    `token` is sent as a bearer token. Of an https URL the server's certificate is checked against `certificates`
+    (PEM), the system's unless given. Raises UsageError for a URL that is not HTTP to a host.
     """
 
-    def __init__(self, url: str, model: str | None = None, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        timeout: float = 30.0,
+        token: str | None = None,
+        certificates: Path | None = None,
+    ) -> None:
         self.url = url
-        host, port = _address(url)
-        self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        self._connection = _connection(url, timeout, certificates)
+        self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._model = model
         self.prediction_id: str | None = None
 
@@ -77,7 +88,7 @@ class Client:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         try:
-            self._connection.request(method, path, body, dict(headers))
+            self._connection.request(method, path, body, {**self._headers, **headers})
             response = self._connection.getresponse()
             return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
         except (OSError, http.client.HTTPException):
@@ -162,12 +173,15 @@ class Client:
         return received, answer
 
 
-def _address(url: str) -> tuple[str, int]:
-    # Without a scheme, urlsplit takes the host for one; TLS ends before the server, at the cluster's gateway.
+def _connection(url: str, timeout: float, certificates: Path | None) -> http.client.HTTPConnection:
+    # Without a scheme, urlsplit takes the host for one.
     try:
         parts = urlsplit(url)
         if parts.scheme == "http" and parts.hostname:
-            return parts.hostname, parts.port or 80
+            return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+        if parts.scheme == "https" and parts.hostname:
+            context = ssl.create_default_context(cafile=certificates)
+            return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context)
     except ValueError:
         pass
     raise UsageError(f"{url!r} is no address of a server. Write http://HOST:PORT, such as http://127.0.0.1:8080.")

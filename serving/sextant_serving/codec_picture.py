@@ -18,7 +18,7 @@ def parse_picture(body: bytes, query: Mapping[str, str], signature: Signature, *
         raise signature.unknown_field("query")
     rows = Rows(1, pictures=[body])
     values = {column.name: [query.get(column.name) or None] for column in signature.sent}
-    rows.sent = signature.encode_sent(1, dict(values))
+    signature.encode_sent(rows, dict(values))
     entity = signature.optional_entity
     if entity is not None and query.get(entity):
         rows.keys = [query[entity]]

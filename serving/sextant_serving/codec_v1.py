@@ -82,7 +82,7 @@ def _parse_objects(instances: list[dict[str, Any]], signature: Signature, keep_f
     values: dict[str, Sequence[object] | NDArray[Any]] = {}
     for column in signature.sent:
         values[column.name] = [instance.get(column.name) for instance in instances]
-    rows.sent = signature.encode_sent(rows.count, values)
+    signature.encode_sent(rows, values)
     entity = signature.optional_entity
     if entity is not None and (signature.entity or any(entity in instance for instance in instances)):
         rows.keys = [_entity_key(instance, entity, index) for index, instance in enumerate(instances)]

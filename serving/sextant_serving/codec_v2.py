@@ -39,10 +39,11 @@ def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tupl
     split = len(body) if json_length is None else json_length
     document = parse_json(body[:split], "body")
     tensors = read_tensors(document.get("inputs"), memoryview(body)[split:])
-    return _rows_of(tensors, signature), _wanted_of(document)
+    return rows_of(tensors, signature), _wanted_of(document)
 
 
-def _rows_of(tensors: list[InputTensor], signature: Signature) -> Rows:
+def rows_of(tensors: list[InputTensor], signature: Signature) -> Rows:
+    """Return the rows that a request's tensors hold; raises BadRequest for what the model does not read."""
     rows = Rows(tensors[0].shape[0])
     values: dict[str, Sequence[object] | NDArray[Any]] = {}
     for index, tensor in enumerate(tensors):
@@ -67,7 +68,7 @@ def _rows_of(tensors: list[InputTensor], signature: Signature) -> Rows:
             raise BadRequest(entity, "an empty key", "Send the entity's key in every row")
         rows.keys = [category_text(key) for key in values[entity]]
     if rows.features is None:
-        rows.sent = signature.encode_sent(rows.count, values)
+        signature.encode_sent(rows, values)
     return signature.check_complete(rows, "inputs")
 
 
@@ -116,12 +117,19 @@ def _wanted_of(document: dict[str, Any]) -> Wanted:
     wanted.outputs = []
     for index, output in enumerate(outputs):
         name = output.get("name") if isinstance(output, dict) else None
-        if name not in OUTPUTS + ON_REQUEST:
-            known = ", ".join(OUTPUTS + ON_REQUEST)
-            raise BadRequest(f"outputs[{index}].name", "no such output", f"Ask for {known}")
+        name = check_output(name, [taken for taken, _ in wanted.outputs], f"outputs[{index}].name")
         where = f"outputs[{index}].parameters"
         wanted.outputs.append((name, _flag(output.get("parameters"), "binary_data", where, default=binary)))
     return wanted
+
+
+def check_output(name: object, taken: Sequence[str], where: str) -> str:
+    """Return `name` if it is an output that the request has not named before. Raises BadRequest."""
+    if not isinstance(name, str) or name not in OUTPUTS + ON_REQUEST:
+        raise BadRequest(where, "no such output", f"Ask for {', '.join(OUTPUTS + ON_REQUEST)}")
+    if name in taken:
+        raise BadRequest(where, "an output twice", "Ask for each once")
+    return name
 
 
 def _flag(parameters: object, name: str, where: str, *, default: bool = False) -> bool:
@@ -153,11 +161,11 @@ def render_v2(
 ) -> tuple[bytes, int | None]:
     """Return the response's body and the length of its JSON, None if it is all JSON.
 
-    The label of an abstained row is the empty text. `attachments` become further BYTES outputs in base64.
+    `attachments` become further BYTES outputs in base64.
     """
     described, parts = [], []
     for name, binary in wanted.outputs:
-        description, data = _output(name, answer, served.classes, ids).describe(binary=binary)
+        description, data = output_of(name, answer, served.classes, ids).describe(binary=binary)
         described.append(description)
         parts.append(data)
     for name, content in (attachments or {}).items():
@@ -171,7 +179,8 @@ def render_v2(
     return b"".join((head, *parts)), len(head)
 
 
-def _output(name: str, answer: Answer, classes: Sequence[str], ids: Sequence[str]) -> OutputTensor:
+def output_of(name: str, answer: Answer, classes: Sequence[str], ids: Sequence[str]) -> OutputTensor:
+    """Return one of OUTPUTS or ON_REQUEST; the label of an abstained row is the empty text."""
     if name == "probabilities":
         return OutputTensor(name, "FP32", answer.probabilities)
     if name == "label":

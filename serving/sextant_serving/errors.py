@@ -5,9 +5,13 @@ A request error names the field at fault, what it has to be, and nothing of its 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from sextant_plan.errors import InfrastructureError, SextantError
+
+LOG_KEY = "SEXTANT_LOG_KEY"
 
 
 class RequestError(SextantError):
@@ -38,6 +42,25 @@ class BadColumn(RequestError):
         super().__init__(f"{column}: row {row} is not a number. Send a number, or null where it is missing.")
 
 
+class Unauthorized(RequestError):
+    """401: the request bears no token, or another than the server's."""
+
+    status = 401
+    headers = ((b"www-authenticate", b"Bearer"),)
+
+    def __init__(self) -> None:
+        super().__init__("authorization: not the server's token. Send `Authorization: Bearer TOKEN`.")
+
+
+class Forbidden(RequestError):
+    """403: the model repository API of a server that has no administrator's token."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("the model repository API is off. Start the server with --admin-token-file.")
+
+
 class NoSuchPath(RequestError):
     """404: the server has no such path."""
 
@@ -54,6 +77,15 @@ class NoSuchModel(RequestError):
 
     def __init__(self, model: str, version: str) -> None:
         super().__init__(f"no such model or version. This server has {model}, version {version}.")
+
+
+class NoSuchVariant(RequestError):
+    """404: the request names a variant that this process does not have."""
+
+    status = 404
+
+    def __init__(self, variants: Sequence[str]) -> None:
+        super().__init__(f"x-sextant-variant: no such variant. This server has {', '.join(variants)}.")
 
 
 class WrongMethod(RequestError):
@@ -73,6 +105,15 @@ class SlowClient(RequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the request was not complete after {seconds:g} s.")
+
+
+class LoadFailed(RequestError):
+    """409: what was asked to be loaded cannot be served; the model in service stays."""
+
+    status = 409
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"not loaded: {problem}")
 
 
 class TooLarge(RequestError):
@@ -103,13 +144,14 @@ class MissingFeatures(RequestError):
 
 
 class Overloaded(RequestError):
-    """429: the queue is full."""
+    """429: the queue is full, or so long that the answer would come after the deadline."""
 
     status = 429
-    headers = ((b"retry-after", b"1"),)
 
-    def __init__(self, queue_rows: int) -> None:
-        super().__init__(f"the queue of {queue_rows} rows is full. Retry after a second.")
+    def __init__(self, seconds: float = 1.0) -> None:
+        wait = max(1, math.ceil(seconds))
+        self.headers = ((b"retry-after", b"%d" % wait),)
+        super().__init__(f"the queue is too long for an answer within the deadline. Retry after {wait} s.")
 
 
 class HeaderTooLarge(RequestError):
@@ -160,12 +202,12 @@ class DeadlineExceeded(RequestError):
 
 
 class PortInUse(InfrastructureError):
-    """The port to listen on belongs to another process."""
+    """The port to listen on belongs to another process; `option` gives another."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, option: str = "--port") -> None:
         super().__init__(
             f"{host}:{port} is in use by another process. Stop it (`ss -ltnp sport = :{port}` names it), "
-            "or give another --port; 0 takes any free one."
+            f"or give another {option}; 0 takes any free one."
         )
 
 
@@ -176,11 +218,48 @@ class CannotListen(InfrastructureError):
         super().__init__(f"{host}:{port}: cannot listen there ({problem}). Give another --host or --port.")
 
 
-class LogUnwritable(InfrastructureError):
-    """The feedback log cannot be opened."""
+class TokenUnreadable(InfrastructureError):
+    """A file that should hold a token does not."""
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: cannot be appended to ({problem}). Give a --feedback-log in a writable folder.")
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(f"{file}: no token can be read from it ({problem}). Write one word in ASCII, one line.")
+
+
+class TracingMissing(InfrastructureError):
+    """Traces were asked for, and OpenTelemetry is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "traces were asked for (--otlp-endpoint or OTEL_EXPORTER_OTLP_ENDPOINT), and OpenTelemetry is not there. "
+            "Install the extra: pip install 'sextant-mlops[tracing]'."
+        )
+
+
+class CertificateUnusable(InfrastructureError):
+    """The certificate and the key are no pair that TLS can use."""
+
+    def __init__(self, certificate: Path, key: Path, problem: str) -> None:
+        super().__init__(
+            f"{certificate}, {key}: no TLS with these ({problem}). "
+            "Give a PEM certificate chain and its unencrypted PEM key."
+        )
+
+
+class LogUnwritable(InfrastructureError):
+    """A log cannot be opened; `option` is the one that names its place."""
+
+    def __init__(self, path: Path, option: str, problem: str) -> None:
+        super().__init__(f"{path}: cannot be appended to ({problem}). Give a {option} in a writable folder.")
+
+
+class LogKeyMissing(InfrastructureError):
+    """The plan wants inputs logged as digests, and there is no key to make them with."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(
+            f"serving.log.hashed: {', '.join(columns)} cannot be logged as digests without a key. "
+            f"Set the variable {LOG_KEY} to a secret text, the same for every server whose logs are joined."
+        )
 
 
 class NothingActive(InfrastructureError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sextant_plan.bundle import BundleSpec
 from sextant_serving.feast_import import import_feast
@@ -25,11 +27,12 @@ class FeatureLookup:
         assert spec.entity is not None, "a bundle with a feature service names its entity"
         assert spec.feature_service is not None
         self._entity = spec.entity
-        self._store = import_feast().FeatureStore(repo_path=str(repo))
+        self._store = _online_store(repo)
         self._service = self._store.get_feature_service(spec.feature_service)
         self._names = {f"{column.view}__{column.name}": column.name for column in spec.columns if column.view}
         views = {column.view for column in spec.columns if column.view}
         ttls = {view: self._store.get_feature_view(view).ttl or timedelta(0) for view in views}
+        self.newest: dict[str, float] = {}  # Unix time of the newest event seen, by view
         self._ttl_seconds = {full: ttls[full.split("__", 1)[0]].total_seconds() for full in self._names}
 
     def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:
@@ -54,8 +57,23 @@ class FeatureLookup:
             for index, (status, stamp) in enumerate(zip(vector.statuses, vector.event_timestamps, strict=True)):
                 row = rows[index]
                 absent = status == FieldStatus.NOT_FOUND
+                if not absent:
+                    view = full.split("__", 1)[0]
+                    self.newest[view] = max(self.newest.get(view, 0.0), float(stamp.seconds))
                 if absent or (ttl > 0 and now - stamp.seconds > ttl):
                     rows[index] = None
                 elif row is not None:
                     row[name] = values[full][index]
         return rows
+
+
+def _online_store(repo: Path) -> Any:
+    """Open the repository for lookups alone: its offline store's libraries are not in the serving image."""
+    import yaml
+
+    feast = import_feast()
+    settings = yaml.safe_load(os.path.expandvars((repo / "feature_store.yaml").read_text(encoding="utf-8")))
+    settings.pop("offline_store", None)
+    config = feast.RepoConfig(**settings)
+    config.repo_path = repo
+    return feast.FeatureStore(repo_path=str(repo), config=config)

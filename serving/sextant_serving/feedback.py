@@ -10,19 +10,22 @@ from sextant_plan.feedback import Feedback, FeedbackRecord, Outcome
 from sextant_serving.errors import LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
+Made = tuple[str | None, ModelMetrics]  # the predicted label, None where the model abstained, and who counts it
+
 
 class FeedbackBook:
     """Remembers the last `capacity` predictions; writes each label as a JSON line to `log` if one is given."""
 
     def __init__(self, capacity: int, log: Path | None) -> None:
         self._capacity = capacity
-        self._predictions: dict[str, tuple[str | None, ModelMetrics]] = {}
+        self._predictions: dict[str, Made] = {}
+        self._copies: dict[str, list[Made]] = {}
         self._labelled: dict[str, None] = {}
         try:
             self._log = log.open("ab", buffering=0) if log else None
         except OSError as error:
             assert log is not None
-            raise LogUnwritable(log, error.strerror or type(error).__name__) from error
+            raise LogUnwritable(log, "--feedback-log", error.strerror or type(error).__name__) from error
 
     def remember(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
         """Keep each prediction's label, None where the model abstained; the oldest make way."""
@@ -31,22 +34,33 @@ class FeedbackBook:
         while len(self._predictions) > self._capacity:
             del self._predictions[next(iter(self._predictions))]
 
+    def remember_copies(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
+        """Keep what a shadow says of predictions that another variant made, to be judged by the same label."""
+        for identifier, label in zip(ids, labels, strict=True):
+            self._copies.setdefault(identifier, []).append((label, metrics))
+        while len(self._copies) > self._capacity:
+            del self._copies[next(iter(self._copies))]
+
     def receive(self, feedback: Feedback, current: ModelMetrics) -> FeedbackRecord:
         """Compare a label with its prediction, count the outcome with the model that made it, and log it.
 
-        The first label of a prediction counts; a later one is `repeated`.
+        The first label of a prediction counts; a later one is `repeated`. It also counts for, and is logged beside,
+        what shadows said of the same request.
         """
-        remembered = self._predictions.pop(feedback.prediction_id, None)
-        predicted, metrics = remembered or (None, current)
-        outcome: Outcome
+        identifier = feedback.prediction_id
+        remembered = self._predictions.pop(identifier, None)
+        for predicted, metrics in self._copies.pop(identifier, ()):
+            self._note(feedback, predicted, metrics, _judge(predicted, feedback.label))
         if remembered is None:
-            outcome = "repeated" if feedback.prediction_id in self._labelled else "unmatched"
-        elif predicted is None:
-            outcome = "abstained"
-        else:
-            outcome = "agree" if predicted == feedback.label else "disagree"
-        if remembered is not None:
-            self._mark_labelled(feedback.prediction_id)
+            outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
+            return self._note(feedback, None, current, outcome)
+        self._mark_labelled(identifier)
+        predicted, metrics = remembered
+        return self._note(feedback, predicted, metrics, _judge(predicted, feedback.label))
+
+    def _note(
+        self, feedback: Feedback, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
+    ) -> FeedbackRecord:
         metrics.feedback[outcome] += 1
         model, version, variant = metrics.labels
         record = FeedbackRecord(
@@ -72,3 +86,9 @@ class FeedbackBook:
         """Close the log."""
         if self._log:
             self._log.close()
+
+
+def _judge(predicted: str | None, label: str) -> Outcome:
+    if predicted is None:
+        return "abstained"
+    return "agree" if predicted == label else "disagree"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sextant_plan.challengers import Challenger
 from sextant_plan.promotion import ACTIVE_FILE, ActiveModel, read_active
 from sextant_serving.errors import NothingActive
 
@@ -17,5 +18,10 @@ def served_model(home: Path) -> ActiveModel:
     if active is None:
         raise NothingActive(str(home / ACTIVE_FILE))
     root = home.resolve()
-    repo = str(root / active.feature_repo) if active.feature_repo is not None else None
-    return active.model_copy(update={"bundle": str(root / active.bundle), "feature_repo": repo})
+
+    def absolute(one: ActiveModel | Challenger) -> dict[str, str | None]:
+        repo = str(root / one.feature_repo) if one.feature_repo is not None else None
+        return {"bundle": str(root / one.bundle), "feature_repo": repo}
+
+    challengers = tuple(one.model_copy(update=absolute(one)) for one in active.challengers)
+    return active.model_copy(update={**absolute(active), "challengers": challengers})

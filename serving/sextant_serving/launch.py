@@ -27,15 +27,18 @@ class ServerDidNotStart(InfrastructureError):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `model` is the served model's name."""
+    """A running server; `model` is the served model's name, `grpc` the gRPC port's `host:port` if it has one."""
 
     url: str
     model: str
     process: subprocess.Popen[str]
+    grpc: str | None = None
+    token: str | None = None
+    certificates: Path | None = None
 
     def client(self) -> Client:
         """Open a connection to it."""
-        return Client(self.url, self.model)
+        return Client(self.url, self.model, token=self.token, certificates=self.certificates)
 
 
 @contextlib.contextmanager
@@ -45,15 +48,20 @@ def running_server(
     home: Path | None = None,
     feature_repo: Path | None = None,
     port: int = 0,
+    grpc: bool = False,
+    token: str | None = None,
+    certificates: Path | None = None,
     log: Path | None = None,
     arguments: Sequence[str] = (),
 ) -> Iterator[Server]:
     """Serve `bundle` or `home` in a process of its own for the duration of the block.
 
-    `log` receives what the server writes; `arguments` are further options of `python -m sextant_serving`.
+    `grpc` opens a gRPC port too, any free one. `token` and `certificates` are for clients, where `arguments` ask for
+    them. `log` receives what the server writes; `arguments` are further options of `python -m sextant_serving`.
     On leaving, the server gets SIGTERM and may drain. Raises ServerDidNotStart.
     """
-    command = [sys.executable, "-m", "sextant_serving", "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "sextant_serving", "--port", str(port), "--grpc-port", "0" if grpc else "off"]
+    command += arguments
     for option, path in (("--bundle", bundle), ("--home", home), ("--feature-repo", feature_repo)):
         if path is not None:
             command += [option, str(path)]
@@ -67,9 +75,10 @@ def running_server(
             code = process.wait()
             words.seek(0)
             raise ServerDidNotStart(code, words.read().decode(errors="replace")[-2000:].strip())
-        with Client(url) as client:
+        grpc_address = process.stdout.readline().strip().partition("://")[2] if grpc else None
+        with Client(url, token=token, certificates=certificates) as client:
             model = client.model
-        yield Server(url, model, process)
+        yield Server(url, model, process, grpc_address, token, certificates)
 
 
 def _open_log(log: Path | None) -> IO[bytes]:

@@ -15,6 +15,7 @@ from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, CodeRef
 from sextant_plan.entrypoints import entrypoint_digest, load_entrypoint
 from sextant_plan.errors import BundleCorrupt, UsageError
 from sextant_plan.reference import read_reference
+from sextant_serving.batch_sizes import SizedEngine
 from sextant_serving.engines import Engine, Inputs, check_golden, load_engine
 from sextant_serving.errors import CodeDiffers, StoreUnavailable
 from sextant_serving.features import FeatureLookup
@@ -61,7 +62,10 @@ def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
             raise BundleCorrupt(source.bundle, needed, "no content", "nothing of it, and serving needs it")
     engine = load_engine(source.bundle, spec, threads=threads)
     check_golden(engine, source.bundle, spec)
-    for rows in {1, spec.serving.max_rows}:
+    sizes = spec.serving.batch_sizes
+    if sizes:
+        engine = SizedEngine(engine, sizes)
+    for rows in {1, spec.serving.max_rows, *sizes}:
         engine.run(_blank_inputs(spec, rows))
     lookup = None
     if spec.feature_service is not None:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from sextant_plan import catalogue
 from sextant_plan.bundle import BundleSpec
-from sextant_plan.catalogue import COMMON_LABELS, FALLBACK_REASONS, Series
+from sextant_plan.catalogue import (
+    COMMON_LABELS,
+    FALLBACK_REASONS,
+    FLAWS,
+    MISSING,
+    PREDICTED_CLASS,
+    UNKNOWN_CATEGORY,
+    Series,
+)
 from sextant_plan.feedback import Outcome
 from sextant_plan.reference import Reference, bin_index
 
@@ -65,6 +73,13 @@ class ModelMetrics:
         self.requests = dict.fromkeys(CODES, 0)
         self.fallbacks = dict.fromkeys(FALLBACK_REASONS, 0)
         self.feedback = dict.fromkeys(OUTCOMES, 0)
+        self.mirror_dropped = 0
+        self.log_rows = {"written": 0, "dropped": 0}
+        self.flaws = dict.fromkeys(FLAWS, 0)
+        self.feature_times: dict[str, float] = {}
+        self._vocabularies = [
+            (place, len(column.vocabulary)) for place, column in enumerate(spec.columns) if column.vocabulary is not None
+        ]
         self.classes = spec.classes
         self.predictions = np.zeros(len(spec.classes), dtype=np.int64)
         self.ready = False
@@ -75,6 +90,8 @@ class ModelMetrics:
             for feature in reference.features
             if feature.name in measured or (spec.image and feature.name in ("image.brightness", "image.contrast"))
         ]
+        counts = [reference.classes.get(name, 0) for name in spec.classes]
+        self.answers = BinCounter(PREDICTED_CLASS, range(1, len(counts)), counts, None)
 
     def count_request(self, code: int, seconds: float) -> None:
         """Count one answered inference request."""
@@ -90,13 +107,26 @@ class ModelMetrics:
             if reason is not None:
                 self.fallbacks[reason] += 1
 
-    def count_bins(self, features: NDArray[np.float32] | None, pictures: dict[str, NDArray[np.float64]]) -> None:
-        """Count a batch's inputs into the training bins; `features` is (rows, columns) or absent."""
+    def count_bins(
+        self, features: NDArray[np.float32] | None, pictures: dict[str, NDArray[np.float64]], best: NDArray[np.intp]
+    ) -> None:
+        """Count a batch into the training bins: inputs, `features` (rows, columns) or absent, and classes, (rows,)."""
+        self.answers.count(best)
         for profile in self.profiles:
             if profile.place is None:
                 profile.count(pictures[profile.name])
             elif features is not None:
                 profile.count(features[:, profile.place])
+
+    def count_flaws(self, features: NDArray[np.float32] | None, missing: NDArray[np.bool_]) -> None:
+        """Count a batch's rows with a missing value, and those with a category that the vocabulary lacks."""
+        self.flaws[MISSING] += int(missing.sum())
+        if features is None or not self._vocabularies:
+            return
+        unknown = np.zeros(len(features), dtype=np.bool_)
+        for place, size in self._vocabularies:
+            unknown |= features[:, place] >= size
+        self.flaws[UNKNOWN_CATEGORY] += int((unknown & ~missing).sum())
 
     def histograms(self) -> tuple[Histogram, ...]:
         """Return every histogram of the model."""
@@ -115,11 +145,13 @@ class ModelMetrics:
         yield catalogue.FALLBACKS, [((reason,), n) for reason, n in self.fallbacks.items()]
         yield catalogue.PREDICTIONS, list(zip(((name,) for name in self.classes), self.predictions, strict=True))
         yield catalogue.FEEDBACK, [((outcome,), n) for outcome, n in self.feedback.items()]
-        yield catalogue.FEATURE_BINS, [sample for profile in self.profiles for sample in profile.samples(profile.rows)]
-        yield (
-            catalogue.REFERENCE_RATIO,
-            [sample for profile in self.profiles for sample in profile.samples(profile.ratio)],
-        )
+        profiles = [*self.profiles, self.answers]
+        yield catalogue.MIRROR_DROPPED, [((), self.mirror_dropped)]
+        yield catalogue.LOG_ROWS, [((outcome,), n) for outcome, n in self.log_rows.items()]
+        yield catalogue.FEATURE_BINS, [sample for profile in profiles for sample in profile.samples(profile.rows)]
+        yield catalogue.REFERENCE_RATIO, [sample for profile in profiles for sample in profile.samples(profile.ratio)]
+        yield catalogue.FLAWED_ROWS, [((flaw,), n) for flaw, n in self.flaws.items()]
+        yield catalogue.FEATURE_TIME, [((view,), stamp) for view, stamp in self.feature_times.items()]
         yield catalogue.READY, [((), float(self.ready))]
         yield catalogue.MODEL_CREATED, [((), self.created)]
 
@@ -134,7 +166,7 @@ class BinCounter:
         self.ratio = reference / max(reference.sum(), 1.0)
         self.rows = np.zeros(len(counts), dtype=np.int64)
 
-    def count(self, values: NDArray[np.floating[Any]]) -> None:
+    def count(self, values: NDArray[np.floating[Any]] | NDArray[np.intp]) -> None:
         """Count values of shape (rows,)."""
         self.rows += np.bincount(bin_index(values, self.edges), minlength=len(self.rows))
 
@@ -144,17 +176,19 @@ class BinCounter:
 
 
 class MetricsPage:
-    """What GET /metrics shows: the served model, and the one before it after a hot swap."""
+    """What GET /metrics shows: the served models, and after a hot swap those before it."""
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
+        self._served: list[ModelMetrics] = []
         self._models: list[ModelMetrics] = []
 
-    def show(self, metrics: ModelMetrics) -> None:
-        """Show `metrics` as the newest model's; a model of the same labels makes way, older than two too."""
-        kept = [shown for shown in self._models if shown.labels != metrics.labels]
-        self._models = [*kept[-1:], metrics]
+    def show(self, served: Sequence[ModelMetrics]) -> None:
+        """Show what is served now, and of what was served until now that which has other labels."""
+        labels = {metrics.labels for metrics in served}
+        self._models = [*(before for before in self._served if before.labels not in labels), *served]
+        self._served = list(served)
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metric families (prometheus_client's collector protocol)."""

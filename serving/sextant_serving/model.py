@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,34 @@ from sextant_serving.engines import Inputs
 from sextant_serving.errors import FeatureOutage, MissingFeatures
 from sextant_serving.features import StoredRow
 from sextant_serving.loading import Loaded
+from sextant_serving.prediction_log import ModelLog
 from sextant_serving.preprocessing import encode_columns, picture_statistics
-from sextant_serving.rows import Answer, Signature
+from sextant_serving.rows import Answer, Signature, Times
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Model:
     """A loaded model at work: its queue, its device thread and its feature lookups."""
 
-    def __init__(self, loaded: Loaded, traffic: Traffic, *, device: Executor, lookup_thread: Executor) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        traffic: Traffic | None,
+        *,
+        device: Executor,
+        lookup_thread: Executor,
+        log: ModelLog | None = None,
+    ) -> None:
         self.name, self.version, self.spec, self.metrics = loaded.name, loaded.version, loaded.spec, loaded.metrics
-        self.attach = loaded.attach
+        self.variant = loaded.metrics.labels[2]
+        self.attach, self.log = loaded.attach, log
         self.signature = Signature(loaded.spec)
         self._engine, self._lookup = loaded.engine, loaded.lookup
         self._device, self._lookup_thread = device, lookup_thread
+        self.timed = False  # whether answers say when they passed each stage
         self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
         self._loop = asyncio.get_running_loop()
         serving = loaded.spec.serving
@@ -46,11 +59,16 @@ class Model:
             slots=2 if loaded.lookup else 1,  # one batch is looked up while another is on the device
         )
 
+    async def run_on_device(self, work: Callable[[], T]) -> T:
+        """Run `work` on the model's own thread, between two batches."""
+        return await self._loop.run_in_executor(self._device, work)
+
     async def _answer_batch(self, jobs: list[Job]) -> None:
         now = self._loop.time()
         for job in jobs:
             self.metrics.queue_seconds.observe(now - job.arrived)
         stored, reasons = await self._look_up(jobs)
+        found = self._loop.time() if self.timed and stored else None
         jobs = self._reject_unserved(jobs, reasons)
         if not jobs:
             return
@@ -60,7 +78,10 @@ class Model:
         self.metrics.device_seconds.observe(seconds)
         self.metrics.batch_rows.observe(len(probabilities))
         self._deliver(jobs, probabilities, stored, reasons)
-        self.metrics.count_bins(inputs.get("features"), statistics)
+        if self.timed:
+            self._note_times(jobs, now, found, seconds)
+        self.metrics.count_bins(inputs.get("features"), statistics, probabilities.argmax(axis=1))
+        self.metrics.count_flaws(inputs.get("features"), self._missing(jobs, reasons))
 
     async def _look_up(self, jobs: list[Job]) -> tuple[dict[Job, list[StoredRow | None]], dict[Job, list[str | None]]]:
         """Return each job's stored features and the reason why a row goes without, in one lookup."""
@@ -71,6 +92,7 @@ class Model:
         begun = time.perf_counter()
         try:
             rows: Sequence[StoredRow | None] = await self._ask_store(keys)
+            self.metrics.feature_times.update(self._lookup.newest)
             reason = FEATURE_MISS
         except Exception as error:  # each online store raises its own classes when it is away
             _log.warning("the feature store did not answer: %s", type(error).__name__)
@@ -145,6 +167,18 @@ class Model:
             features[:, self.signature.stored_places] = encode_columns(found, self.signature.stored)
         return features
 
+    def _missing(self, jobs: list[Job], reasons: dict[Job, list[str | None]]) -> NDArray[np.bool_]:
+        """Return BOOL (rows of the batch,): where a value was not sent, or not found in the store."""
+        parts = []
+        for job in jobs:
+            sent = job.rows.missing
+            missing = np.zeros(job.rows.count, dtype=np.bool_) if sent is None else sent
+            if (found := reasons.get(job)) is not None:
+                missing = missing | np.array([reason is not None for reason in found])
+            parts.append(missing)
+        missing_rows: NDArray[np.bool_] = _joined(parts)
+        return missing_rows
+
     def _deliver(
         self,
         jobs: list[Job],
@@ -168,6 +202,14 @@ class Model:
             self.metrics.count_rows(best[part], abstained, fallbacks)
             if not job.future.done():
                 job.future.set_result(Answer(probabilities[part], best[part], abstained, fallbacks, stored.get(job)))
+
+
+    def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
+        """Write into the answers, which nobody has read yet, when they passed each stage."""
+        ended = self._loop.time()
+        for job in jobs:
+            if not job.future.cancelled() and job.future.exception() is None:
+                job.future.result().times = Times(job.arrived, taken, found, ended - seconds, ended)
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sextant_serving.lineup_options import BundleChallenger, add_challenger_options, gather_challengers
+from sextant_serving.logs import FORMATS
+
 
 @dataclass(frozen=True)
 class Options:
-    """What `serve` needs: exactly one of `bundle` and `home`, and where to listen (port 0 takes any free one)."""
+    """What `serve` needs: exactly one of `bundle` and `home`, and where to listen.
+
+    Port 0 takes any free one; `grpc_port` None means no gRPC.
+    """
 
     bundle: Path | None = None
     home: Path | None = None
@@ -19,6 +25,13 @@ class Options:
     variant: str = "stable"
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = 8081
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+    admin_token_file: Path | None = None
+    log_format: str = "text"
+    otlp_endpoint: str | None = None
     threads: int = 1
     max_body_bytes: int = 1 << 25
     read_seconds: float = 10.0
@@ -27,6 +40,9 @@ class Options:
     drain_seconds: float = 30.0
     remember: int = 65536
     feedback_log: Path | None = None
+    prediction_log: Path | None = None
+    challengers: tuple[BundleChallenger, ...] = ()
+    experiment: str | None = None
 
 
 def parse_options(arguments: Sequence[str]) -> Options:
@@ -41,6 +57,14 @@ def parse_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--variant", default=default.variant, help="label of every metric (default: %(default)s)")
     parser.add_argument("--host", default=default.host, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=default.port, help="TCP port, 0 for any (default: %(default)s)")
+    parser.add_argument(
+        "--grpc-port",
+        type=_port_or_off,
+        default=default.grpc_port,
+        metavar="PORT",
+        help="gRPC's TCP port, 0 for any, off for none (default: %(default)s)",
+    )
+    _add_safety(parser)
     parser.add_argument("--threads", type=int, default=default.threads, help="engine threads (default: %(default)s)")
     parser.add_argument(
         "--max-body-bytes", type=int, default=default.max_body_bytes, help="largest body, bytes (default: %(default)s)"
@@ -64,7 +88,34 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--remember", type=int, default=default.remember, help="predictions kept for feedback (default: %(default)s)"
     )
     parser.add_argument("--feedback-log", type=Path, metavar="FILE", help="append each label as a JSON line")
-    options = Options(**vars(parser.parse_args(arguments)))
+    parser.add_argument(
+        "--prediction-log", type=Path, metavar="DIR", help="write the predictions that the plan's serving.log samples"
+    )
+    add_challenger_options(parser)
+    options = Options(**gather_challengers(parser, vars(parser.parse_args(arguments))))
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
     if options.home and options.feature_repo:
         parser.error("--feature-repo goes with --bundle; with --home, active.json names the repository")
+    if options.home and (options.challengers or options.experiment):
+        parser.error("--challenger, --shadow and --experiment go with --bundle; with --home, active.json names them")
     return options
+
+
+def _add_safety(parser: argparse.ArgumentParser) -> None:
+    """Add who may ask, over what, and what is told of it."""
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate chain: TLS on both ports")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its PEM key, unencrypted")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="bearer token that every request needs")
+    parser.add_argument("--admin-token-file", type=Path, metavar="FILE", help="token of the model repository API")
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="text or json lines (default: text)")
+    parser.add_argument("--otlp-endpoint", metavar="URL", help="send OpenTelemetry traces there, over OTLP/HTTP")
+
+
+def _port_or_off(text: str) -> int | None:
+    if text == "off":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("give a port, 0 or off") from None

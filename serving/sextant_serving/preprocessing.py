@@ -89,6 +89,17 @@ def encode_column(values: Sequence[object] | NDArray[np.generic], column: Column
     return np.where(np.isfinite(narrow), narrow, np.float32(column.default))
 
 
+def is_missing(values: Sequence[object] | NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return BOOL (rows,): where a column holds no value, as `encode_column` counts it for numbers."""
+    if isinstance(values, np.ndarray):
+        return ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=np.bool_)
+    return np.fromiter(
+        (value is None or (isinstance(value, float) and not math.isfinite(value)) for value in values),
+        dtype=np.bool_,
+        count=len(values),
+    )
+
+
 def category_text(value: object) -> str:
     """Return the text that stands for a category in a vocabulary: 3 and 3.0 are `3`, true is `true`."""
     if isinstance(value, bool | np.bool_):

@@ -17,6 +17,7 @@ from sextant_plan.promotion import Promotion, PromotionLost, sequence_key
 from sextant_serving.mlflow_store import MlflowStore, WriteOnceLedger, connect
 
 DIGEST_TAG = "sextant.bundle_digest"
+ROLLOUT_TAG = "sextant.rollout"
 CANDIDATE, CHAMPION = "candidate", "champion"
 
 
@@ -91,6 +92,10 @@ class Registry:
         """Set the alias `champion` to what the ledger says."""
         if champion := self.champion(name):
             self.store.client.set_registered_model_alias(name, CHAMPION, champion.version)
+
+    def note_rollout(self, name: str, version: str, end: str, reason: str) -> None:
+        """Say on a version how its rollout ended; for people, since the promotions alone decide what is live."""
+        self.store.client.set_model_version_tag(name, version, ROLLOUT_TAG, f"{end}: {reason}")
 
     def _ensure_model(self, name: str) -> None:
         from mlflow.exceptions import MlflowException

@@ -40,7 +40,7 @@ def resolve(path: bytes) -> Route | None:
     except UnicodeDecodeError:
         raise bad_target() from None
     match parts:
-        case ["v2"] | ["metrics"] | ["feedback"] as one:
+        case ["v2"] | ["metrics"] | ["feedback"] | ["openapi.json"] as one:
             return Route(one[0])
         case ["v2", "health", "live" | "ready" as what]:
             return Route(what)
@@ -52,6 +52,10 @@ def resolve(path: bytes) -> Route | None:
             return Route("v1-model", name)
         case ["v2", "models", name, *rest]:
             return _resolve_v2(name, rest)
+        case ["v2", "repository", "index"]:
+            return Route("repository-index")
+        case ["v2", "repository", "models", name, "load" | "unload" as what]:
+            return Route(f"repository-{what}", name)
     return None
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sextant_plan.bundle import BundleSpec
 from sextant_serving.errors import BadRequest
-from sextant_serving.preprocessing import encode_column
+from sextant_serving.preprocessing import encode_column, is_missing
 
 
 @dataclass(slots=True)
@@ -20,7 +20,8 @@ class Rows:
 
     `image` is UINT8 (rows, height, width, channels), `pictures` undecoded JPEG or PNG in its place,
     `sent` FP32 (rows, columns that come with the request), `features` FP32 (rows, all columns) when the
-    client gives the whole tensor. `fields` keeps the values as sent, for attachments only.
+    client gives the whole tensor. `missing` is BOOL (rows,): where a column that comes with the request has no
+    value. `fields` keeps the values as sent, for attachments only.
     """
 
     count: int
@@ -28,8 +29,19 @@ class Rows:
     pictures: list[bytes] | None = None
     sent: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
+    missing: NDArray[np.bool_] | None = None
     keys: list[str] | None = None
     fields: list[dict[str, Any]] | None = None
+
+
+class Times(NamedTuple):
+    """When a request passed each stage, by the event loop's clock; `features_found` is None without a lookup."""
+
+    queued: float
+    taken: float
+    features_found: float | None
+    device_began: float
+    device_ended: float
 
 
 @dataclass(slots=True)
@@ -38,7 +50,7 @@ class Answer:
 
     `probabilities` is FP32 (rows, classes), `best` the most probable class of each row, `abstained` tells
     where the model does not stand by it, `fallbacks` why a row was answered otherwise than usual.
-    `stored` holds the looked-up features by row, None where there were none.
+    `stored` holds the looked-up features by row, None where there were none. `times` is there for traces only.
     """
 
     probabilities: NDArray[np.float32]
@@ -46,6 +58,7 @@ class Answer:
     abstained: NDArray[np.bool_]
     fallbacks: list[str | None]
     stored: Sequence[dict[str, object] | None] | None = None
+    times: Times | None = None
 
 
 class Signature:
@@ -69,19 +82,25 @@ class Signature:
         self.fields = frozenset(names)
         self.fields_text = ", ".join(names)
 
+    def reads_like(self, other: Signature) -> bool:
+        """Tell whether rows that were read for `other` are right for this model too."""
+        return self.image == other.image and self.columns == other.columns and self.entity == other.entity
+
     def unknown_field(self, where: str) -> BadRequest:
         """Return the error for a field that the model does not read."""
         return BadRequest(where, "a field that this model does not read", f"It reads {self.fields_text}")
 
-    def encode_sent(self, count: int, values: dict[str, Sequence[object] | NDArray[Any]]) -> NDArray[np.float32] | None:
-        """Return FP32 (rows, request columns), absent columns being missing; None if the model has none."""
+    def encode_sent(self, rows: Rows, values: dict[str, Sequence[object] | NDArray[Any]]) -> None:
+        """Set the rows' `sent` and `missing`, absent columns being missing; nothing if the model has none."""
         if not self.sent:
-            return None
-        encoded = np.empty((count, len(self.sent)), dtype=np.float32)
+            return
+        rows.sent = np.empty((rows.count, len(self.sent)), dtype=np.float32)
+        rows.missing = np.zeros(rows.count, dtype=np.bool_)
         for index, column in enumerate(self.sent):
             given = values.get(column.name)
-            encoded[:, index] = encode_column([None] * count if given is None else given, column)
-        return encoded
+            given = [None] * rows.count if given is None else given
+            rows.sent[:, index] = encode_column(given, column)
+            rows.missing |= is_missing(given)
 
     def check_image(self, image: NDArray[Any], where: str) -> NDArray[np.uint8]:
         """Return `image` if it is UINT8 of the signature's shape; raises BadRequest."""

@@ -30,12 +30,15 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+BF16 = "BF16"  # no NumPy type: read as FP32, of which it is the upper half
+RAW_DTYPES = {**DTYPES, BF16: np.dtype("<u2")}
+MAX_DIMENSIONS = 32
 LENGTH_BYTES = 4  # each element of a binary BYTES tensor follows its length, little-endian
 
 
 @dataclass(slots=True)
 class InputTensor:
-    """One input: `array` of `shape` for numbers, or `elements`, flat and in row order, for BYTES.
+    """One input: `array` of `shape` for numbers (FP32 for BF16), or `elements`, flat in row order, for BYTES.
 
     An element is bytes if it came as binary data and text if it came as JSON.
     """
@@ -68,7 +71,7 @@ def read_tensors(inputs: object, binary: memoryview) -> list[InputTensor]:
                 raise BadRequest(where, "data and binary_data_size", "Send one of them")
             if size > len(binary) - offset:
                 raise BadRequest(f"{where}.parameters.binary_data_size", "more than the body holds", "Send all bytes")
-            _fill_from_binary(tensor, binary[offset : offset + size], where)
+            fill_from_binary(tensor, binary[offset : offset + size], where)
             offset += size
         tensors.append(tensor)
     if offset != len(binary):
@@ -82,24 +85,43 @@ def _read_description(given: object, where: str) -> tuple[InputTensor, int | Non
     name, datatype, shape = given.get("name"), given.get("datatype"), given.get("shape")
     if not isinstance(name, str):
         raise BadRequest(f"{where}.name", "not text", "Name the input")
-    if datatype != "BYTES" and (not isinstance(datatype, str) or datatype not in DTYPES):
-        raise BadRequest(f"{where}.datatype", "unknown", f"Send one of {', '.join(DTYPES)} or BYTES")
-    if not isinstance(shape, list) or not shape or any(type(size) is not int or size < 0 for size in shape):
+    if not isinstance(datatype, str):
+        raise BadRequest(f"{where}.datatype", "not text", "Name the datatype")
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape):
         raise BadRequest(f"{where}.shape", "not a list of sizes", "Send whole numbers, rows first")
+    tensor = empty_tensor(name, datatype, shape, where)
     parameters = given.get("parameters") or {}
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None and (type(size) is not int or size < 0):
         raise BadRequest(f"{where}.parameters.binary_data_size", "not a size", "Send a whole number of bytes")
-    return InputTensor(name, datatype, shape), size
+    return tensor, size
+
+
+def empty_tensor(name: str, datatype: str, shape: list[int], where: str) -> InputTensor:
+    """Return a tensor that is yet to be filled; raises BadRequest for a datatype or a shape that cannot be."""
+    if datatype != "BYTES" and datatype not in RAW_DTYPES:
+        raise BadRequest(f"{where}.datatype", "unknown", f"Send one of {', '.join(RAW_DTYPES)} or BYTES")
+    # A size of 0 is refused because it would leave the others unbounded.
+    if not shape or len(shape) > MAX_DIMENSIONS or min(shape) < 1:
+        raise BadRequest(f"{where}.shape", "not sizes", f"Send 1 to {MAX_DIMENSIONS} sizes from 1 on, rows first")
+    return InputTensor(name, datatype, shape)
+
+
+def fill_from_numbers(tensor: InputTensor, array: NDArray[Any], where: str) -> None:
+    """Take the elements from `array` in row order, in the tensor's own type; raises BadRequest."""
+    if array.dtype.kind not in "fiub" or array.size != math.prod(tensor.shape):
+        raise BadRequest(where, "not the numbers that shape promises", "Send one number an element")
+    tensor.array = _cast(array, tensor.datatype, where).reshape(tensor.shape)
 
 
 def _fill_from_json(tensor: InputTensor, data: object, where: str) -> None:
-    count = math.prod(tensor.shape)
     if not isinstance(data, list):
         raise BadRequest(f"{where}.data", "not a list", "Send data, or binary_data_size with binary data")
+    if tensor.datatype == BF16:
+        raise BadRequest(f"{where}.datatype", "BF16 in JSON", "Send it as binary data, or send FP32")
     if tensor.datatype == "BYTES":
         flat = _flatten(data)
-        if len(flat) != count or not all(isinstance(element, str) for element in flat):
+        if len(flat) != math.prod(tensor.shape) or not all(isinstance(element, str) for element in flat):
             raise BadRequest(f"{where}.data", "not the texts that shape promises", "Send one text an element")
         tensor.elements = flat
         return
@@ -107,11 +129,17 @@ def _fill_from_json(tensor: InputTensor, data: object, where: str) -> None:
         array = np.asarray(data)
         if array.dtype.kind == "O":  # nulls
             array = np.asarray(data, dtype=np.float64)
+        elif array.dtype.kind == "f" and DTYPES[tensor.datatype].kind == "u":
+            array = _exact(data, array)
     except (ValueError, TypeError, OverflowError):
         raise BadRequest(f"{where}.data", "not numbers", "Send numbers in lists of equal length") from None
-    if array.dtype.kind not in "fiub" or array.size != count:
-        raise BadRequest(f"{where}.data", "not the numbers that shape promises", "Send one number an element")
-    tensor.array = _cast(array, tensor.datatype, f"{where}.data").reshape(tensor.shape)
+    fill_from_numbers(tensor, array, f"{where}.data")
+
+
+def _exact(data: list[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array` in UINT64 if `data` are whole: NumPy makes FP64 of integers on both sides of 2**63."""
+    flat = np.asarray(data, dtype=object).ravel().tolist()
+    return np.array(flat, dtype=np.uint64) if all(type(number) is int for number in flat) else array
 
 
 def _cast(array: NDArray[Any], datatype: str, where: str) -> NDArray[Any]:
@@ -130,7 +158,8 @@ def _flatten(data: list[Any]) -> list[Any]:
     return data
 
 
-def _fill_from_binary(tensor: InputTensor, data: memoryview, where: str) -> None:
+def fill_from_binary(tensor: InputTensor, data: memoryview, where: str) -> None:
+    """Take the elements from their binary layout, numbers as a view of `data`; raises BadRequest."""
     count = math.prod(tensor.shape)
     if tensor.datatype == "BYTES":
         try:
@@ -141,10 +170,13 @@ def _fill_from_binary(tensor: InputTensor, data: memoryview, where: str) -> None
             raise BadRequest(where, "another number of elements than shape promises", "Fix one of them")
         tensor.elements = list(elements)
         return
-    dtype = DTYPES[tensor.datatype]
+    dtype = RAW_DTYPES[tensor.datatype]
     if len(data) != count * dtype.itemsize:
         raise BadRequest(f"{where}.parameters.binary_data_size", "another size than shape and datatype make", "Fix one")
-    tensor.array = np.frombuffer(data, dtype=dtype).reshape(tensor.shape)
+    array = np.frombuffer(data, dtype=dtype)
+    if tensor.datatype == BF16:
+        array = (array.astype("<u4") << 16).view("<f4")
+    tensor.array = array.reshape(tensor.shape)
 
 
 @dataclass(slots=True)
@@ -156,18 +188,29 @@ class OutputTensor:
     values: NDArray[Any] | Sequence[str]
     content_type: str | None = None
 
+    @property
+    def shape(self) -> list[int]:
+        """The tensor's sizes."""
+        return list(self.values.shape) if isinstance(self.values, np.ndarray) else [len(self.values)]
+
+    def raw(self) -> bytes:
+        """Return the elements in their binary layout."""
+        return self.values.tobytes() if isinstance(self.values, np.ndarray) else join_elements(self.values)
+
+    def plain(self) -> list[Any]:
+        """Return the elements as Python values, flat and in row order."""
+        return list(self.values.ravel().tolist() if isinstance(self.values, np.ndarray) else self.values)
+
     def describe(self, *, binary: bool) -> tuple[dict[str, Any], bytes]:
         """Return the JSON description and the binary data, which is empty unless `binary`."""
-        values = self.values
-        shape = list(values.shape) if isinstance(values, np.ndarray) else [len(values)]
-        described: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": shape}
+        described: dict[str, Any] = {"name": self.name, "datatype": self.datatype, "shape": self.shape}
         parameters: dict[str, Any] = {"content_type": self.content_type} if self.content_type else {}
         data = b""
         if binary:
-            data = values.tobytes() if isinstance(values, np.ndarray) else join_elements(values)
+            data = self.raw()
             parameters["binary_data_size"] = len(data)
         else:
-            described["data"] = values.ravel().tolist() if isinstance(values, np.ndarray) else list(values)
+            described["data"] = self.plain()
         if parameters:
             described["parameters"] = parameters
         return described, data

@@ -74,6 +74,18 @@ def cluster(manifests: list[dict[str, Any]]) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def kserve_crds(cluster: Cluster) -> None:
+    """The kinds of KServe, strictly typed: the cluster's own, or CRDs made of the models of the `kserve` package."""
+    if cluster.kubectl("get", "crd", "inferenceservices.serving.kserve.io", check=False).returncode == 0:
+        return
+    script = ROOT / "tests" / "manifests" / "model_schemas.py"
+    made = subprocess.run([sys.executable, "-W", "ignore", script], capture_output=True, text=True, check=True)
+    # The schemas are larger than the annotation that a client-side apply would keep them in.
+    cluster.kubectl("apply", "--server-side", "-f", "-", text=made.stdout)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", text=made.stdout)
+
+
+@pytest.fixture(scope="session")
 def trained_bundle() -> Iterator[Path]:
     """The bundle that a whole life cycle of the tiny plan put in service, readable by any user."""
     folder = Path(tempfile.mkdtemp(prefix="sextant-cluster-test-", dir="/var/tmp"))

@@ -10,11 +10,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sextant_components.agreement import nominal_alpha
 from sextant_components.ingest import run_ingest
 from sextant_components.table_files import read_table
 from sextant_components.tables import image_bytes, read_rows, read_snapshot
 from sextant_plan.errors import DataError
+from sextant_plan.statistics.agreement import nominal_alpha
 from sextant_plan.verdicts import Verdict
 
 

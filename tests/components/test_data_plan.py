@@ -62,7 +62,9 @@ def test_a_sound_plan_passes_every_heading(workshop: Any, records: Any) -> None:
         f"feasibility: {heading}"
         for heading in (
             "data availability",
+            "learning curve",
             "applicability",
+            "bayes error",
             "baseline",
             "legal and ethics",
             "robustness and scalability",

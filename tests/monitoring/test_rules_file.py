@@ -48,7 +48,12 @@ def test_every_alert_says_what_where_and_how_bad(make_plan: PlanMaker) -> None:
         assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
         assert alert["labels"]["severity"] in {"critical", "warning", "info"}
         assert alert["labels"]["plan"] == "parcels"
-        about_a_criterion = alert["alert"] not in {"SextantNoReadyServer", "SextantFailureLasting"}
+        about_a_criterion = alert["alert"] not in {
+            "SextantNoReadyServer",
+            "SextantFailureLasting",
+            "SextantBudgetBurning",
+            "SextantHardwareFaulty",
+        }
         assert ("criterion" in alert["labels"]) == about_a_criterion
 
 

@@ -123,7 +123,7 @@ def test_check_warns_of_a_limit_that_its_rows_cannot_prove(sextant: Sextant, pla
     plan_file.write_text("\n".join(lines), encoding="utf-8")
     result = sextant("check", plan_file)
     assert result.code == 0
-    assert "299 rows are needed to prove 0.99" in result.err
+    assert "299 are needed to prove 0.99" in result.err
 
 
 def test_check_warns_of_a_column_that_the_table_lacks(sextant: Sextant, table: Path, tmp_path: Path) -> None:
@@ -257,5 +257,5 @@ def test_report_repeats_why_a_run_broke_down(sextant: Sextant, plan_file: Path, 
     context = create_run(tmp_path / "runs" / "r", run_id="r", plan_path=plan_file, home=tmp_path)
     cause = {"step": "plan", "type": "DataError", "known": True, "message": "t.csv: no such file.", "exit_code": 2}
     (context.run / ERROR_FILE).write_text(json.dumps(cause), encoding="utf-8")
-    result = sextant("report", "--run", context.run)
+    result = sextant("report", context.run)
     assert (result.code, result.err) == (2, "step plan: t.csv: no such file.\n")

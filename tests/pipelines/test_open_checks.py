@@ -38,7 +38,7 @@ def test_a_failed_check_is_reported_with_what_it_found(run: RunContext, sextant:
     """The line has the verdict, the step, the finding and the demand."""
     with run.ledger(Step.VERIFY) as ledger:
         _check(ledger, Verdict.FAIL)
-    lines = sextant("report", "--run", run.run, "--verdicts").out.splitlines()
+    lines = sextant("report", run.run, "--verdicts").out.splitlines()
     assert (
         lines[-1] == "fail     verify: rows a class     found scarce (plum 1); needs: each class keeps at least 3 rows"
     )

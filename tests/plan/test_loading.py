@@ -105,11 +105,24 @@ CASES: dict[str, tuple[Edit, str, str, str]] = {
         "no canary judges it",
         "strategy: canary",
     ),
-    "alert on a slice": (
-        criterion(slice="supplier=north", enforce=["gate", "retrain"]),
+    "alert on a difference": (
+        criterion(relative_to="baseline", enforce=["gate", "retrain"]),
         "criteria[0].enforce[1]",
-        "know no slice",
+        "answers for the baseline",
         "gate only",
+    ),
+    "misspelt enforcement": (criterion(enforce=["gaet"]), "criteria[0].enforce[0]", "not known", "Did you mean gate?"),
+    "misspelt input": (
+        put("model", "inputs", "columns", value=["prcie"]),
+        "model.inputs.columns[0]",
+        "has no rule",
+        "Did you mean price?",
+    ),
+    "misspelt signer": (
+        lambda plan: plan.update(sign_off={"required": ["adda"]}),
+        "sign_off.required[0]",
+        "not among owner.approvers",
+        "Did you mean ada?",
     ),
     "failure mode without its alert": (
         lambda plan: plan.update(failure=[{"mode": "slow", "fallback": "503", "recover_within": "60s", "alert": "p9"}]),

@@ -15,6 +15,8 @@ from sextant_plan.bounds import proportion
 from sextant_plan.catalogue import FEATURE_BINS, READY, REFERENCE_RATIO
 from sextant_plan.drift_rule import DriftRule, feature_drift
 from sextant_plan.errors import UsageError
+from sextant_plan.presence_rules import ReadyRule
+from sextant_plan.quality_rule import QualityRule
 from sextant_plan.reference import stability_index
 from sextant_plan.rules import compile_rules, retrain_alerts
 from sextant_plan.schema import Plan
@@ -73,24 +75,29 @@ def test_only_criteria_that_alert_or_retrain_become_rules() -> None:
     """A criterion enforced by gate alone stays with the gates; a ready server is always watched."""
     gate = {"id": "accuracy", "metric": "accuracy", "at_least": 0.9}
     plan = _plan(gate, ERRORS, {**gate, "id": "live", "enforce": ["retrain"]})
-    assert [rule.criterion.id if rule.criterion else None for rule in compile_rules(plan)] == [None, "errors", "live"]
+    assert [rule.criterion.id for rule in compile_rules(plan) if rule.criterion] == ["errors", "live"]
+    assert isinstance(compile_rules(plan)[0], ReadyRule)
 
 
 def test_a_criterion_that_only_retrains_wakes_nobody() -> None:
-    """Live accuracy is recorded and starts a machine; it has no alert of its own."""
+    """Live accuracy is recorded and starts a machine; without `alert` it has no alert of its own."""
     plan = _plan({"id": "live", "metric": "accuracy", "at_least": 0.9, "enforce": ["retrain"]})
     (rule,) = [rule for rule in compile_rules(plan) if rule.criterion]
     assert rule.alerts() == []
     assert [alert.labels["criterion"] for alert in retrain_alerts(plan)] == ["live"]
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param({"slice": "stroke=thin"}, id="slice"), pytest.param({"relative_to": "baseline"}, id="paired")]
-)
-def test_what_the_servers_counters_cannot_tell_is_refused(part: dict[str, str]) -> None:
-    """A live rule on a slice or on a paired difference would silently judge something else."""
-    with pytest.raises(UsageError, match=r"criterion live: .*neither slices nor the baseline"):
-        compile_rules(_plan({"id": "live", "metric": "accuracy", "at_least": 0.9, "enforce": ["retrain"], **part}))
+def test_what_production_cannot_tell_is_refused() -> None:
+    """A live rule on a paired difference would silently judge something else."""
+    paired = {"id": "live", "metric": "accuracy", "at_least": 0.9, "enforce": ["retrain"], "relative_to": "baseline"}
+    with pytest.raises(UsageError, match=r"criterion live: nothing in production answers for the baseline"):
+        compile_rules(_plan(paired))
+
+
+def test_a_slice_is_judged_by_joined_labels() -> None:
+    """The server's counters know no slices; the exporter's labels do."""
+    sliced = {"id": "thin", "metric": "accuracy", "at_least": 0.9, "enforce": ["alert"], "slice": "stroke=thin"}
+    assert isinstance(_rule(sliced), QualityRule)
 
 
 def test_a_failure_mode_names_an_alert_that_exists() -> None:
@@ -119,7 +126,7 @@ def test_an_alert_needs_proof_and_a_pass_does_too(bad: int, good: int, verdict: 
 
 def test_a_server_that_is_not_there_has_no_reading() -> None:
     """Without its readiness gauge a target is unknown to every criterion; the readiness rule fails instead."""
-    presence, errors = compile_rules(_plan(ERRORS))
+    presence, errors = compile_rules(_plan(ERRORS))[:2]
     assert errors.read(_window(ready=None)) == []
     assert [reading.verdict for reading in presence.read(_window(ready=None))] == [Verdict.FAIL]
     assert [reading.verdict for reading in presence.read(_window(ready=0.0))] == [Verdict.FAIL]

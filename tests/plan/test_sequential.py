@@ -213,3 +213,75 @@ def test_a_shift_of_the_classes_is_found_and_sized() -> None:
     true = float(((moved - base) * np.log(moved / base)).sum())
     low, high = shift_size_bounds(test.canary, test.stable, 0.05)
     assert 0.1 < low <= true <= high
+
+
+def test_a_breach_of_the_limit_is_found_quickly() -> None:
+    """F2: 2 % against a limit of 1 % is proved within 5,000 requests in nine of ten rollouts."""
+
+    def proves(seed: int) -> bool:
+        totals = np.random.default_rng(seed).binomial(100, 0.02, 50).cumsum()
+        return any(limit_log_e(int(x), 100 * (k + 1), 0.01, Side.HARM) > PROOF for k, x in enumerate(totals))
+
+    assert count(100, proves) >= 90
+
+
+def _difference_leaves(seed: int, canary: float, stable: float, tolerance: float) -> bool:
+    generator = np.random.default_rng(seed)
+    bad_c, bad_s = generator.binomial(50, canary, LOOKS).cumsum(), generator.binomial(450, stable, LOOKS).cumsum()
+    pairs = ((int(a), 50 * (k + 1), int(b), 450 * (k + 1)) for k, (a, b) in enumerate(zip(bad_c, bad_s, strict=True)))
+    return any(difference_bounds((a, n), (b, m), 0.05)[0] > tolerance for a, n, b, m in pairs)
+
+
+def test_a_difference_on_its_tolerance_is_rarely_called_harm() -> None:
+    """F3: one point over stable, with one tolerated, at any of 100 looks; a rise of eight points is always found."""
+    assert count(60, lambda seed: _difference_leaves(seed, 0.03, 0.02, 0.01)) <= 9  # 99.9 % of 60 at 5 % see at most 9
+    assert count(20, lambda seed: _difference_leaves(seed, 0.10, 0.02, 0.01)) >= 18
+
+
+def _accuracy_bounds(seed: int, canary: float, stable: float) -> list[tuple[float, float]]:
+    """Bounds on the canary's accuracy minus stable's after each of 100 looks of 50 and 450 labelled rows."""
+    generator, sequence, found = np.random.default_rng(seed), MeanDifference(), []
+    for _ in range(LOOKS):
+        right = generator.binomial(50, canary) / 50, generator.binomial(450, stable) / 450
+        sequence.update((50.0, 450.0), right, (right[0] * (1 - right[0]), right[1] * (1 - right[1])))
+        found.append(sequence.bounds(0.05))
+    return found
+
+
+def test_an_accuracy_on_its_tolerance_is_rarely_called_worse() -> None:
+    """F4: two points below stable, with two tolerated: harm needs a difference that is certainly below."""
+    # The first looks have few errors, so the asymptotic bounds wait for 20 of them in an arm, as in practice.
+    false = count(150, lambda seed: any(high < -0.02 for _, high in _accuracy_bounds(seed, 0.90, 0.92)[5:]))
+    assert false <= 18
+
+
+def test_a_worse_accuracy_is_found_and_an_equal_one_cleared() -> None:
+    """F4: six points below is harm, none below is no harm, each in nine of ten rollouts."""
+    worse = count(30, lambda seed: any(high < -0.02 for _, high in _accuracy_bounds(seed, 0.86, 0.92)))
+    equal = count(30, lambda seed: any(low > -0.02 for low, _ in _accuracy_bounds(seed, 0.92, 0.92)))
+    assert min(worse, equal) >= 27
+
+
+def test_the_size_of_a_shift_stays_within_its_bounds() -> None:
+    """F6: over looks of one weight the true index leaves the bounds in at most about 5 % of rollouts."""
+    base = np.array([0.4, 0.3, 0.2, 0.1])
+    moved = np.array([0.3, 0.3, 0.2, 0.2])
+    true = float(((moved - base) * np.log(moved / base)).sum())
+
+    def leaves(seed: int) -> bool:
+        generator = np.random.default_rng(seed)
+        canary = generator.multinomial(50, moved, LOOKS).cumsum(axis=0)
+        stable = generator.multinomial(450, base, LOOKS).cumsum(axis=0)
+        bounds = (shift_size_bounds(c, s, 0.05) for c, s in zip(canary, stable, strict=True))
+        return any(not low <= true <= high for low, high in bounds)
+
+    assert count(100, leaves) <= 13
+
+
+def test_a_small_and_a_large_shift_are_told_from_the_limit() -> None:
+    """F6: no shift is proved to be under 0.2, and one of 0.8 over it, from 20,000 canary rows."""
+    base = np.array([0.4, 0.3, 0.2, 0.1])
+    generator = np.random.default_rng(3)
+    stable = generator.multinomial(180_000, base)
+    assert shift_size_bounds(generator.multinomial(20_000, base), stable, 0.05)[1] < 0.2
+    assert shift_size_bounds(generator.multinomial(20_000, base[::-1]), stable, 0.05)[0] > 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ class Device:
                 job.future.set_result(Answer(*answer, fallbacks=[None] * count))
 
 
-def batcher(device: Device, traffic: Traffic, *, max_wait: float = LONG, deadline: float = LONG) -> Batcher:
+def batcher(device: Device, traffic: Traffic | None, *, max_wait: float = LONG, deadline: float = LONG) -> Batcher:
     """Return a batcher of 4 rows a batch and 8 in the queue."""
     return Batcher(device.run, traffic, max_rows=4, max_wait=max_wait, queue_rows=8, deadline=deadline)
 
@@ -64,14 +65,54 @@ def test_a_batch_leaves_when_every_open_request_is_queued() -> None:
 def test_a_client_answered_just_now_is_waited_for() -> None:
     """A connection that was answered within the patience is expected back; one that has left is not."""
     traffic = traffic_of("a", "b")
+    traffic.held = 1
     traffic.answer("b", now=10.0)
-    assert not traffic.is_all_queued(1, now=10.0)
-    assert traffic.is_all_queued(1, now=10.0 + LONG)
+    assert not traffic.is_nobody_expected(now=10.0)
+    assert traffic.is_nobody_expected(now=10.0 + LONG)
     traffic.begin("b")
     traffic.answer("b", now=80.0)
-    assert not traffic.is_all_queued(1, now=80.0)
+    assert not traffic.is_nobody_expected(now=80.0)
     traffic.leave("b", 0)
-    assert traffic.is_all_queued(1, now=80.0)
+    assert traffic.is_nobody_expected(now=80.0)
+
+
+def test_a_request_on_another_device_is_not_waited_for() -> None:
+    """Two batchers share the traffic: what the first holds, on its device or queued, cannot come to the second."""
+
+    async def run() -> list[list[int]]:
+        first, second = Device(), Device()
+        first.gate.clear()
+        traffic = traffic_of("a", "b", "c")
+        busy = batcher(first, traffic)
+        running = busy.submit(Rows(4))
+        waiting = busy.submit(Rows(1))
+        await asyncio.sleep(0)
+        assert first.batches == [[4]]
+        await batcher(second, traffic).submit(Rows(1))
+        waiting.cancel()  # a client that has gone is held no longer than it takes to notice
+        first.gate.set()
+        await running
+        while traffic.held:
+            await asyncio.sleep(0)
+        return second.batches
+
+    assert asyncio.run(run()) == [[1]]
+
+
+def test_copies_wait_for_a_full_batch_or_max_wait() -> None:
+    """Without traffic a batch is never sent off early: its requests are somebody else's copies."""
+
+    async def run() -> list[list[int]]:
+        device = Device()
+        queue = batcher(device, None)
+        first = queue.submit(Rows(2))
+        await asyncio.sleep(0)
+        assert device.batches == []
+        await asyncio.gather(first, queue.submit(Rows(2)))
+        await batcher(device, None, max_wait=0.001).submit(Rows(1))
+        return device.batches
+
+    assert asyncio.run(run()) == [[2, 2], [1]]
 
 
 def test_a_full_batch_leaves_without_waiting_for_the_rest() -> None:
@@ -124,3 +165,62 @@ def test_a_full_queue_refuses_and_a_waiting_request_meets_its_deadline() -> None
         assert device.batches == [[1], [8]]
 
     asyncio.run(run())
+
+
+class Clock(selectors.SelectSelector):
+    """A selector that does not wait: time jumps to the next timer."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Advance by the timeout."""
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+@pytest.mark.parametrize("load", [0.5, 2.0, 10.0])
+def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) -> None:
+    """Twice or ten times the capacity: 99 of 100 accepted are in time, and the device does as much as it can.
+
+    Simulated on a virtual clock: batches of at most 4 rows take 10 ms, so the capacity is 400 requests a second; the
+    queue has room for three seconds of work and the deadline is 0.2 s.
+    """
+    clock, deadline, seconds = Clock(), 0.2, 8.0 if load < 10 else 2.0
+    loop = asyncio.SelectorEventLoop(clock)
+    loop.time = lambda: clock.now  # type: ignore[method-assign]
+    times: list[float] = []
+    ends = {"answered": 0, "refused": 0, "late": 0}
+
+    async def device(jobs: list[Job]) -> None:
+        await asyncio.sleep(0.01)
+        await Device().run(jobs)
+
+    async def client(queue: Batcher) -> None:
+        begun = clock.now
+        try:
+            await queue.submit(Rows(1))
+        except Overloaded as error:
+            ends["refused"] += error.headers == ((b"retry-after", b"1"),)
+        except DeadlineExceeded:
+            ends["late"] += 1
+        else:
+            ends["answered"] += 1
+            times.append(clock.now - begun)
+
+    async def run() -> None:
+        queue = Batcher(device, None, max_rows=4, max_wait=0.002, queue_rows=1200, deadline=deadline)
+        generator, clients = np.random.default_rng(3), []
+        while clock.now < seconds:
+            await asyncio.sleep(generator.exponential(1 / (400 * load)))
+            clients.append(asyncio.ensure_future(client(queue)))
+        await asyncio.gather(*clients)
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    accepted = ends["answered"] + ends["late"]
+    assert ends["late"] <= 0.01 * accepted
+    assert np.quantile(times, 0.99) <= deadline
+    assert ends["answered"] >= 0.95 * min(load, 1.0) * 400 * seconds * (0.95 if load < 1 else 1)
+    assert (ends["refused"] > 0) == (load > 1)

@@ -71,6 +71,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = FeatureStore(repo_path=str(repo))
     store.apply([entity, view, FeatureService(name="parcels", features=[view])])
     store.write_to_online_store("shelves", rows)
+    with (repo / "feature_store.yaml").open("a", encoding="utf-8") as settings:
+        # The serving image has no library of an offline store, and an online lookup needs none.
+        settings.write("offline_store: {type: not_in_the_image.AbsentOfflineStore}\n")
     return repo
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sextant_components.dossier.claims import Citable, Citation, Claim, cite
+from sextant_components.dossier.plots import Plot
 from sextant_components.dossier.strips import Strip
 
 CellKind = Literal["text", "number", "verdict", "code", "cites", "strip", "head"]
@@ -53,7 +54,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Row]
     title: str = ""
-    look: Literal["plain", "checks", "pairs"] = "plain"
+    look: Literal["plain", "checks", "pairs", "tasks", "score"] = "plain"
     kind: Literal["table"] = "table"
 
 
@@ -69,6 +70,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A plot as inline SVG; the caption says in words what it shows."""
+
+    caption: Claim
+    plot: Plot
+    title: str = ""
+    kind: Literal["drawing"] = "drawing"
+
+
+@dataclass(frozen=True)
 class Heat:
     """A square table of counts; `levels` are the shades, 0 to 9, of the same shape as `counts`."""
 
@@ -80,7 +91,7 @@ class Heat:
     kind: Literal["heat"] = "heat"
 
 
-Block = Claims | Table | Figure | Heat
+Block = Claims | Table | Figure | Drawing | Heat
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import Record
+from sextant_plan.prose import placeholder_in
 
 SHORT_DIGITS = 7
 
@@ -43,7 +44,10 @@ def cite(evidence: Citable) -> Citation:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement and the evidence for it, at least one record or file. Raises UncitedClaim without any."""
+    """One statement and the evidence for it, at least one record or file.
+
+    Raises UncitedClaim without any, and for a placeholder, which states nothing.
+    """
 
     text: str
     evidence: Sequence[Citable]
@@ -51,6 +55,8 @@ class Claim:
     def __post_init__(self) -> None:
         if not self.evidence:
             raise UncitedClaim(self.text, "rests on nothing")
+        if (found := placeholder_in(self.text)) is not None:
+            raise UncitedClaim(self.text, f"holds the placeholder {found} and so states nothing")
 
     @property
     def citations(self) -> list[Citation]:

@@ -12,7 +12,7 @@ from sextant_components.dossier.wording import bound, closed, number, value, wor
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.ledger import Record
-from sextant_plan.schema import Criterion
+from sextant_plan.schema import Criterion, Plan
 from sextant_plan.verdicts import Verdict
 
 COLUMNS = ("Criterion", "Requires", "Measured", "Bounds", "Rows", "Against the limit", "Verdict", "Evidence")
@@ -48,9 +48,15 @@ def judged(facts: Facts) -> list[Judged]:
     return found
 
 
-def requirement(criterion: Criterion) -> str:
+def unit_of(criterion: Criterion, plan: Plan) -> str:
+    """Return the metric's unit, with the plan's own currency where it is of money."""
+    unit = criterion.definition.unit
+    return unit.replace("currency", plan.goal.economics.currency) if plan.goal.economics else unit
+
+
+def requirement(criterion: Criterion, plan: Plan) -> str:
     """Return the limit in words, such as `≥ 0.95 on site=north, at 95 % confidence`."""
-    sign, unit = ("≥", "≤")[criterion.at_least is None], criterion.definition.unit
+    sign, unit = ("≥", "≤")[criterion.at_least is None], unit_of(criterion, plan)
     text = f"{sign}\u00a0{number(criterion.limit)}" + ("" if unit in {"share", "score"} else f"\u00a0{unit}")
     if criterion.relative_to:
         text += f" above the {criterion.relative_to}"
@@ -120,7 +126,7 @@ def rows_to_decide(item: Judged) -> int | None:
 
 def verdict_table(facts: Facts) -> Table:
     """Return the table of all criteria: limit, value, bounds, rows, confidence, verdict and evidence."""
-    _, source = facts.plan
+    plan, source = facts.plan
     return Table(
         caption=Claim(
             "Every criterion of the plan. A bound holds on its side alone at the confidence beside it; a gate "
@@ -128,7 +134,7 @@ def verdict_table(facts: Facts) -> Table:
             [source],
         ),
         columns=COLUMNS,
-        rows=[_row(item) for item in judged(facts)],
+        rows=[_row(item, plan) for item in judged(facts)],
     )
 
 
@@ -137,7 +143,7 @@ def state(item: Judged) -> str:
     return item.verdict.value if item.measured is not None or item.is_gate else "not measured"
 
 
-def _row(item: Judged) -> Row:
+def _row(item: Judged, plan: Plan) -> Row:
     criterion, record = item.criterion, item.measured
     measured = value(record.value) if record is not None else "—"
     bounds, drawn = "—", None
@@ -151,7 +157,7 @@ def _row(item: Judged) -> Row:
     return Row(
         [
             Cell(criterion.id, "head", note=criterion.definition.description),
-            Cell(requirement(criterion), note=f"held as {how}"),
+            Cell(requirement(criterion, plan), note=f"held as {how}"),
             Cell(measured, "number"),
             Cell(bounds, "number", note=f"at {number(criterion.confidence * 100)}\u00a0%"),
             Cell(rows, "number", note=f"needs {number(criterion.min_n)}"),

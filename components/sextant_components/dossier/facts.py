@@ -51,6 +51,12 @@ class Facts:
         return self.context.plan, self.file(PLAN_FILE)
 
     @property
+    def plan_hash(self) -> str:
+        """The hash of the plan as it was frozen; a later version of the schema may give the plan file another."""
+        _, source = self.plan
+        return source.plan_hash if isinstance(source, Record) else self.context.plan_hash
+
+    @property
     def ledger(self) -> Citation:
         """The ledger as a whole, for statements about what it does not hold."""
         files = {name: digest for name, digest in self.outcome.files.items() if name.startswith("ledger/")}
@@ -64,6 +70,11 @@ class Facts:
     def records(self, *steps: Step) -> list[Record]:
         """Every record of these steps but the closing ones."""
         return [record for step in steps for record in self.outcome.steps[step].records if record.task != END_TASK]
+
+    def find(self, step: Step, task: str) -> Record | None:
+        """Return a step's last record of a task, None if there is none."""
+        found = [record for record in self.records(step) if record.task == task]
+        return found[-1] if found else None
 
     def closing(self, step: Step) -> Record | None:
         """The record that closed a step, None if the step did not finish."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from sextant_components.context import RunContext
 from sextant_components.dossier.answer import answer
 from sextant_components.dossier.appendix import groups
+from sextant_components.dossier.card import card_section
 from sextant_components.dossier.claims import Citation, Claim, UncitedClaim
 from sextant_components.dossier.facts import Facts, read_facts
+from sextant_components.dossier.markdown import card_markdown
 from sextant_components.dossier.palette import LEVELS, stylesheet
 from sextant_components.dossier.sections import sections
 from sextant_components.dossier.strips import WIDTH
@@ -22,18 +24,21 @@ if TYPE_CHECKING:
     import jinja2
 
 DOSSIER_FILE = "dossier.html"
+CARD_FILE = "model-card.md"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def run_dossier(context: RunContext) -> Path:
-    """Write the run's dossier and return its path.
+    """Write the run's dossier and its model card, and return the dossier's path.
 
     It is rendered from the ledger, its artifacts and the run's error file alone, however far the run came.
     Raises UncitedClaim, and writes nothing, if a statement would stand without evidence.
     """
-    text = render(read_facts(context))
+    facts = read_facts(context)
+    page, card = render(facts), card_markdown(facts, card_section(facts))
     target = context.run / DOSSIER_FILE
-    write_atomically(target, text.encode())
+    write_atomically(target, page.encode())
+    write_atomically(context.run / CARD_FILE, card.encode())
     return target
 
 

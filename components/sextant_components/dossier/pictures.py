@@ -10,12 +10,14 @@ from sextant_components.context import Step
 from sextant_components.dossier.blocks import Block, Cell, CellKind, Claims, Figure, Heat, Row, Table
 from sextant_components.dossier.claims import Claim
 from sextant_components.dossier.facts import Artifact, Facts
+from sextant_components.dossier.plotted import plot_of
 from sextant_components.dossier.strips import strip
 from sextant_components.dossier.wording import named, number, title, words
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LARGEST_PICTURE_BYTES = 4 << 20  # beyond it the page opens slowly on a phone
 LARGEST_TABLE_ROWS = 40
+PLOTTED_ALONE = frozenset({"latency.json", "reference.json"})  # their tables would be lists of bare numbers
 LEADING = ("name", "number", "slice", "engine", "candidate", "class", "corruption", "file", "row_id", "label")
 PAIR = ["name", "value"]
 CLOSING = ("low", "high", "n", "verdict")
@@ -37,22 +39,22 @@ def shown(facts: Facts, *steps: Step) -> list[Block]:
         if artifact.digest in seen | plan:
             continue
         seen.add(artifact.digest)
-        block = block_of(facts, artifact)
-        if block is not None:
-            blocks.append(block)
+        blocks += blocks_of(facts, artifact)
     return blocks
 
 
-def block_of(facts: Facts, artifact: Artifact) -> Block | None:
-    """Return the block that shows an artifact; None if it is neither a picture nor a table, or is not whole."""
+def blocks_of(facts: Facts, artifact: Artifact) -> list[Block]:
+    """Return what shows an artifact: a picture, or plots and a table; none if it is neither, or is not whole."""
     data = facts.read(artifact)
     if data is None:
-        return None
+        return []
     for magic, media in MAGIC.items():
         if data.startswith(magic):
-            return _picture(artifact, data, media)
+            return [_picture(artifact, data, media)]
     content = facts.read_json(artifact)
-    return _heat(artifact, content) or _table(artifact, content)
+    drawn = plot_of(artifact, content)
+    told = None if drawn and artifact.name in PLOTTED_ALONE else _heat(artifact, content) or _table(artifact, content)
+    return [*drawn, *([told] if told is not None else [])]
 
 
 def heading(artifact: Artifact) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from sextant_components.context import Step
+from sextant_components.dossier.annex import annex_section
 from sextant_components.dossier.blocks import Block, Cell, Claims, Row, Section, Table, cites
+from sextant_components.dossier.card import card_section
 from sextant_components.dossier.checks import checks
 from sextant_components.dossier.claims import Claim
+from sextant_components.dossier.crisp import crisp_section
 from sextant_components.dossier.criteria import judged, statement, verdict_table
 from sextant_components.dossier.facts import PLAN_FILE, Facts
 from sextant_components.dossier.pictures import shown
+from sextant_components.dossier.score import score_section
 from sextant_components.dossier.wording import duration, listed, number, sentence, title, value, words
 from sextant_plan.schema import Plan
 
@@ -24,6 +28,10 @@ def sections(facts: Facts) -> list[Section]:
         _phase(facts, "evaluation", "Evaluation", Step.EVALUATE, Step.DECIDE),
         _phase(facts, "deployment", "Deployment", Step.REGISTER, Step.ROLL_OUT),
         _phase(facts, "monitoring", "Monitoring", Step.WATCH),
+        card_section(facts),
+        crisp_section(facts),
+        score_section(facts),
+        annex_section(facts),
     ]
 
 
@@ -39,7 +47,7 @@ def _phase(facts: Facts, anchor: str, heading: str, *steps: Step) -> Section:
 def _plan(facts: Facts) -> Section:
     plan, source = facts.plan
     frozen = source != facts.file(PLAN_FILE)
-    text = f"The plan was frozen as {value(facts.context.plan_hash)} before anything was measured."
+    text = f"The plan was frozen as {value(facts.plan_hash)} before anything was measured."
     if not frozen:
         text = "This run did not freeze its plan; what follows is the plan file as it was given."
     blocks: list[Block] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
 from sextant_components.table_files import as_text
@@ -10,6 +11,8 @@ from sextant_components.tables import stored_name
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.schema import Criterion
+
+SECONDS_A_DAY = 86400.0
 
 
 def assess(study: Study) -> Heading:
@@ -25,10 +28,37 @@ def assess(study: Study) -> Heading:
         task="feasibility: data availability",
         requirement="each gate gets the rows without which no model, however good, can pass it",
         risk="months of work end in a test set that can prove nothing",
-        qa_method="rows by class against min_n and the fewest rows whose bound can reach the limit (Clopper-Pearson)",
-        value={"rows": study.rows.height, "classes": dict(sorted(counts.items())), "criteria": needs, "short": short},
+        qa_method="rows by class and their rate of arrival against min_n and the fewest rows whose bound can reach the "
+        "limit (Clopper-Pearson)",
+        value={
+            "rows": study.rows.height,
+            "classes": dict(sorted(counts.items())),
+            "arrival": _arrival(study, [need["needed"] / max(need["available"], 1) for need in needs.values()]),
+            "criteria": needs,
+            "short": short,
+        },
         verdict=verdict_of(short),
     )
+
+
+def _arrival(study: Study, shortages: list[float]) -> dict[str, float] | None:
+    """Return rows a day by their timestamps, and the days until the scarcest gate has its rows; None without time.
+
+    Gates get a fixed share of the rows, so a gate that has half of what it needs waits until the rows have doubled.
+    """
+    if study.plan.data.timestamp is None:
+        return None
+    times: list[datetime] = study.rows[study.plan.data.timestamp].drop_nulls().to_list()
+    days = (max(times) - min(times)).total_seconds() / SECONDS_A_DAY
+    if days <= 0:
+        return None
+    rate = study.rows.height / days
+    missing = (max(shortages, default=0.0) - 1) * study.rows.height
+    return {
+        "rows_a_day": round(rate, 3),
+        "days": round(days, 3),
+        "days_until_enough": round(max(0.0, missing) / rate, 1),
+    }
 
 
 def needed_rows(criterion: Criterion) -> int:

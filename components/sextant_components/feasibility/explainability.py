@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
+
+from sextant_components.explanation import occlusion_map, permutation_importance
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
+from sextant_components.feasibility.stand_in import stand_in
+from sextant_plan.schema import Explanation
 
 
 def assess(study: Study) -> Heading:
-    """Check that an explanation is promised where the risk is not minimal, and that it fits the inputs."""
+    """Check that an explanation is promised where the risk asks, fits the inputs, and can be had in time."""
     plan = study.plan
     explanation, inputs = plan.evaluation.explanation, plan.model.inputs
     problems = []
@@ -16,11 +23,32 @@ def assess(study: Study) -> Heading:
         problems.append("occlusion explains pictures and the model reads none")
     if explanation is not None and explanation.method == "permutation" and not (inputs.columns or inputs.features):
         problems.append("permutation explains columns and the model reads none")
+    if explanation is not None and not problems and _seconds(study, explanation) > explanation.budget:
+        problems.append(f"{explanation.method} takes longer than {explanation.budget:g} s for one dense layer already")
     return Heading(
         task="feasibility: explainability",
-        requirement="answers can be explained unless the risk is minimal, by a method that fits the inputs",
+        requirement="answers can be explained unless the risk is minimal, by a method that fits inputs and budget",
         risk="a person is owed a reason and nobody can give one",
-        qa_method="evaluation.explanation against goal.risk_class and model.inputs",
+        qa_method="evaluation.explanation against goal.risk_class and model.inputs; timed with a network of one dense "
+        "layer, less work than any candidate",
         value={"method": explanation.method if explanation else None, "problems": problems},
         verdict=verdict_of(problems),
     )
+
+
+def _seconds(study: Study, explanation: Explanation) -> float:
+    """Return how long one explanation of the stand-in network takes, in seconds."""
+    inputs = study.plan.model.inputs
+    columns = np.zeros((1, len(inputs.columns) + len(inputs.features)), dtype=np.float32)
+    rows = 1 if explanation.method == "occlusion" else round(study.plan.evaluation.sealed_split * study.rows.height)
+    arrays = {"features": np.repeat(columns, rows, axis=0)} if columns.size else {}
+    if inputs.image is not None:
+        shape = (rows, inputs.image.height, inputs.image.width, inputs.image.channels)
+        arrays["image"] = np.full(shape, 127, dtype=np.uint8)
+    run = stand_in(study.plan, classes=len(set(study.labels)))
+    start = time.perf_counter()
+    if explanation.method == "occlusion":
+        occlusion_map(run, arrays)
+    else:
+        permutation_importance(run, arrays, np.zeros(rows, dtype=np.int64))
+    return time.perf_counter() - start

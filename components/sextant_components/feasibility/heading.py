@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sextant_components.baseline import FittedBaseline, baseline_rows, fit_baseline
+from sextant_components.feasibility.representation import Sample, draw_sample
+from sextant_plan.bounds import proportion
 from sextant_plan.schema import Plan
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,10 +39,31 @@ class Study:
         fitted = fit_baseline(self.plan.goal.baseline, self.labels)
         return fitted, fitted.predict(baseline_rows(self.rows, self.plan.data))
 
+    @cached_property
+    def baseline_accuracy(self) -> Estimate:
+        """The baseline's accuracy on every row, with Clopper-Pearson bounds."""
+        right = sum(label == answer for label, answer in zip(self.labels, self.baseline[1], strict=True))
+        return proportion(right, len(self.labels), CONFIDENCE)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """A sample of the rows as numbers, for models that take no time."""
+        return draw_sample(self)
+
+    @property
+    def promised_accuracy(self) -> float | None:
+        """The highest limit on accuracy over all rows, None where the plan has none."""
+        plain = [
+            criterion.limit
+            for criterion in self.plan.criteria
+            if criterion.metric == "accuracy" and criterion.slice is None and criterion.relative_to is None
+        ]
+        return max(plain, default=None)
+
 
 @dataclass(frozen=True)
 class Heading:
-    """One answer: fields as in a ledger record."""
+    """One answer: fields as in a ledger record; `tables` become artifacts, by name."""
 
     task: str
     requirement: str
@@ -48,6 +71,8 @@ class Heading:
     qa_method: str
     value: dict[str, Any]
     verdict: Verdict
+    counts: bool = True
+    tables: dict[str, Any] = field(default_factory=dict)
 
 
 def verdict_of(problems: list[str]) -> Verdict:

@@ -1,11 +1,11 @@
-"""Do this machine and its disk suffice for what the plan asks?"""
+"""Do machine or cluster suffice for what the plan asks, and is somebody there to decide?"""
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
+from sextant_components.feasibility.capacity import capacity
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
 from sextant_plan.verdicts import Verdict
 
@@ -15,35 +15,52 @@ FLOAT_BYTES = 4
 
 
 def assess(study: Study) -> Heading:
-    """Compare the plan's requests, and the training tensors' size, with what this machine has."""
-    hardware = study.plan.serving.hardware
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Compare the plan's requests and the training tensors with what there is, and check that each role is filled.
+
+    A cluster that does not answer, or a GPU that this machine lacks and the cluster may have, is unknown.
+    """
+    hardware, found = study.plan.serving.hardware, capacity()
     tensors = study.rows.height * _row_bytes(study)
     stored = sum(path.stat().st_size for path in _source_files(study))
-    checks = {
-        "serving.hardware.cpu": hardware.cpu <= (os.cpu_count() or 1),
-        "serving.hardware.memory": int(hardware.memory[:-2]) * _UNITS[hardware.memory[-2:]] <= memory,
-        "training tensors in half the memory": tensors <= memory / 2,
-        f"{COPIES} copies of the source on disk": COPIES * stored <= shutil.disk_usage(study.root).free,
-    }
-    problems = [name for name, holds in checks.items() if not holds]
+    checks = {f"{COPIES} copies of the source on disk": COPIES * stored <= shutil.disk_usage(study.root).free}
+    if found is not None:
+        checks |= {
+            "serving.hardware.cpu": hardware.cpu <= found.cpu,
+            "serving.hardware.memory": int(hardware.memory[:-2]) * _UNITS[hardware.memory[-2:]] <= found.memory,
+            "training tensors in half the memory": tensors <= found.memory / 2,
+        }
+    problems = [name for name, holds in checks.items() if not holds] + _unfilled(study)
     verdict = verdict_of(problems)
-    if verdict is Verdict.PASS and hardware.gpu and not Path("/dev/nvidia0").exists():
-        verdict = Verdict.UNKNOWN  # the cluster may have what this machine has not
+    if verdict is Verdict.PASS and (found is None or hardware.gpu > found.gpu):
+        verdict = Verdict.UNKNOWN
     return Heading(
         task="feasibility: resources",
-        requirement="processors, memory and disk cover what the plan asks for",
-        risk="the work stops half-way for want of a machine",
-        qa_method="serving.hardware and the size of the source against this machine; a GPU only if one is here",
+        requirement="processors, memory, disk and people cover what the plan asks for",
+        risk="the work stops half-way for want of a machine, or of somebody to decide",
+        qa_method="serving.hardware and the source's size against the largest node of KUBECONFIG's cluster, or this "
+        "machine; owner.team and owner.approvers are names",
         value={
             "cpu": hardware.cpu,
             "memory": hardware.memory,
             "gpu": hardware.gpu,
             "training_bytes": tensors,
+            "compared_with": "a silent cluster" if found is None else found.place,
+            "approvers": len(set(study.plan.owner.approvers)),
             "problems": problems,
         },
         verdict=verdict,
     )
+
+
+def _unfilled(study: Study) -> list[str]:
+    """Return the roles that nobody fills: a name is not empty, and two approvers are two people."""
+    owner = study.plan.owner
+    problems = [] if owner.team.strip() else ["owner.team names nobody"]
+    if not all(name.strip() for name in owner.approvers):
+        problems.append("owner.approvers holds an empty name")
+    if len(set(owner.approvers)) < len(owner.approvers):
+        problems.append("owner.approvers names somebody twice")
+    return problems
 
 
 def _row_bytes(study: Study) -> int:

@@ -8,10 +8,12 @@ import time
 import numpy as np
 
 from sextant_components.feasibility.heading import Heading, Study
+from sextant_components.feasibility.stand_in import HIDDEN, input_width
 from sextant_plan.verdicts import Verdict
 
 TIMED_ROWS = 50
-HIDDEN = 256  # of the stand-in network: one dense layer over the whole input, less work than any candidate
+PEAK = 10.0  # busiest second over the day's mean; a guess for offices and shops, whose nights are idle
+SECONDS_A_DAY = 86400.0
 HEADROOM = 3.0  # a p99 on a shared machine is about three times the median of a quiet one
 
 
@@ -22,18 +24,29 @@ def assess(study: Study) -> Heading:
     tried = bool(plan.evaluation.corruptions) or not has_picture or plan.goal.risk_class == "minimal"
     floor_ms = _request_floor_ms(study)
     plausible = HEADROOM * floor_ms <= plan.serving.latency_slo_ms
+    load = _peak_load(study)
+    carried = load is None or load * floor_ms / 1000 <= plan.serving.hardware.cpu
     return Heading(
         task="feasibility: robustness and scalability",
-        requirement="corrupted pictures are tried unless the risk is minimal, and the latency objective is in reach",
+        requirement="corruptions are tried unless the risk is minimal; latency objective and peak load are in reach",
         risk="the model fails in the dark, or answers too late, and is found out by its users",
-        qa_method=f"evaluation.corruptions; {HEADROOM:g} times the time to decode a picture and multiply it once",
+        qa_method=f"evaluation.corruptions; time to decode a picture and multiply it once: {HEADROOM:g} times it to "
+        f"the objective, and at {PEAK:g} times the mean load to serving.hardware.cpu",
         value={
             "corruptions": list(plan.evaluation.corruptions),
             "latency_slo_ms": plan.serving.latency_slo_ms,
             "plausible": plausible,
+            "peak_requests_a_second": None if load is None else round(load, 3),
+            "carried_by_planned_cores": carried,
         },
-        verdict=Verdict.PASS if tried and plausible else Verdict.FAIL,
+        verdict=Verdict.PASS if tried and plausible and carried else Verdict.FAIL,
     )
+
+
+def _peak_load(study: Study) -> float | None:
+    """Return the requests of the busiest second; None where the plan does not say how many a day there are."""
+    economics = study.plan.goal.economics
+    return None if economics is None else PEAK * economics.predictions_per_day / SECONDS_A_DAY
 
 
 def _request_floor_ms(study: Study) -> float:
@@ -41,11 +54,7 @@ def _request_floor_ms(study: Study) -> float:
     from sextant_serving.errors import BadPicture
     from sextant_serving.preprocessing import decode_image
 
-    inputs = study.plan.model.inputs
-    width = len(inputs.columns) + len(inputs.features)
-    spec = inputs.image
-    if spec is not None:
-        width += spec.height * spec.width * spec.channels
+    spec, width = study.plan.model.inputs.image, input_width(study.plan)
     weights = np.ones((width, HIDDEN), dtype=np.float32)
     row = np.ones((1, width), dtype=np.float32)
     times = []

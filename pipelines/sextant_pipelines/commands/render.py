@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 
 import click
 
+from sextant_pipelines.options import json_option, plan_argument
 from sextant_plan.errors import UsageError
 
 
 @click.group("render")
 def command() -> None:
-    """Write what a cluster or a monitor needs: pipeline, components, rules, dashboard."""
+    """Write what a cluster or a monitor needs: pipeline, components, rules, dashboard, criteria, schema."""
 
 
 output_option = click.option(
@@ -66,30 +68,77 @@ def components(output: Path, images: tuple[str, ...]) -> int:
     return 0
 
 
-plan_argument = click.argument("plan", type=click.Path(path_type=Path, dir_okay=False))
-
-
 @command.command("rules")
 @plan_argument
 @output_option
-def rules(plan: Path, output: Path | None) -> int:
+def rules(plan_path: Path, output: Path | None) -> int:
     """Write the plan's recording and alert rules for Prometheus (YAML)."""
     from sextant_monitoring.rules_file import render_rules
     from sextant_plan.loading import load_plan
 
-    _write(render_rules(load_plan(plan)), output)
+    _write(render_rules(load_plan(plan_path)), output)
     return 0
 
 
-@command.command("dashboard")
+@command.command("alertmanager")
 @plan_argument
 @output_option
-def dashboard(plan: Path, output: Path | None) -> int:
-    """Write the plan's overview board for Grafana (JSON)."""
-    from sextant_monitoring.dashboards import render_dashboard
+def alertmanager(plan_path: Path, output: Path | None) -> int:
+    """Write Alertmanager's configuration: who hears of which alert (YAML). Receivers are monitoring.notify."""
+    from sextant_monitoring.alertmanager import render_alertmanager
     from sextant_plan.loading import load_plan
 
-    _write(render_dashboard(load_plan(plan)), output)
+    _write(render_alertmanager(load_plan(plan_path)), output)
+    return 0
+
+
+@command.command("dashboards")
+@plan_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write one file a board into, and Grafana's provisioning beside them.",
+)
+def dashboards(plan_path: Path, output: Path) -> int:
+    """Write the plan's boards for Grafana (JSON) with the files that provision them."""
+    from sextant_monitoring.boards import render_boards
+    from sextant_monitoring.provisioning import render_provisioning
+
+    from sextant_plan.loading import load_plan
+
+    files = {**render_boards(load_plan(plan_path)), **render_provisioning()}
+    for name, text in files.items():
+        _write(text, output / name)
+    return 0
+
+
+@command.command("criteria")
+@plan_argument
+@output_option
+@json_option
+def criteria(plan_path: Path, output: Path | None, as_json: bool) -> int:
+    """Show how each criterion of PLAN is held: its gate, canary test, Prometheus rule and retrain trigger."""
+    from sextant_pipelines.enforcement_text import enforcement_text
+    from sextant_plan.enforcements import enforced_criteria
+    from sextant_plan.loading import load_plan
+
+    found = enforced_criteria(load_plan(plan_path))
+    if as_json:
+        _write(json.dumps([each.as_json() for each in found], indent=2, ensure_ascii=False) + "\n", output)
+    else:
+        _write(enforcement_text(found), output)
+    return 0
+
+
+@command.command("schema")
+@output_option
+def schema(output: Path | None) -> int:
+    """Write the JSON Schema of a plan, by which an editor completes and checks plan.yaml."""
+    from sextant_plan.pages import plan_json_schema
+
+    _write(plan_json_schema(), output)
     return 0
 
 

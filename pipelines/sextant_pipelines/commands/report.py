@@ -1,4 +1,4 @@
-"""`sextant report`: what a run proved."""
+"""`sextant report`: what a run proved, whether its evidence is whole, and how well the system is tested."""
 
 from __future__ import annotations
 
@@ -12,24 +12,42 @@ from sextant_plan.errors import ExitCode, UsageError
 
 @click.command("report")
 @home_option
-@click.option(
-    "--run",
-    "run_dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of the run. Default: the newest run below --home.",
+@click.argument(
+    "run_dir", metavar="[RUN]", required=False, type=click.Path(path_type=Path, file_okay=False, exists=True)
 )
 @click.option("--verdicts", "verdicts_only", is_flag=True, help="Print the criteria alone, without steps and dossier.")
+@click.option("--verify", is_flag=True, help="Verify every digest, the plan's hash, the chain and the looks instead.")
+@click.option("--score", is_flag=True, help="Print the ML Test Score by test, section and in all instead.")
 @json_option
-def command(home: Path, run_dir: Path | None, verdicts_only: bool, as_json: bool) -> int:
+def command(home: Path, run_dir: Path | None, *, verdicts_only: bool, verify: bool, score: bool, as_json: bool) -> int:
     """Print each criterion's verdict with its bound, the steps, and the dossier's path.
 
-    Exits with the code that the run ended with; 3 if it has not ended.
+    RUN is the folder of a run; without it, the newest run below --home. Exits with the code that the run ended with;
+    3 if it has not ended. With --verify: 4 for evidence that is not what was written, 1 for a look too many, 3 for
+    a gap. With --score: 0.
     """
+    from sextant_components.context import open_run
+
+    if verdicts_only + verify + score > 1:
+        raise UsageError("--verdicts, --verify and --score exclude each other: each prints something else.")
+    context = open_run(str(run_dir or newest_run(home)))
+    if verify:
+        from sextant_pipelines.audit import print_verification
+
+        return print_verification(context, as_json=as_json)
+    if score:
+        from sextant_pipelines.audit import print_score
+
+        return print_score(context, as_json=as_json)
+    return _print_run(context.run, verdicts_only=verdicts_only, as_json=as_json)
+
+
+def _print_run(run: Path, *, verdicts_only: bool, as_json: bool) -> int:
     from sextant_components.context import open_run
     from sextant_pipelines.criteria import criterion_results, open_checks, step_results
     from sextant_pipelines.local import recorded_cause
 
-    context = open_run(str(run_dir or newest_run(home)))
+    context = open_run(str(run))
     criteria, checks, steps = criterion_results(context), open_checks(context), step_results(context)
     dossier = context.run / "dossier.html"
     code, cause = ended_with(context.run), recorded_cause(context.run)
@@ -65,7 +83,7 @@ def newest_run(home: Path) -> Path:
     """Return the run that was started last. Raises UsageError if there is none."""
     runs = sorted(home.glob("runs/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
     if not runs:
-        raise UsageError(f"{home}: no run here. Start one with sextant run, or name it with --run.")
+        raise UsageError(f"{home}: no run here. Start one with sextant run, or name its folder.")
     return runs[-1].parent
 
 

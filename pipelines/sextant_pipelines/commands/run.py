@@ -1,4 +1,4 @@
-"""`sextant run`: the whole life cycle on this machine."""
+"""`sextant run`: a pipeline on this machine, by default the whole life cycle."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sextant_pipelines.options import home_option, json_option, plan_argument, print_json
+from sextant_pipelines.options import (
+    home_option,
+    json_option,
+    pipeline_option,
+    plan_argument,
+    print_json,
+    window_of,
+    window_option,
+)
 
 if TYPE_CHECKING:
+    from sextant_components.context import PipelineName
     from sextant_pipelines.local import Outcome
 
 
@@ -22,9 +31,16 @@ if TYPE_CHECKING:
     "--run-id",
     help="Name of the run's folder; an unfinished run of this id is run again. Default: plan name, time, process.",
 )
+@pipeline_option
+@window_option
 @json_option
-def command(plan_path: Path, home: Path, run_id: str | None, as_json: bool) -> int:
+def command(
+    *, plan_path: Path, home: Path, run_id: str | None, pipeline: PipelineName, window: str | None, as_json: bool
+) -> int:
     """Run PLAN (default plan.yaml) through all eleven steps and put the model in service if every gate passes.
+
+    The retrain pipeline begins with ingest, because of a window that failed; monitor judges one window of logged
+    traffic.
 
     Progress goes to standard error, the verdicts to standard output. Exits 0 passed, 1 a gate failed,
     2 the plan or the data is wrong, 3 a gate is unknown, 4 the machine or a server failed.
@@ -34,9 +50,10 @@ def command(plan_path: Path, home: Path, run_id: str | None, as_json: bool) -> i
     from sextant_serving.architectures import names
 
     load_plan(plan_path, architectures=names())
-    context = prepare_run(plan_path, home, run_id)
+    asked_for = window_of(pipeline, window)
+    context = prepare_run(plan_path, home, run_id, pipeline)
     click.echo(f"run {context.run_id}, plan {context.plan_hash[:19]}, log {context.run / 'run.log'}", err=True)
-    outcome = run_locally(context, sys.stderr)
+    outcome = run_locally(context, sys.stderr, window=asked_for)
     if as_json:
         print_json(_as_json(outcome))
     else:
@@ -52,6 +69,7 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
     return {
         "run": str(outcome.context.run),
         "run_id": outcome.context.run_id,
+        "pipeline": outcome.context.pipeline,
         "plan_hash": outcome.context.plan_hash,
         "exit_code": int(outcome.code),
         "cause": outcome.cause,
@@ -76,11 +94,12 @@ def _print(outcome: Outcome, plan_path: Path) -> None:
 
 def _next_step(outcome: Outcome, plan_path: Path) -> str:
     run, home, plan = (shlex.quote(str(path)) for path in (outcome.context.run, outcome.context.home, plan_path))
-    again = f"sextant run {plan} --home {home}"
+    again = f"sextant run {plan} --home {home} --pipeline {outcome.context.pipeline}"
+    monitored = outcome.context.pipeline == "monitor"
     return {
-        0: f"sextant serve --home {home}",
-        1: f"read why in the dossier; sextant report --run {run} lists the steps",
+        0: f"sextant report --run {run}" if monitored else f"sextant serve --home {home}",
+        1: f"read why in the dossier; sextant report {run} lists the steps",
         2: "mend what is named below, then run again",
-        3: f"gather the evidence that is missing; sextant report --run {run} lists the steps",
+        3: f"gather the evidence that is missing; sextant report {run} lists the steps",
         4: f"mend what is named below, then {again} --run-id {outcome.context.run_id}, or without the id for a new run",
     }[int(outcome.code)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sextant_components.context import RunContext, Step
+from sextant_components.context import RunContext, Step, create_run
 from sextant_components.dossier import Claim, UncitedClaim, run_dossier
 from sextant_components.dossier.claims import Citation
 from sextant_components.dossier.facts import Facts, read_facts
@@ -21,6 +21,24 @@ from sextant_components.dossier.page import render
 from sextant_components.dossier.palette import DARK, LIGHT, Colours, contrast, heat
 from sextant_plan.verdicts import Estimate, Verdict
 
+PLAN_OF_MONEY = """\
+name: worth
+owner: {team: t, approvers: [a]}
+goal:
+  business: earn
+  why_ml: no rule
+  economics: {currency: SEK, value_per_correct: 1, cost_per_error: 1, predictions_per_day: 10}
+criteria: [{id: worth, metric: net_value, at_least: 50}]
+data:
+  source: data
+  images: images
+  licence: {name: CC0-1.0, source: drawn, allows_training: true}
+  consent: {basis: drawn}
+model:
+  task: image-classification
+  inputs: {image: {height: 16, width: 16}}
+  candidates: [{architecture: linear}]
+"""
 VOID = {"meta", "link", "img", "br", "use", "path", "circle", "line", "rect"}
 STORIES = [
     pytest.param({}, id="passed"),
@@ -374,6 +392,85 @@ def test_a_claim_without_evidence_cannot_be_made() -> None:
     """The error quotes the sentence and says what to do."""
     with pytest.raises(UncitedClaim, match=r"The model is good.* rests on nothing.*give the claim the record"):
         Claim("The model is good", [])
+
+
+@pytest.mark.parametrize("text", ["The model is TODO", "TBD", "Lorem ipsum dolor", "For <your reason>"])
+def test_a_placeholder_is_no_claim(text: str) -> None:
+    """A sentence that states nothing fails the render, whatever it cites."""
+    with pytest.raises(UncitedClaim, match="placeholder"):
+        Claim(text, [Citation("f-ledger", "sha256:" + "0" * 64)])
+
+
+def test_plain_english_is_no_placeholder() -> None:
+    """What is to do, and the names of columns, can be said."""
+    Claim("What to do next: mend the column todo_count.", [Citation("f-ledger", "sha256:" + "0" * 64)])
+
+
+def test_money_is_in_the_currency_of_the_plan(tmp_path: Path) -> None:
+    """The catalogue's unit is currency a day; a reader sees whose."""
+    text = PLAN_OF_MONEY
+    (tmp_path / "plan.yaml").write_text(text, encoding="utf-8")
+    context = create_run(tmp_path / "run", run_id="r", plan_path=tmp_path / "plan.yaml", home=tmp_path / "home")
+    row = page_of(context).by_id("c-worth").text.replace("\u00a0", " ")
+    assert "≥ 50 SEK/day" in row
+
+
+def test_numbers_become_plots(tell: Callable[..., RunContext]) -> None:
+    """The slices are drawn with their bounds; a plot has a name in words, and its caption cites the record."""
+    section = page_of(tell()).by_id("evaluation")
+    plots = section.find("svg", "plot")
+    assert [(plot.attributes["aria-label"] or "").partition(".")[0] for plot in plots] == ["Bounds by slice"]
+    assert all(plot.attributes["role"] == "img" and plot.find("polyline") for plot in plots)
+    assert all(plot.parent is not None and plot.parent.find("a", "cite") for plot in plots)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "title"),
+    [
+        (
+            "learning_curve.json",
+            [
+                {"rows": 10 * n, "accuracy": 0.5 + n / 10, "low": 0.4, "high": 0.9, "extrapolated": n > 2}
+                for n in range(1, 5)
+            ],
+            "Learning curve of the feasibility study",
+        ),
+        ("reliability.json", [{"confidence": 0.5, "accuracy": 0.4, "n": 9}], "Reliability diagram"),
+        ("latency.json", {"p50": 1.0, "p99": 3.0, "values_ms": [1.0, 1.5, 3.0]}, "Distribution of request times"),
+        (
+            "reference.json",
+            {"features": [{"name": "weight", "edges": [1.0, 2.0], "counts": [3, 4, 5]}], "classes": {"a": 12}},
+            "Drift reference: weight",
+        ),
+    ],
+)
+def test_each_known_artifact_is_drawn(empty_run: RunContext, name: str, content: Any, title: str) -> None:
+    """Learning curve, reliability, latency and drift reference stand as plots with their numbers in words."""
+    with empty_run.ledger(Step.EVALUATE) as ledger:
+        artifacts = {name: ledger.artifacts.put_json(content)}
+        ledger.record("drawn", requirement="", risk="", qa_method="", verdict=Verdict.PASS, artifacts=artifacts)
+    (plot,) = page_of(empty_run).by_id("evaluation").find("svg", "plot")
+    assert (plot.attributes["aria-label"] or "").startswith(title)
+
+
+def test_the_model_card_is_a_file_too(tell: Callable[..., RunContext]) -> None:
+    """The same claims as on the page, each with its digest, which the list at the end holds in full."""
+    context = tell()
+    page = page_of(context)
+    text = (context.run / "model-card.md").read_text(encoding="utf-8")
+    assert page.by_id("card").find("h3")[0].text == "Model details"
+    assert "## Ethical considerations" in text
+    marks = set(re.findall(r"\[([0-9a-f]{7})\]", text))
+    listed = set(re.findall(r"^\| ([0-9a-f]{7}) \| `sha256:\1", text, re.MULTILINE))
+    assert marks == listed
+    assert all(re.search(r"\[[0-9a-f]{7}\]$", line) for line in text.splitlines() if line.startswith("- "))
+
+
+def test_annex_iv_has_its_nine_sections(tell: Callable[..., RunContext]) -> None:
+    """Each holds at least one claim, also for a run that broke early."""
+    for section in (page_of(tell(crash_in=Step.INGEST)).by_id("annex"),):
+        assert [heading.text[:2] for heading in section.find("h3")] == [f"{number}." for number in range(1, 10)]
+        assert all(part.find("li") for part in section.find("ul"))
 
 
 def test_a_citation_of_nothing_fails_the_render_and_writes_nothing(

@@ -17,15 +17,17 @@ from sextant_components.evaluation_records import record_champion, record_subjec
 from sextant_components.gates import Settled, record_criterion
 from sextant_components.looks import LooksSpent, take_look
 from sextant_components.register import run_register
-from sextant_components.roll_out import StrategyNeedsCluster, run_roll_out
+from sextant_components.roll_out import StrategyNeedsOneServer, run_roll_out
 from sextant_components.tracking import publish_run
-from sextant_plan.bundle import read_bundle
+from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import BundleCorrupt, ExitCode
 from sextant_plan.ledger import read_run
 from sextant_plan.promotion import NotAdmitted, PromotionLost
 from sextant_plan.verdicts import Verdict
 from sextant_serving.home import served_model
 from sextant_serving.registry import CHAMPION, open_registry
+from sextant_serving.rollout.admission import admit
+from sextant_serving.rollout.files import rollout_folder
 
 OpenRun = Callable[..., RunContext]
 
@@ -39,6 +41,20 @@ def _judged(context: RunContext, bundle: Path, verdict: Verdict = Verdict.PASS) 
             if criterion.definition.step == Step.EVALUATE:
                 record_criterion(ledger, criterion, Settled(verdict, "settled by the test"))
     run_decide(context, bundle=bundle)
+
+
+CANARY_CRITERIA = [
+    {"id": "accuracy", "metric": "accuracy", "at_least": 0.6, "min_n": 50},
+    {"id": "errors", "metric": "error_rate", "at_most": 0.5, "min_n": 20, "enforce": ["gate", "canary"]},
+]
+
+
+def _sealed_by(context: RunContext, bundle: Path, copy: Path, **serving: float) -> Path:
+    """Copy a bundle as if this run's plan had made it."""
+    spec = read_bundle(shutil.copytree(bundle, copy))
+    changed = spec.serving.model_copy(update=serving)
+    seal_bundle(copy, spec.model_copy(update={"plan_hash": context.plan_hash, "serving": changed}))
+    return copy
 
 
 @pytest.fixture
@@ -156,14 +172,36 @@ def test_a_stored_bundle_that_was_changed_is_not_rolled_out(context: RunContext,
     assert not (context.home / "active.json").exists()
 
 
-def test_a_strategy_that_needs_a_cluster_is_refused_by_name(
+def test_a_comparison_in_one_server_is_refused_by_name(
     bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
 ) -> None:
-    """One machine does not pretend to split traffic; the error says what it can do."""
-    context = open_run_at(tmp_path / "r1", home=home, rollout={"strategy": "canary"})
-    with pytest.raises(StrategyNeedsCluster, match=r"canary .* Set strategy: immediate") as caught:
+    """This step puts a version in service or stages it; it does not pretend to compare two in one server."""
+    context = open_run_at(tmp_path / "r1", home=home, rollout={"strategy": "shadow"})
+    with pytest.raises(StrategyNeedsOneServer, match=r"shadow .* Set strategy: immediate or canary") as caught:
         run_roll_out(context, bundle=bundle, version="1")
     assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_first_version_has_no_canary_and_the_next_is_staged(
+    bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """With nothing in service there is nothing to compare with; after that a canary waits for traffic as unknown."""
+    rollout = {"rollout": {"strategy": "canary"}, "criteria": CANARY_CRITERIA}
+    first = open_run_at(tmp_path / "r1", home=home, **rollout)
+    sealed = _sealed_by(first, bundle, tmp_path / "one")
+    _judged(first, sealed)
+    assert run_roll_out(first, bundle=sealed, version=run_register(first, bundle=sealed)) is Verdict.PASS
+
+    second = open_run_at(tmp_path / "r2", home=home, **rollout)
+    other = _sealed_by(second, bundle, tmp_path / "two", abstain_below=0.5)
+    _judged(second, other)
+    version = run_register(second, bundle=other)
+    assert run_roll_out(second, bundle=other, version=version) is Verdict.UNKNOWN
+    assert served_model(home).version == "1"
+    staged = rollout_folder(home, "bars").release()
+    assert staged is not None
+    assert (staged.version, staged.replaces, staged.sequence) == (version, "1", 1)
+    assert admit(staged, open_registry(home).digest_of) is None
 
 
 def test_register_after_a_kill_leaves_one_version(context: RunContext, bundle: Path) -> None:

@@ -1,0 +1,118 @@
+"""The benchmark as a page: tables in Markdown and one plot, from benchmarks.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.measure import RAW, Cell
+from benchmarks.serving.models import MODELS
+from benchmarks.serving.servers import CONTENDERS
+from benchmarks.serving.wires import TITLES, WIRES
+
+PLOT = "images/benchmarks-serving.svg"
+NOT_TAKEN = {
+    "kserve": "no batching of its own in the Python server; a JPEG goes as BYTES in base64",
+    "mlserver": "no binary tensors over REST; a JPEG goes as BYTES in base64",
+    "bentoml": "its batchable endpoint takes nested lists, sent in JSON; no bare bytes, no gRPC",
+    "litserve": "JSON bodies only; a JPEG goes in base64",
+    "ray": "bytes on a route of its own: the same document, bare tensor or JPEG; no gRPC of the protocol",
+    "mosec": "bytes on a route of its own: the same document, bare tensor or JPEG; no gRPC",
+}
+
+Cells = dict[tuple[str, str, str, int], Cell]
+
+
+def write_report(document: dict[str, Any], out: Path) -> None:
+    """Write benchmarks.md and the plot below `out`."""
+    cells = {
+        (cell.model, cell.wire, cell.server, cell.connections): cell
+        for cell in (Cell(**parts) for parts in document["cells"])
+    }
+    (out / "images").mkdir(exist_ok=True)
+    _plot(cells, out / PLOT)
+    (out / "benchmarks.md").write_text("\n".join(_page(document, cells)) + "\n")
+
+
+def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
+    before, after = document["load_average"]
+    yield from (
+        "# Benchmarks",
+        "",
+        "Written by `python -m benchmarks.serving`, which installs each peer from its own hashed lock and measures all",
+        "servers in one run: the same ONNX file on one thread of ONNX Runtime in each, the server on core 0, the load",
+        "on core 1, each connection sending its next request when it has the answer to the last. Batches have at most",
+        "32 rows and wait at most 2 ms, where a server has batches.",
+        "",
+        f"{document['cpu']}, {document['cores']} cores; Python {document['python']}; {document['seconds']:g} s a cell; "
+        f"load average {before:.1f} before and {after:.1f} after.",
+    )
+    if max(before, after) > 2.5:
+        yield from (
+            "The machine had other work at the same time, so rates and times are lower bounds; processor time for a",
+            "request suffers less. Compare within a table, not with other machines.",
+        )
+    yield from ("", f"![Requests a second at 32 connections]({PLOT})", "")
+    connections = sorted({key[3] for key in cells})
+    for model in (name for name in MODELS if any(key[0] == name for key in cells)):
+        yield from (f"## {model}", "", MODELS[model].text[0].upper() + MODELS[model].text[1:] + ".", "")
+        for count in connections:
+            yield from _table(cells, model, count)
+    yield from ("## What each server was sent", "", "| server | version | notes |", "|---|---|---|")
+    for name, version in document["versions"].items():
+        yield f"| {CONTENDERS[name].title} | {version} | {NOT_TAKEN.get(name, 'all four formats')} |"
+    for what, problem in document["failures"].items():
+        yield f"\nNot measured: {what} ({problem})."
+
+
+def _table(cells: Cells, model: str, connections: int) -> Iterator[str]:
+    """Yield one table: a row a server, a column a format; the model alone on top."""
+    raw = cells.get((model, RAW, RAW, connections))
+    wires = [wire for wire in WIRES if any(key[:2] == (model, wire) for key in cells)]
+    yield f"{connections} connection{'s' if connections > 1 else ''}: requests a second, median ms, CPU ms a request."
+    yield from ("", "| | " + " | ".join(TITLES[wire] for wire in wires) + " |", "|---|" + "---|" * len(wires))
+    if raw is not None:
+        bare = f"{raw.rate:,.0f}/s · {raw.p50_ms:.2f} ms a batch · {raw.cpu_ms:.3f} ms"
+        yield f"| the model alone | {bare} |" + " |" * (len(wires) - 1)
+    for name, contender in CONTENDERS.items():
+        shown = [_shown(cells.get((model, wire, name, connections))) for wire in wires]
+        if any(shown):
+            yield f"| {contender.title} | " + " | ".join(shown) + " |"
+    yield ""
+
+
+def _shown(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    if cell.errors:
+        return f"{cell.errors} of {cell.requests} failed"
+    return f"{cell.rate:,.0f}/s · {cell.p50_ms:.2f} · {cell.cpu_ms:.3f}"
+
+
+def _plot(cells: Cells, path: Path) -> None:
+    """Draw the requests a second at the most connections, one panel a model, one group a format."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "sextant"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    models = [name for name in MODELS if any(key[0] == name for key in cells)]
+    most = max(key[3] for key in cells)
+    figure, axes = plt.subplots(len(models), 1, figsize=(9, 2.4 * len(models)), squeeze=False, layout="constrained")
+    names = [name for name in CONTENDERS if any(key[2] == name for key in cells)]
+    for axis, model in zip(axes[:, 0], models, strict=True):
+        for place, name in enumerate(names):
+            found = [cells.get((model, wire, name, most)) for wire in WIRES]
+            heights = [cell.rate if cell is not None and not cell.errors else 0.0 for cell in found]
+            offsets = [group + 0.8 * (place + 0.5) / len(names) - 0.4 for group in range(len(WIRES))]
+            axis.bar(offsets, heights, 0.8 / len(names), label=CONTENDERS[name].title)
+        raw = cells.get((model, RAW, RAW, most))
+        if raw is not None and raw.rate < 3 * max(bar.get_height() for bar in axis.patches):
+            axis.axhline(raw.rate, color="black", linewidth=0.8, linestyle="--", label="the model alone")
+        axis.set_xticks(range(len(WIRES)), [TITLES[wire] for wire in WIRES])
+        axis.set(title=model, ylabel="requests/s")
+    axes[0, 0].legend(fontsize="small", ncols=4)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,163 @@
+"""What servers logged in a window, counted as they count it themselves, so that the rules on live series read it too.
+
+The prediction log is `predictions/*.parquet` in the home and the feedback log `feedback.jsonl`. Unlike the servers'
+own counters they say what happened in any past window, and labels join their predictions however late they come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import ValidationError
+
+from sextant_monitoring.launcher import TimeWindow
+from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, read_bundle
+from sextant_plan.catalogue import (
+    COMMON_LABELS,
+    FALLBACKS,
+    FEATURE_BINS,
+    FEEDBACK,
+    PREDICTED_CLASS,
+    PREDICTIONS,
+    READY,
+    REFERENCE_RATIO,
+    Series,
+)
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.feedback import FeedbackRecord
+from sextant_plan.prediction_log import INPUT_PREFIX
+from sextant_plan.promotion import ActiveModel
+from sextant_plan.reference import bin_index, read_reference
+from sextant_plan.window import Sample, Target, Window
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PREDICTION_LOG = "predictions"
+FEEDBACK_LOG = "feedback.jsonl"
+
+
+@dataclass(frozen=True)
+class LoggedWindow:
+    """The rows of one target in one window; `labels` are the first labels of predictions, by their id."""
+
+    target: Target
+    rows: pl.DataFrame
+    labels: Mapping[str, str]
+    spec: BundleSpec
+    bundle: Path
+
+    @cached_property
+    def outcomes(self) -> Counter[str]:
+        """How many of the rows' labels agree, disagree or meet an abstention; rows without a label are left out."""
+        found: Counter[str] = Counter()
+        for identifier, predicted in self.rows.select("prediction_id", "label").iter_rows():
+            label = self.labels.get(identifier)
+            if label is not None:
+                found["abstained" if predicted is None else "agree" if predicted == label else "disagree"] += 1
+        return found
+
+    @property
+    def join(self) -> float:
+        """The share of the rows that have a label; 0 without rows."""
+        return self.outcomes.total() / max(self.rows.height, 1)
+
+    def counted(self, *, with_labels: bool) -> Window:
+        """Return the window as the server's series; those of feedback only `with_labels`."""
+        samples = [self._sample(READY, 1.0), *self._answers(), *self._bins()]
+        if with_labels:
+            samples += [self._sample(FEEDBACK, count, outcome) for outcome, count in self.outcomes.items()]
+        return Window(tuple(samples))
+
+    def _answers(self) -> Iterator[Sample]:
+        for label, count in self.rows.drop_nulls("label")["label"].value_counts().iter_rows():
+            yield self._sample(PREDICTIONS, count, label)
+        for reason, count in self.rows.drop_nulls("fallback")["fallback"].value_counts().iter_rows():
+            yield self._sample(FALLBACKS, count, reason)
+
+    def _bins(self) -> Iterator[Sample]:
+        """Yield rows and training shares by bin for each input that the log holds as it was read, and the class."""
+        reference = read_reference(self.bundle / REFERENCE_FILE)
+        columns = {column.name: column for column in self.spec.columns}
+        hashed = self.spec.serving.log.hashed
+        for feature in reference.features:
+            logged = INPUT_PREFIX + feature.name
+            if feature.name in columns and feature.name not in hashed and logged in self.rows.columns:
+                from sextant_serving.preprocessing import encode_column
+
+                values = encode_column(self.rows[logged].to_list(), columns[feature.name])
+                yield from self._binned(feature.name, bin_index(values, feature.edges), feature.counts)
+        places = {name: place for place, name in enumerate(self.spec.classes)}
+        answered = np.array([places[label] for label in self.rows["label"].drop_nulls()], dtype=np.intp)
+        trained = [reference.classes.get(name, 0) for name in self.spec.classes]
+        yield from self._binned(PREDICTED_CLASS, answered, trained)
+
+    def _binned(self, feature: str, bins: np.ndarray, trained: list[int]) -> Iterator[Sample]:
+        total = max(sum(trained), 1)
+        for place, count in enumerate(np.bincount(bins, minlength=len(trained)).tolist()):
+            yield self._sample(FEATURE_BINS, count, feature, str(place))
+            yield self._sample(REFERENCE_RATIO, trained[place] / total, feature, str(place))
+
+    def _sample(self, series: Series, value: float, *labels: str) -> Sample:
+        names = COMMON_LABELS + series.labels
+        return Sample(series.name, dict(zip(names, self.target + labels, strict=True)), float(value))
+
+
+def read_logged(home: Path, active: ActiveModel, window: TimeWindow) -> LoggedWindow:
+    """Return what the version in service logged in a window, without answers that nobody but a shadow gave.
+
+    Raises InfrastructureError for a log that cannot be read.
+    """
+    import polars as pl
+
+    bundle = Path(active.bundle)
+    files = [frame for path in sorted((home / PREDICTION_LOG).glob("*.parquet")) for frame in _rows(path, window)]
+    empty = pl.DataFrame(schema={"prediction_id": pl.String, "label": pl.String, "fallback": pl.String})
+    rows = pl.concat([empty, *files], how="diagonal_relaxed")
+    if files:
+        of_version = (pl.col("model") == active.name) & (pl.col("version") == active.version)
+        rows = rows.filter(of_version & (pl.col("assignment") != "mirror"))
+    wanted = frozenset(rows["prediction_id"])
+    labels: dict[str, str] = {}
+    for record in _feedback(home / FEEDBACK_LOG):
+        if record.prediction_id in wanted:
+            labels.setdefault(record.prediction_id, record.label)
+    return LoggedWindow((active.name, active.version, "stable"), rows, labels, read_bundle(bundle), bundle)
+
+
+def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:
+    """Yield a file's rows of the window if it has any; names come as words instead of as a file's own dictionary."""
+    import polars as pl
+
+    start, end = (pl.from_epoch(pl.lit(round(1e6 * each)), "us").dt.replace_time_zone("UTC") for each in _ends(window))
+    try:
+        found = pl.scan_parquet(path).filter((pl.col("time") >= start) & (pl.col("time") < end)).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InfrastructureError(f"{path}: not a prediction log. Move the file away and run again.") from error
+    if found.height:
+        yield found.with_columns(pl.col(pl.Categorical).cast(pl.String))
+
+
+def _ends(window: TimeWindow) -> tuple[float, float]:
+    return window.start, window.end
+
+
+def _feedback(path: Path) -> Iterator[FeedbackRecord]:
+    """Yield the feedback log's records in order; a last line that is still being written is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield FeedbackRecord.model_validate_json(line)
+            except ValidationError as error:
+                remedy = "Remove the line and run again."
+                raise InfrastructureError(f"{path}:{number}: not a line of the feedback log. {remedy}") from error

@@ -1,0 +1,80 @@
+"""The suspects of a snapshot: looked for, listed in suspects.jsonl, and counted against the plan's criteria."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sextant_components.data_rates import record_rate
+from sextant_components.gates import Settled, unavailable
+from sextant_components.suspects.inputs import input_matrix, thumbnails
+from sextant_components.suspects.labels import MIN_CLASS_ROWS, judgeable, label_suspects
+from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, number_columns, outlier_suspects, shifted_columns
+from sextant_components.suspects.pictures import picture_suspects, twin_suspects, twins
+from sextant_components.suspects.suspect import LABEL, OUTLIER, PICTURE, TWIN, Suspect
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUSPECTS_FILE = "suspects.jsonl"
+_CHECKS = {
+    LABEL: ("label_issue_rate", "the label is likely an error", "confident learning over out-of-fold neighbours"),
+    OUTLIER: ("outlier_rate", "a number lies far from its column", "8 robust deviations from the median"),
+    PICTURE: ("picture_issue_rate", "the picture shows little", "light, contrast and sharpness of a thumbnail"),
+    TWIN: ("near_duplicate_rate", "the picture nearly equals another row's", "difference hash, then grey levels"),
+}
+
+
+def record_suspects(
+    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, *, snapshot: Path, path: Path
+) -> dict[int, int]:
+    """Look for suspects among rows that break no rule, and list them; return each near-duplicate's first row.
+
+    Nothing is dropped: a suspect is for a person to judge, whose decision comes back as a correction.
+    """
+    if rows.is_empty():
+        path.write_text("", encoding="utf-8")
+        return {}
+    row_ids = rows["row_id"].to_list()
+    spec = plan.model.inputs.image
+    pictures = thumbnails(snapshot, row_ids, spec) if spec is not None else None
+    matrix = input_matrix(plan, rows, pictures)
+    labels = rows["label"].to_list()
+    numbers = number_columns(plan, rows)
+    first = twins(row_ids, pictures) if pictures is not None else {}
+    found: dict[str, list[Suspect] | Settled] = {
+        LABEL: label_suspects(row_ids, labels, matrix)
+        if judgeable(labels, matrix)
+        else unavailable(f"a class has fewer than {MIN_CLASS_ROWS} rows, or there is nothing to compare rows by"),
+        OUTLIER: outlier_suspects(row_ids, numbers),
+        PICTURE: picture_suspects(row_ids, pictures) if pictures is not None else unavailable("there is no picture"),
+        TWIN: twin_suspects(first) if pictures is not None else unavailable("there is no picture"),
+    }
+    listed = sorted(suspect for part in found.values() if not isinstance(part, Settled) for suspect in part)
+    text = "".join(json.dumps(suspect.as_json(), ensure_ascii=False) + "\n" for suspect in listed)
+    path.write_text(text, encoding="utf-8")
+    artifact = {SUSPECTS_FILE: ledger.artifacts.put_bytes(text.encode())}
+    for check, (metric, what, how) in _CHECKS.items():
+        part = found[check]
+        count = part if isinstance(part, Settled) else len({suspect.row_id for suspect in part})
+        record_rate(ledger, plan, metric, count, rows=rows.height, what=what, how=how, artifacts=artifact)
+    if plan.data.timestamp is not None:
+        _record_shift(ledger, shifted_columns(rows[plan.data.timestamp], numbers), list(numbers))
+    return first
+
+
+def _record_shift(ledger: LedgerWriter, shifted: dict[str, float], columns: Sequence[str]) -> None:
+    ledger.record(
+        "shift over time",
+        requirement="the numbers of the later rows are spread as those of the earlier ones",
+        risk="a unit, a sensor or a supplier changed, and one model is taught two meanings of a column",
+        qa_method=f"PSI of the later half against the earlier above {SHIFTED:g} nats, from {MIN_HALF} rows a half",
+        value={"shifted": shifted, "columns": list(columns)},
+        verdict=Verdict.UNKNOWN if shifted else Verdict.PASS,
+        counts=False,
+    )

@@ -1,0 +1,153 @@
+"""Live quality by delayed labels: the prediction log joined with the feedback log, window by window.
+
+What counts is decided once, here:
+- A prediction belongs to the window in which it was answered, whenever its label comes; so a late label changes the
+  figure of an old window, and a window is due once it ended `monitoring.labels.delay` ago.
+- Of several labels of one prediction the first received counts, as on the server; of several log rows of one
+  prediction and variant (a retried write) the first.
+- A row on which the model abstained is no error of the model and is left out. A label without a logged prediction, as
+  under sampling, is left out too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sextant_monitoring.launcher import TimeWindow
+from sextant_plan.bounds import proportion
+from sextant_plan.catalogue import COMMON_LABELS
+from sextant_plan.prediction_log import INPUT_PREFIX
+from sextant_plan.schema import Criterion, Plan
+from sextant_plan.verdicts import Estimate
+from sextant_plan.window import Target
+
+if TYPE_CHECKING:
+    import polars as pl
+
+LOGGED = ("time", "prediction_id", *COMMON_LABELS, "label", "probability")
+
+
+@dataclass(frozen=True)
+class LabelLogs:
+    """Where a server writes: the folder of the Parquet prediction log, and the feedback log's JSON lines."""
+
+    predictions: Path
+    feedback: Path
+
+
+@dataclass(frozen=True)
+class WindowQuality:
+    """What is known of one target's answers in one window.
+
+    `due` counts answered rows, `labelled` those with a label. `expected` is the mean probability of the answered class.
+    `bias` is, by class and over labelled rows, the predicted share less the labelled one.
+    """
+
+    window: TimeWindow
+    target: Target
+    due: int
+    labelled: int
+    expected: float
+    qualities: dict[str, Estimate] = field(default_factory=dict)
+    bias: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def join_rate(self) -> float:
+        """The share of the answered rows that have a label."""
+        return self.labelled / self.due
+
+
+def quality_criteria(plan: Plan) -> list[Criterion]:
+    """Return the criteria that labels decide: accuracy over all rows or a slice."""
+    return [each for each in plan.criteria if each.metric == "accuracy" and each.relative_to is None]
+
+
+def last_due_window(plan: Plan, now: float) -> TimeWindow:
+    """Return the last window whose labels are due; windows end at whole multiples of their length since the epoch."""
+    length = plan.monitoring.window
+    end = (now - plan.monitoring.labels.delay) // length * length
+    return TimeWindow(end - length, end)
+
+
+def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[WindowQuality]:
+    """Return the quality of each target that answered in the window, in order; the logs are streamed.
+
+    A criterion on a slice whose column the log does not hold has no figure.
+    """
+    criteria = quality_criteria(plan)
+    rows = _joined(logs, window, [_column(each) for each in criteria if each.slice], plan.name)
+    if rows is None:
+        return []
+    import polars as pl
+
+    found = []
+    for key, part in sorted(rows.partition_by(*COMMON_LABELS, as_dict=True).items()):
+        target = tuple(str(value) for value in key)
+        labelled = part.filter(pl.col("truth").is_not_null())
+        qualities = {each.id: estimate for each in criteria if (estimate := _estimate(labelled, each)) is not None}
+        expected = float(part["probability"].mean() or 0.0)  # type: ignore[arg-type]
+        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, _bias(labelled)))
+    return found
+
+
+def _column(criterion: Criterion) -> str:
+    """Return the log's column of a criterion's slice; a slice by the label is one by the truth."""
+    assert criterion.slice is not None
+    name = criterion.slice.partition("=")[0]
+    return "truth" if name == "label" else INPUT_PREFIX + name
+
+
+def _estimate(labelled: pl.DataFrame, criterion: Criterion) -> Estimate | None:
+    import polars as pl
+
+    rows = labelled
+    if criterion.slice is not None:
+        column, value = _column(criterion), criterion.slice.partition("=")[2]
+        if column not in rows.columns:
+            return None
+        rows = rows.filter(pl.col(column).cast(pl.String) == value)
+    if rows.is_empty():
+        return None
+    right = int((rows["label"] == rows["truth"]).sum())
+    return proportion(right, rows.height, criterion.confidence)
+
+
+def _bias(labelled: pl.DataFrame) -> dict[str, float]:
+    predicted, true = labelled["label"], labelled["truth"]
+    classes = sorted(set(predicted) | set(true))
+    return {name: float((predicted == name).sum() - (true == name).sum()) / labelled.height for name in classes}
+
+
+def _joined(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: str) -> pl.DataFrame | None:
+    """Return the window's answered rows with their first label as `truth`, null without one; None without a log."""
+    import polars as pl
+
+    if not any(logs.predictions.glob("*.parquet")):
+        return None
+    logged = pl.scan_parquet(logs.predictions / "*.parquet", missing_columns="insert", extra_columns="ignore")
+    present = [name for name in dict.fromkeys(slices) if name in logged.collect_schema().names()]
+    start, end = (pl.from_epoch(pl.lit(moment * 1e6).cast(pl.Int64), "us") for moment in (window.start, window.end))
+    moment = pl.col("time").dt.replace_time_zone(None)
+    answered = (
+        logged.select(*LOGGED, *present)
+        .filter(moment >= start, moment < end, pl.col("label").is_not_null(), pl.col("model") == model)
+        .sort("time")
+        .unique(["prediction_id", *COMMON_LABELS], keep="first")
+    )
+    return answered.join(_first_labels(logs.feedback), on="prediction_id", how="left").collect(engine="streaming")
+
+
+def _first_labels(feedback: Path) -> pl.LazyFrame:
+    import polars as pl
+
+    schema = {"prediction_id": pl.String, "label": pl.String, "received": pl.Float64}
+    if not feedback.exists() or feedback.stat().st_size == 0:
+        return pl.LazyFrame(schema={"prediction_id": pl.String, "truth": pl.String})
+    return (
+        pl.scan_ndjson(feedback, schema=schema)
+        .group_by("prediction_id")
+        .agg(pl.col("label").sort_by("received").first().alias("truth"))
+    )

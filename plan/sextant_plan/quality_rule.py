@@ -1,0 +1,118 @@
+"""The rule on quality by delayed labels, as `sextant watch --export` shows it: criteria that counters cannot tell.
+
+The exporter joins labels and predictions and shows the value with its exact bounds (Clopper and Pearson 1934), the
+rows behind it, and the share of due predictions that have a label. Below the plan's `labels.join_at_least` the labelled
+rows may be a biased choice, and the verdict is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sextant_plan.alerts import (
+    CRITERION_ROWS,
+    CRITERION_VALUE,
+    CRITERION_VERDICT,
+    TARGET,
+    Alert,
+    AlertKind,
+    Reading,
+    Recording,
+    Severity,
+)
+from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ROWS
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Estimate, Verdict, judge
+from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
+
+
+@dataclass(frozen=True)
+class QualityRule:
+    """A criterion on a slice; `at_least` is the only side that quality has."""
+
+    criterion: Criterion
+    kind: AlertKind | None
+    model: str
+    join_at_least: float
+    window: float
+    hold: float
+    labels: dict[str, str]
+
+    @property
+    def requirement(self) -> str:
+        """The requirement as one clause."""
+        return self.criterion.requirement
+
+    @property
+    def limit(self) -> float:
+        """The limit on the quality."""
+        return self.criterion.limit
+
+    def recordings(self) -> list[Recording]:
+        """Return the value, its rows, and the verdict as -1, 0 or 1."""
+        low, high = (self._exported(bound) for bound in ("low", "high"))
+        rows = recorded(CRITERION_ROWS, self.labels)
+        limit = repr(self.limit)
+        joined = f"max by ({TARGET}) ({self._join.promql()}) >= bool {self.join_at_least!r}"
+        verdict = (
+            f"(({low} >= bool {limit}) * on ({TARGET}) ({rows} >= bool {self.criterion.min_n})"
+            f" - on ({TARGET}) ({high} < bool {limit})) * on ({TARGET}) ({joined})"
+        )
+        return [
+            Recording(CRITERION_VALUE, self._exported("value"), self.labels),
+            Recording(CRITERION_ROWS, f"max by ({TARGET}) ({self._rows.promql()})", self.labels),
+            Recording(CRITERION_VERDICT, verdict, self.labels),
+        ]
+
+    def alerts(self) -> list[Alert]:
+        """Return the alert that fires on proof of a violation; none where the criterion asks for none."""
+        if self.kind is None:
+            return []
+        return [
+            Alert(
+                self.kind,
+                f"{recorded(CRITERION_VALUE, self.labels)} and ({recorded(CRITERION_VERDICT, self.labels)} == -1)",
+                self.hold,
+                Severity.WARNING,
+                f"{self.model}: {self.criterion.id} is violated",
+                f"The plan asks for {self.requirement}. Variant {{{{ $labels.variant }}}} of version "
+                "{{ $labels.version }} has {{ $value | humanizePercentage }} by the labels of "
+                f"{promql_duration(self.window)}, beyond the limit with {self.criterion.confidence:.6g} confidence.",
+                self.labels,
+            )
+        ]
+
+    def read(self, window: Window) -> list[Reading]:
+        """Return a reading for each target that the exporter shows."""
+        values = {sample.target for sample in window.select(self._quality("value"))}
+        return [self._reading(window, target) for target in sorted(values)]
+
+    def _reading(self, window: Window, target: Target) -> Reading:
+        bounds = {bound: _one(window, self._quality(bound), target) for bound in ("value", "low", "high")}
+        rows, join = _one(window, self._rows, target), _one(window, self._join, target)
+        value, low, high = bounds["value"], bounds["low"], bounds["high"]
+        if value is None or low is None or high is None or rows is None:
+            return Reading(target, Verdict.UNKNOWN)
+        estimate = Estimate(value, low, high, int(rows), self.criterion.confidence)
+        if join is None or join < self.join_at_least:
+            return Reading(target, Verdict.UNKNOWN, estimate)
+        return Reading(target, judge(estimate, at_least=self.limit, at_most=None, min_n=self.criterion.min_n), estimate)
+
+    def _quality(self, bound: str) -> Selector:
+        return Selector.of(QUALITY.name, model=self.model, criterion=self.criterion.id, bound=bound)
+
+    def _exported(self, bound: str) -> str:
+        return f"max by ({TARGET}) ({self._quality(bound).promql()})"
+
+    @property
+    def _rows(self) -> Selector:
+        return Selector.of(QUALITY_ROWS.name, model=self.model, criterion=self.criterion.id)
+
+    @property
+    def _join(self) -> Selector:
+        return Selector.of(LABEL_JOIN.name, model=self.model)
+
+
+def _one(window: Window, selector: Selector, target: Target) -> float | None:
+    found = [sample.value for sample in window.select(selector) if sample.target == target]
+    return max(found, default=None)

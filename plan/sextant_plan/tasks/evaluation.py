@@ -1,0 +1,124 @@
+"""The tasks of evaluation."""
+
+from __future__ import annotations
+
+from sextant_plan.catalogue import Kind
+from sextant_plan.tasks.excuses import (
+    NO_EXPLANATION,
+    NO_PICTURE,
+    NO_SLICES,
+    metrics_of,
+    unless,
+    unless_a_criterion_on,
+)
+from sextant_plan.tasks.task import Task
+
+EVALUATE = "sextant_components.evaluate"
+NO_SIGNATURES = unless(lambda plan: plan.sign_off, "the plan lists no sign_off")
+
+TASKS = (
+    Task(
+        "sealed-test", "evaluation", "Test on sealed data",
+        requirement="rows that no choice was made by judge the model, and are seen no more often than allowed",
+        risk="a test set that is looked at often enough becomes a training set",
+        method="looks counted by write-once parameters; confidence bounds, not point values",
+        lives_in=(EVALUATE, "sextant_components.looks", "sextant_components.metrics"),
+        evidence=("evaluate/look", "evaluate/bundle under test", "evaluate/confusion*", "evaluate/reliab*",
+                  "evaluate/champion", "evaluate/served parity"),
+        metrics=metrics_of(Kind.ML),
+    ),
+    Task(
+        "expert-review", "evaluation", "Review by experts",
+        requirement="an expert can look at what goes most wrong",
+        risk="wrong labels and blind spots stay unseen",
+        method="the wrong answers that the model was surest of, as a queue with pictures",
+        lives_in=("sextant_components.evaluation_records",),
+        evidence=("evaluate/confident errors", "evaluate/expert*", "evaluate/*review*"),
+    ),
+    Task(
+        "ethics", "evaluation", "Ethics and fairness",
+        requirement="it is known for whom the model works less well",
+        risk="an average hides a group that is served badly",
+        method="accuracy of every slice with bounds; differences between groups, corrected for their number",
+        lives_in=("sextant_components.metrics", "sextant_components.evaluation_records"),
+        evidence=("evaluate/slices*", "evaluate/fair*"),
+        metrics=metrics_of(Kind.FAIRNESS),
+        excuse=NO_SLICES,
+    ),
+    Task(
+        "robustness-random", "evaluation", "Robustness against random noise",
+        requirement="worse inputs cost no more accuracy than the plan allows",
+        risk="the model fails in the dark and its users find out",
+        method="the sealed pictures corrupted at fixed severities; the worst corruption counts",
+        lives_in=("sextant_components.corruptions", "sextant_components.metrics"),
+        evidence=("evaluate/*corrupt*", "evaluate/noise*", "evaluate/fuzz*"),
+        metrics=("corrupted_accuracy",),
+        excuse=lambda plan: NO_PICTURE(plan) or (
+            None if plan.evaluation.corruptions or plan.goal.risk_class != "minimal"
+            else "evaluation.corruptions is empty and goal.risk_class is minimal"
+        ),
+    ),
+    Task(
+        "robustness-real", "evaluation", "Robustness against inputs of the real world",
+        requirement="inputs that differ from training are answered no worse than the plan allows, or not at all",
+        risk="the model is sure of itself where it knows nothing",
+        method="share of rows that the model answers itself; rows out of the training distribution",
+        lives_in=("sextant_components.metrics", "sextant_serving.model"),
+        evidence=("evaluate/*out of distribution*", "evaluate/ood*", "evaluate/real*", "evaluate/abst*"),
+        metrics=metrics_of(Kind.BUSINESS),
+        excuse=unless_a_criterion_on("coverage"),
+    ),
+    Task(
+        "explanation", "evaluation", "Explainability",
+        requirement="one answer can be explained within the plan's budget, by what the model learned",
+        risk="people are given a picture that would be the same for any model",
+        method="mean time; rank correlation with the explanations of random weights (Adebayo et al. 2018)",
+        lives_in=("sextant_components.explanation",),
+        evidence=("evaluate/explanation*",),
+        excuse=NO_EXPLANATION,
+    ),
+    Task(
+        "latency", "evaluation", "Latency and reliability",
+        requirement="requests are answered in time, by the server that production uses",
+        risk="a model that is right too late",
+        method="requests over HTTP to the real server; order statistics of their times",
+        lives_in=("sextant_components.server_probe", "sextant_components.latency"),
+        evidence=("evaluate/request latency",),
+        metrics=metrics_of(Kind.LATENCY, Kind.RELIABILITY),
+        excuse=unless_a_criterion_on(*metrics_of(Kind.LATENCY, Kind.RELIABILITY)),
+    ),
+    Task(
+        "economic-result", "evaluation", "Economic result",
+        requirement="the value that the plan asks for is proved on the sealed rows",
+        risk="a good score that does not pay",
+        method="value of right answers less errors and serving, with a bound",
+        lives_in=("sextant_components.metrics",),
+        metrics=("net_value",),
+        excuse=unless_a_criterion_on("net_value"),
+    ),
+    Task(
+        "comparison", "evaluation", "Comparison with the planned criteria",
+        requirement="each criterion has a verdict by the definition that was frozen",
+        risk="success is defined by what was reached",
+        method="the bound of each criterion against its limit; evidence of another definition does not count",
+        lives_in=("sextant_components.gates", "sextant_plan.verdicts", "sextant_components.decide"),
+        evidence=("evaluate/criterion *", "decide/decision *"),
+    ),
+    Task(
+        "decision", "evaluation", "Record of the decision",
+        requirement="what was decided, on which bundle and evidence, can be read later",
+        risk="nobody knows why a version is live",
+        method="a record for each criterion and step; the conclusion seals the ledger files",
+        lives_in=("sextant_components.decide", "sextant_components.conclude"),
+        evidence=("decide/bundle decided on", "decide/step *"),
+    ),
+    Task(
+        "sign-off", "evaluation", "Sign-off",
+        requirement="the people whom the plan names have signed this verdict",
+        risk="a model goes live that nobody answers for",
+        method="a signature binds a person's name to the digests of plan, bundle and ledger",
+        lives_in=("sextant_plan.sign_off", "sextant_components.sign_off"),
+        evidence=("register/sign-off*", "roll_out/sign-off*", "decide/sign-off*"),
+        excuse=NO_SIGNATURES,
+    ),
+)  # fmt: skip

@@ -1,0 +1,63 @@
+"""The tasks of modelling."""
+
+from __future__ import annotations
+
+from sextant_plan.tasks.excuses import unless
+from sextant_plan.tasks.task import Task
+
+ONE_CANDIDATE = unless(
+    lambda plan: len(plan.model.candidates) > 1 or plan.model.seeds > 1,
+    "model.candidates names one and model.seeds is 1: there is nothing to combine",
+)
+
+TASKS = (
+    Task(
+        "research", "model engineering", "Research and choice of models",
+        requirement="candidates of different complexity compete, and each can learn at all",
+        risk="a fashionable architecture is taken where a simple one would do",
+        method="each candidate learns one batch by heart; the simplest that is not proved worse is chosen",
+        lives_in=("sextant_components.train", "sextant_components.sanity", "sextant_serving.architectures"),
+        evidence=("train/overfit one batch*", "train/beats *", "train/candidate*"),
+    ),
+    Task(
+        "training", "model engineering", "Training",
+        requirement="the loss falls, and the result does not hang on one random start",
+        risk="a network that did not learn is judged by luck",
+        method="first against last epoch's loss; interval of the validation accuracy over seeds",
+        lives_in=("sextant_components.training", "sextant_components.train"),
+        evidence=("train/loss falls", "train/seeds*", "train/learning*"),
+    ),
+    Task(
+        "tuning", "model engineering", "Tuning",
+        requirement="every candidate is tried within the plan's budget",
+        risk="a better setting is passed over because the budget ended before its turn",
+        method="seeded tree-structured Parzen estimator over the plan's ranges",
+        lives_in=("sextant_components.tuning",),
+        evidence=("train/search*", "train/tuning*"),
+    ),
+    Task(
+        "tracking", "model engineering", "Tracking and reproducibility",
+        requirement="every trial can be found again, and the model is bound to plan, data and code",
+        risk="a result cannot be repeated and nobody can say where a model came from",
+        method="trials, seeds and digests as records and in MLflow; a sealed bundle with a digest of each file",
+        lives_in=("sextant_components.tracking", "sextant_components.bundle_export", "sextant_plan.ledger"),
+        evidence=("optimise/bundle", "train/repeat*", "train/reproduc*"),
+    ),
+    Task(
+        "compression", "model engineering", "Compression and engines",
+        requirement="the fastest engine that gives the same answers is served",
+        risk="hardware and the users' time are wasted, or speed is paid for by a minority of the rows",
+        method="parity of every engine with the trained network; loss on every slice; latency measured",
+        lives_in=("sextant_components.optimise", "sextant_serving.engines"),
+        evidence=("optimise/engine*", "optimise/slice loss*", "optimise/compress*", "optimise/quanti*"),
+    ),
+    Task(
+        "ensembling", "model engineering", "Ensembles",
+        requirement="several models answer together only where that is proved better",
+        risk="several times the cost for nothing",
+        method="paired gain of the ensemble over its best member, with a bound",
+        lives_in=("sextant_plan.bundle", "sextant_serving.model"),
+        evidence=("train/ensemble*", "optimise/ensemble*"),
+        excuse=ONE_CANDIDATE,
+    ),
+)  # fmt: skip

@@ -1,0 +1,41 @@
+"""One inference request of any protocol on its way: which variant answers it, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sextant_plan.prediction_log import Assignment
+from sextant_serving.model import Model
+from sextant_serving.rows import Rows
+from sextant_serving.variants import Variants
+
+
+@dataclass(slots=True)
+class Call:
+    """A request to a set of variants; the champion answers until `assign` has chosen.
+
+    `headers` (lower-case names; of gRPC the metadata) may name a unit or a variant. `read_for` reads the request for
+    a model, pictures left undecoded; challengers may have other inputs than the champion.
+    """
+
+    variants: Variants
+    headers: Mapping[bytes, bytes]
+    read_for: Callable[[Model], Rows]
+    model: Model = field(init=False)
+    assignment: Assignment = field(init=False, default="only")
+
+    def __post_init__(self) -> None:
+        self.model = self.variants.champion
+
+    def assign(self, rows: Rows) -> Rows:
+        """Choose the variant by the rows as the champion reads them; returns them as the chosen one does.
+
+        Raises NoSuchVariant, and BadRequest if the chosen one reads them otherwise and cannot.
+        """
+        reader = self.model
+        choice = self.variants.choose(self.headers, rows)
+        self.model, self.assignment = choice.model, choice.assignment
+        if self.model is reader or self.model.signature.reads_like(reader.signature):
+            return rows
+        return self.read_for(self.model)

@@ -1,0 +1,109 @@
+"""Parquet files that are rotated by rows and age and bounded on disk; a file has its name once it is complete."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sextant_serving.log_columns import LogColumns
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS_A_FILE = 1 << 17
+ROWS_A_GROUP = 1 << 13
+AGE_SECONDS = 60.0  # what a crash can lose
+PRUNE_SECONDS = 10.0
+UNFINISHED = ".part"
+
+
+@dataclass(eq=False)
+class Segment:
+    """A file in the making: its writer, the rows written, those not yet in a row group, and when it was begun."""
+
+    path: Path
+    writer: Any
+    begun: float
+    pending: list[pyarrow.RecordBatch]
+    rows: int = 0
+    waiting: int = 0
+
+
+class LogFiles:
+    """One open file a model below `directory`; not thread-safe."""
+
+    def __init__(self, directory: Path, *, rows_a_file: int = ROWS_A_FILE, age_seconds: float = AGE_SECONDS) -> None:
+        """Make the folder and clear away what a crash of this host's server left unfinished; raises OSError."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory, self._rows_a_file, self._age_seconds = directory, rows_a_file, age_seconds
+        self._segments: dict[tuple[str, str, str], Segment] = {}
+        self._count, self._prune_at = 0, 0.0
+        # The process id tells servers apart that share a folder; random digits do so across restarts and hosts.
+        self._suffix = f"{os.getpid()}-{os.urandom(4).hex()}"
+
+    def append(self, columns: LogColumns, batch: pyarrow.RecordBatch) -> None:
+        """Add rows to the model's open file, closing it when it is full."""
+        segment = self._segments.get(columns.labels)
+        if segment is None:
+            segment = self._segments[columns.labels] = self._begin(columns)
+        segment.pending.append(batch)
+        segment.rows += batch.num_rows
+        segment.waiting += batch.num_rows
+        if segment.waiting >= ROWS_A_GROUP:
+            _write_group(segment)
+        if segment.rows >= self._rows_a_file:
+            self._finish(columns.labels)
+
+    def rotate(self, *, everything: bool) -> None:
+        """Close the files that are old enough, or every one."""
+        now = time.monotonic()
+        for labels, segment in list(self._segments.items()):
+            if everything or now - segment.begun >= self._age_seconds:
+                self._finish(labels)
+
+    def prune(self, keep_seconds: float, most_bytes: int) -> None:
+        """Remove finished files that are older than `keep_seconds`, then the oldest ones beyond `most_bytes`."""
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + PRUNE_SECONDS
+        found = sorted(((path.stat(), path) for path in self._directory.glob("*.parquet")), key=lambda f: f[0].st_mtime)
+        held, oldest_kept = sum(status.st_size for status, _ in found), time.time() - keep_seconds
+        for status, path in found:
+            if status.st_mtime >= oldest_kept and held <= most_bytes:
+                break
+            path.unlink(missing_ok=True)
+            held -= status.st_size
+
+    def _begin(self, columns: LogColumns) -> Segment:
+        import pyarrow.parquet as pq
+
+        self._count += 1
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path = self._directory / f"{stamp}-{self._suffix}-{self._count:06d}.parquet"
+        writer = pq.ParquetWriter(path.with_name(path.name + UNFINISHED), columns.schema, compression="zstd")
+        return Segment(path, writer, time.monotonic(), [])
+
+    def _finish(self, labels: tuple[str, str, str]) -> None:
+        """Complete the file and give it its name; a file that cannot be completed is given up."""
+        segment = self._segments.pop(labels)
+        unfinished = segment.path.with_name(segment.path.name + UNFINISHED)
+        try:
+            _write_group(segment)
+            segment.writer.close()
+            unfinished.rename(segment.path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def _write_group(segment: Segment) -> None:
+    """Write what is pending as one row group."""
+    if segment.pending:
+        import pyarrow as pa
+
+        segment.writer.write_table(pa.Table.from_batches(segment.pending))
+        segment.pending.clear()
+        segment.waiting = 0

@@ -1,0 +1,79 @@
+"""The server's two ports: HTTP always, gRPC unless it is off; opened together, drained together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+from sextant_serving.application import Application, refuse
+from sextant_serving.batching import Traffic
+from sextant_serving.connection import Connection, Handler, HttpServer, Limits
+from sextant_serving.errors import CannotListen, PortInUse
+from sextant_serving.options import Options
+from sextant_serving.repository import Repository
+from sextant_serving.tls import KeyPair
+from sextant_serving.tracing import Tracing
+
+if TYPE_CHECKING:
+    from sextant_serving.grpc_server import GrpcServer
+
+_log = logging.getLogger(__name__)
+
+
+class Ports:
+    """Where the server listens; `urls` names the open ports, HTTP first."""
+
+    def __init__(self, options: Options, handle: Handler, traffic: Traffic) -> None:
+        self._options, self._traffic = options, traffic
+        limits = Limits(options.max_body_bytes, options.read_seconds, options.idle_seconds)
+        self._http = HttpServer(handle, refuse, traffic, limits)
+        self._grpc: GrpcServer | None = None
+        self.urls: list[str] = []
+
+    async def open(self, application: Application, repository: Repository, tracing: Tracing | None) -> None:
+        """Listen; raises PortInUse, CannotListen and CertificateUnusable."""
+        options = self._options
+        tls = KeyPair(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+        self._listener = await self._listen(tls)
+        self._sweeper = asyncio.get_running_loop().create_task(self._http.sweep())
+        address = "{}:{}".format(*self._listener.sockets[0].getsockname()[:2])
+        self.urls = [f"{'https' if tls else 'http'}://{address}"]
+        if options.grpc_port is not None:
+            from sextant_serving.grpc_server import GrpcServer
+
+            self._grpc = GrpcServer(application, repository, self._traffic, tracing)
+            await self._grpc.start(options.host, options.grpc_port, max_bytes=options.max_body_bytes, tls=tls)
+            self.urls.append(f"{'grpcs' if tls else 'grpc'}://{self._grpc.address}")
+        _log.info("listening on %s", " and ".join(self.urls))
+
+    async def _listen(self, tls: KeyPair | None) -> asyncio.Server:
+        options, loop = self._options, asyncio.get_running_loop()
+        context = tls.http_context() if tls else None
+        try:
+            return await loop.create_server(
+                lambda: Connection(self._http),
+                options.host,
+                options.port,
+                backlog=1024,
+                reuse_address=True,
+                ssl=context,
+                ssl_handshake_timeout=options.read_seconds if context else None,
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(options.host, options.port) from error
+            raise CannotListen(options.host, options.port, error.strerror or type(error).__name__) from error
+
+    def stop_keeping_alive(self) -> None:
+        """Let each connection end with its next answer, so that clients move on before the drain."""
+        self._http.draining = True
+
+    async def drain(self) -> None:
+        """Take no new connections and calls, finish what has begun, break it off after the options' time."""
+        seconds = self._options.drain_seconds
+        self._listener.close()
+        grpc_drain = self._grpc.drain(seconds) if self._grpc else asyncio.sleep(0)
+        await asyncio.gather(self._http.drain(seconds), grpc_drain)
+        self._sweeper.cancel()

@@ -1,0 +1,122 @@
+"""The chart renders the overlays' objects, refuses values that it does not know, and says what to do next."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.servers
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "sextant"
+OVERLAYS = ("kind", "gpu", "production")
+TEMPLATE = ("template", "sextant", CHART)
+
+Object = dict[str, Any]
+Helm = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def by_identity(objects: list[Object]) -> dict[str, Object]:
+    """Return objects by kind, namespace and name, with Secrets decoded: the two tools break base64 differently."""
+    found = {}
+    for item in objects:
+        metadata, plain = item["metadata"], item
+        if item["kind"] == "Secret":
+            plain = item | {"data": {key: base64.b64decode(value) for key, value in item["data"].items()}}
+        found[f"{item['kind']} {metadata.get('namespace')}/{metadata['name']}"] = plain
+    return found
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_chart_renders_what_the_overlay_builds(name: str, helm: Helm, overlay: Any) -> None:
+    """Object by object; only `helm test`'s pod is the chart's own."""
+    rendered = helm(*TEMPLATE, "--skip-tests", "-f", CHART / "ci" / f"{name}-values.yaml")
+    ours = by_identity([item for item in yaml.safe_load_all(rendered.stdout) if item])
+    theirs = by_identity(overlay(name))
+    assert ours.keys() == theirs.keys()
+    for identity, item in theirs.items():
+        assert ours[identity] == item, identity
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_lint_finds_no_fault(name: str, helm: Helm) -> None:
+    helm("lint", "--strict", CHART, "-f", CHART / "ci" / f"{name}-values.yaml")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "rollouts.enabled=true",
+        "model.gpus=1",
+        "model.gpu.cout=2",
+        "images.serve.name=x",
+        "model.replicas.min=0",
+        "model.storageUri=/data/model",
+        "images.serve.digest=sha256:abc",
+        "namespaces.serving=Not_A_Name",
+        "autoscaling.queueWaitSeconds=soon",
+    ],
+)
+def test_a_value_that_the_schema_does_not_know_is_refused(setting: str, helm: Helm) -> None:
+    refused = helm(*TEMPLATE, "--set", setting, check=False)
+    assert refused.returncode != 0
+    assert "values don't meet the specifications of the schema" in refused.stderr
+
+
+def test_the_defaults_bring_no_known_password(helm: Helm) -> None:
+    assert "kind: Secret" not in helm(*TEMPLATE).stdout
+
+
+def test_a_digest_wins_over_a_tag(helm: Helm) -> None:
+    digest = "sha256:" + "1" * 64
+    rendered = helm(*TEMPLATE, "--set", f"images.serve.digest={digest}").stdout
+    assert f"registry.example/sextant-serve@{digest}" in rendered
+    assert "registry.example/sextant-serve:" not in rendered
+
+
+@pytest.mark.parametrize(
+    ("part", "kinds"),
+    [
+        ("monitoring", {"Prometheus", "Alertmanager", "PodMonitor", "ServiceMonitor", "PrometheusRule"}),
+        ("autoscaling", {"ScaledObject"}),
+        ("model", {"InferenceService"}),
+    ],
+)
+def test_a_part_can_be_left_out(part: str, kinds: set[str], helm: Helm) -> None:
+    """A cluster without an operator takes the rest."""
+    rendered = helm(*TEMPLATE, "--set", f"{part}.enabled=false").stdout
+    assert not kinds & {item["kind"] for item in yaml.safe_load_all(rendered) if item}
+
+
+def test_other_namespaces_reach_every_object_and_every_address(helm: Helm) -> None:
+    """Two installations in one cluster do not meet."""
+    rendered = helm(
+        *TEMPLATE, "-f", CHART / "ci" / "kind-values.yaml",
+        "--set", "namespaces.serving=models,namespaces.system=platform",
+    ).stdout  # fmt: skip
+    objects = [item for item in yaml.safe_load_all(rendered) if item]
+    assert {item["metadata"].get("namespace") for item in objects} == {"models", "platform", None}
+    assert "sextant-system" not in str(objects)
+
+
+def test_a_name_of_the_model_reaches_every_object(helm: Helm) -> None:
+    rendered = helm(*TEMPLATE, "--set", "model.name=digits,monitoring.enabled=false").stdout
+    objects = by_identity([item for item in yaml.safe_load_all(rendered) if item])
+    assert "InferenceService sextant/digits" in objects
+    assert objects["ScaledObject sextant/digits-blue"]["spec"]["scaleTargetRef"]["name"] == "digits-blue-predictor"
+
+
+def test_the_notes_name_what_is_missing(helm: Helm) -> None:
+    """An installation without its own stores is told which Secrets it needs, one with known passwords is warned."""
+    dry = ("install", "sextant", CHART, "--dry-run=client")
+    notes = {name: helm(*dry, "-f", CHART / "ci" / f"{name}-values.yaml").stdout.partition("NOTES:")[2]
+             for name in ("kind", "production")}  # fmt: skip
+    assert "WARNING" in notes["kind"]
+    assert "Bring these Secrets" in notes["production"]
+    assert "WARNING" not in notes["production"]

@@ -1,0 +1,142 @@
+"""Every pod is restricted, every account has what it needs and no more, and no traffic passes that is not named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+Object = dict[str, Any]
+NAMESPACES = ("sextant", "sextant-system")
+
+
+def pod_specs(sources: dict[str, Object]) -> Iterator[tuple[str, Object, Object]]:
+    """Yield (path, pod metadata, pod spec) of each workload."""
+    for path, item in sources.items():
+        spec = item.get("spec", {})
+        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+        if template is not None and "spec" in template:
+            yield path, template["metadata"], template["spec"]
+
+
+def containers(pod: Object) -> list[Object]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def test_there_are_workloads_to_judge(sources: dict[str, Object]) -> None:
+    assert {path.split("/")[1] for path, _, _ in pod_specs(sources)} >= {"rollout", "mlflow", "feast", "postgres"}
+
+
+def test_every_pod_is_restricted(sources: dict[str, Object]) -> None:
+    """Numeric non-root user, no privilege escalation, no capability, a seccomp profile, no host, a read-only root."""
+    for path, _, pod in pod_specs(sources):
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True, path
+        assert security["runAsUser"] > 0, path
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, path
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), path
+        assert not any("hostPath" in volume for volume in pod.get("volumes", [])), path
+        for container in containers(pod):
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False, path
+            assert own["readOnlyRootFilesystem"] is True, path
+            assert own["capabilities"] == {"drop": ["ALL"]}, path
+
+
+def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object]) -> None:
+    """KServe copies a container's security context to the one that fetches the model, and not the pod's."""
+    (container,) = sources["base/servingruntime.yaml"]["spec"]["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def test_every_container_states_what_it_takes(sources: dict[str, Object]) -> None:
+    """Requests and limits, so that the scheduler and the eviction order know it."""
+    for path, _, pod in pod_specs(sources):
+        for container in containers(pod):
+            resources = container["resources"]
+            assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory"}, path
+
+
+def test_every_server_is_probed(sources: dict[str, Object]) -> None:
+    for path, _, pod in pod_specs(sources):
+        if not path.endswith("cronjob-materialise.yaml"):
+            for container in pod["containers"]:
+                assert {"readinessProbe", "livenessProbe"} <= container.keys(), path
+
+
+def test_only_the_controller_gets_a_token(sources: dict[str, Object]) -> None:
+    """A pod without a token cannot ask the API for anything."""
+    holders = [path for path, _, pod in pod_specs(sources) if pod.get("automountServiceAccountToken") is not False]
+    assert holders == ["components/rollout/deployment.yaml"]
+
+
+def test_no_role_has_a_wildcard_or_reads_secrets(sources: dict[str, Object]) -> None:
+    """Roles are of one namespace each, and name what they need."""
+    assert not any(item["kind"].startswith("Cluster") for item in sources.values())
+    for path, item in sources.items():
+        for rule in item.get("rules", []):
+            named = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert "*" not in named, path
+            assert "secrets" not in rule["resources"], path
+            assert "delete" not in rule["verbs"], path
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_each_namespace_is_restricted_and_closed(namespace: str, sources: dict[str, Object]) -> None:
+    """The API server refuses other pods, and traffic that no policy names is dropped both ways."""
+    (declared,) = [
+        item for item in sources.values() if item["kind"] == "Namespace" and item["metadata"]["name"] == namespace
+    ]
+    assert declared["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    (denied,) = [
+        item["spec"]
+        for item in sources.values()
+        if item["kind"] == "NetworkPolicy" and item["metadata"] == {"name": "default-deny", "namespace": namespace}
+    ]
+    assert denied == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_every_workload_has_a_network_policy_of_its_own(sources: dict[str, Object]) -> None:
+    selected = {
+        item["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/name")
+        for item in sources.values()
+        if item["kind"] == "NetworkPolicy"
+    }
+    for path, metadata, _ in pod_specs(sources):
+        assert metadata["labels"]["app.kubernetes.io/name"] in selected, path
+
+
+def test_who_may_send_may_also_be_received(sources: dict[str, Object]) -> None:
+    """A named destination of one policy lets the sender in by its own, at the same port."""
+    policies = {
+        item["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]: item["spec"]
+        for item in sources.values()
+        if item["kind"] == "NetworkPolicy" and item["spec"]["podSelector"]
+    }
+
+    def names(peer: Object) -> list[str]:
+        selector = peer.get("podSelector", {})
+        by_expression = [value for each in selector.get("matchExpressions", []) for value in each["values"]]
+        return [*selector.get("matchLabels", {}).values(), *by_expression]
+
+    def lets_in(target: str, sender: str) -> set[int]:
+        rules = [
+            rule
+            for rule in policies[target]["ingress"]
+            if any(sender in names(peer) or "podSelector" not in peer for peer in rule["from"])
+        ]
+        return {port["port"] for rule in rules for port in rule["ports"]}
+
+    for sender, spec in policies.items():
+        for rule in spec.get("egress", []):
+            for target in (name for peer in rule.get("to", []) for name in names(peer)):
+                wanted = {port["port"] for port in rule["ports"]}
+                assert wanted & lets_in(target, sender), f"{sender} to {target}: {wanted}"

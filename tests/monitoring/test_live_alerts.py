@@ -1,0 +1,309 @@
+"""Every alert through a real Prometheus and a real Alertmanager, to mail, chat and trigger.
+
+Prometheus begins with two hours of a story written into its database, so that windows of an hour are judged at once.
+Only the holds (`for`) are taken out and the rules evaluated every second; every expression is the rendered one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from sextant_monitoring.alertmanager import alertmanager_config
+from sextant_monitoring.rules_file import rule_groups
+from sextant_plan.alerts import CRITERION_VERDICT, AlertKind, Severity
+from sextant_plan.schema import Plan
+
+pytestmark = pytest.mark.servers
+
+PlanMaker = Callable[..., Plan]
+DEADLINE = 90.0  # seconds, on a busy machine; it takes about ten
+POD = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
+GPU = {"pod": "parcels-predictor-5d9", "gpu": "0"}
+OBJECTIVES = {"period": "100m", "burns": [{"rate": 4, "long": "20m", "short": "5m", "pages": True}]}
+
+
+def _program(*names: str) -> str:
+    for name in names:
+        if (path := shutil.which(name)) is not None:
+            return path
+    reason = f"{names[0]} is not installed (apt packages prometheus and prometheus-alertmanager)"
+    if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
+    """Run a server until the block ends; it is ready when `ready` answers."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _await(lambda: _answers(ready) or process.poll() is not None, lambda: log.read_text()[-2000:])
+        assert process.poll() is None, log.read_text()[-2000:]
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def _await(condition: Callable[[], bool], found: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, found()
+        time.sleep(0.1)
+
+
+class _Hooks:
+    """A local address for the chat's and the trigger's webhooks; keeps what was posted, by path, with the token."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[str, str | None, dict[str, Any]]] = []
+        posts = self.posts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                posts.append((self.path, self.headers.get("authorization"), json.loads(body)))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Keep the test's output quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> _Hooks:
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+class _Letters:
+    """Keeps the mails that an SMTP server on this machine has taken."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        import email.policy
+        from email import message_from_bytes
+
+        message = message_from_bytes(envelope.content, policy=email.policy.default)
+        body = message.get_body(("plain",))
+        assert body is not None
+        self.texts.append(f"{message['Subject']}\n{body.get_content()}".replace("\r", ""))
+        return "250 OK"
+
+
+@pytest.fixture
+def letters() -> Iterator[tuple[_Letters, int]]:
+    """A real SMTP server and the port it listens on."""
+    from aiosmtpd.controller import Controller
+
+    kept, port = _Letters(), _free_port()
+    controller = Controller(kept, hostname="127.0.0.1", port=port)
+    controller.start()
+    yield kept, port
+    controller.stop()
+
+
+def _break_everything(story: Any) -> None:
+    """Let every fault that one server can have begin at once."""
+    story.grows("sextant_requests_total", 0, 1500, code="500")
+    story.grows("sextant_requests_total", 3, 1500, code="400")
+    for name in ("sextant_request_seconds", "sextant_queue_wait_seconds"):
+        story.grows(f"{name}_bucket", 303, 200, le="0.05")
+    story.grows("sextant_fallbacks_total", 4, 200, reason="low-confidence")
+    story.grows("sextant_fallbacks_total", 0, 5, reason="feature-outage")
+    for place, rate in enumerate((10, 290)):
+        story.grows("sextant_feature_bin_total", 150, rate, feature="prediction", bin=str(place))
+    for place, rate in enumerate((0, 100, 200)):
+        story.grows("sextant_feature_bin_total", (75, 150, 75)[place], rate, feature="weight", bin=str(place))
+    story.grows("sextant_feedback_total", 3, 90, outcome="disagree")
+    story.grows("sextant_flawed_rows_total", 3, 90, flaw="missing")
+    story.grows("sextant_device_seconds_sum", 20, 59)
+    story.stands("sextant_label_join_ratio", 0.1)
+    story.stands("sextant_probe_success", 0.5)
+    story.stands("DCGM_FI_DEV_GPU_TEMP", 95, **GPU)
+    story.stands("DCGM_FI_DEV_XID_ERRORS", 79, **GPU)
+    labels = {"plan": "parcels", "criterion": "input-drift"}
+    story.stands(CRITERION_VERDICT, -1, **labels)  # what the rules have recorded of the windows before
+
+
+def _open_metrics(story: Any, end: float) -> Iterator[str]:
+    """Yield the story in OpenMetrics with its times, the last minute being `end`."""
+    for (name, labels), (rate, later) in story.counters.items():
+        yield f"# TYPE {name} unknown"
+        for minute in range(story.minutes + 1):
+            value = rate * min(minute, story.since) + later * max(minute - story.since, 0)
+            yield _line(name, labels, value, end - 60 * (story.minutes - minute))
+    for (name, labels), (_, value) in story.gauges.items():
+        yield f"# TYPE {name} unknown"
+        for minute in range(story.minutes + 1):
+            yield _line(name, labels, value, end - 60 * (story.minutes - minute))
+    yield "# EOF"
+
+
+def _line(name: str, labels: frozenset[tuple[str, str]], value: float, at: float) -> str:
+    inner = ",".join(f'{key}="{text}"' for key, text in sorted(labels))
+    return f"{name}{{{inner}}} {value!r} {at:.3f}"
+
+
+def _hurried(groups: dict[str, Any]) -> dict[str, Any]:
+    for group in groups["groups"]:
+        group["interval"] = "1s"
+        for rule in group["rules"]:
+            rule.pop("for", None)
+    return groups
+
+
+@pytest.fixture
+def plans(make_plan: PlanMaker, letters: tuple[_Letters, int], tmp_path: Path) -> Iterator[tuple[list[Plan], _Hooks]]:
+    """A plan whose server has every fault, one whose server is gone, and where their chat and trigger post."""
+    with _Hooks() as hooks:
+        (tmp_path / "chat.url").write_text(f"{hooks.url}/chat")
+        (tmp_path / "token").write_text("secret")
+        notify = {
+            "mail": {
+                "to": ["shift@example.org"],
+                "sender": "sextant@example.org",
+                "relay": f"127.0.0.1:{letters[1]}",
+                "require_tls": False,
+            },
+            "chat": {"url_file": str(tmp_path / "chat.url"), "channel": "#belt"},
+            "trigger": {"url": f"{hooks.url}/trigger", "token_file": str(tmp_path / "token")},
+        }
+        monitoring = {"window": "4m", "min_rows": 200, "objectives": OBJECTIVES, "notify": notify}
+        yield [make_plan(monitoring=monitoring), make_plan(name="letters", monitoring=monitoring)], hooks
+
+
+def test_every_alert_reaches_whom_it_is_for(
+    plans: tuple[list[Plan], _Hooks], letters: tuple[_Letters, int], healthy: Any, promtool: str, tmp_path: Path
+) -> None:
+    """Pages go to mail and chat, tickets to mail, the order to retrain to the trigger with its token."""
+    (broken, gone), hooks = plans
+    _break_everything(healthy)
+    now = time.time()
+    day = 86400.0
+    healthy.stands("sextant_model_created_timestamp_seconds", now - 90 * day)
+    healthy.stands("sextant_feature_event_timestamp_seconds", now - 2 * day, view="measures")
+    (tmp_path / "past.txt").write_text("\n".join(_open_metrics(healthy, now)) + "\n")
+    blocks = [promtool, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
+    subprocess.run(blocks, check=True, cwd=tmp_path, capture_output=True)
+    alerts, metrics = _free_port(), _free_port()
+    for plan in (broken, gone):
+        (tmp_path / f"{plan.name}.rules.yaml").write_text(yaml.safe_dump(_hurried(rule_groups(plan))))
+    config = {
+        "rule_files": ["*.rules.yaml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}]},
+    }
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "alertmanager.yaml").write_text(yaml.safe_dump(_for_both(broken, gone)))
+    with ExitStack() as stack:
+        stack.enter_context(_alertmanager(tmp_path, alerts))
+        stack.enter_context(_prometheus(tmp_path, metrics))
+        wanted = {kind.alert for kind in AlertKind}
+        _await(lambda: wanted <= _told(letters[0], hooks), lambda: wanted - _told(letters[0], hooks))
+    mailed = "\n".join(letters[0].texts)
+    assert "Runbook: docs/runbooks/errors-high.md" in mailed
+    chatted = {post["attachments"][0]["text"].partition(":")[0] for path, _, post in hooks.posts if path == "/chat"}
+    assert chatted == {"critical"}
+    ordered = [(token, post) for path, token, post in hooks.posts if path == "/trigger"]
+    assert {token for token, _ in ordered} == {"Bearer secret"}
+    assert {alert["labels"]["severity"] for _, post in ordered for alert in post["alerts"]} == {"info"}
+
+
+def _for_both(first: Plan, second: Plan) -> dict[str, Any]:
+    """Return the configurations of two plans under one root, without the waits that spare a person."""
+    config, more = alertmanager_config(first), alertmanager_config(second)
+    config["route"]["routes"] += more["route"]["routes"]
+    config["receivers"] += more["receivers"][1:]
+    config["inhibit_rules"] = []  # so that each alert is seen on its own
+    for route in config["route"]["routes"]:
+        route |= {"group_wait": "1s", "group_interval": "1s"}
+    return config
+
+
+def _alertmanager(folder: Path, port: int) -> Any:
+    command = [
+        _program("alertmanager", "prometheus-alertmanager"),
+        "--config.file=alertmanager.yaml",
+        "--storage.path=alerts",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    return _running(_in(folder, command), folder / "alertmanager.log", f"http://127.0.0.1:{port}/-/ready")
+
+
+def _prometheus(folder: Path, port: int) -> Any:
+    command = [
+        _program("prometheus"),
+        "--config.file=prometheus.yaml",
+        "--storage.tsdb.path=data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--rules.alert.resend-delay=1s",  # what is sent before the receiver is discovered is lost
+    ]
+    return _running(_in(folder, command), folder / "prometheus.log", f"http://127.0.0.1:{port}/-/ready")
+
+
+def _in(folder: Path, command: list[str]) -> list[str]:
+    return ["env", "--chdir", str(folder), *command]
+
+
+def _told(letters: _Letters, hooks: _Hooks) -> set[str]:
+    """Return the alerts that have reached anybody, known by their runbook or their label."""
+    found = {
+        alert["labels"]["alertname"] for path, _, post in hooks.posts if path == "/trigger" for alert in post["alerts"]
+    }
+    text = "\n".join(letters.texts)
+    return found | {kind.alert for kind in AlertKind if f"Runbook: {kind.runbook}\n" in text}
+
+
+def test_the_real_alertmanager_accepts_what_is_rendered(plans: tuple[list[Plan], _Hooks], tmp_path: Path) -> None:
+    """amtool finds nothing wrong, and each severity of the plan has its own receiver."""
+    plan = plans[0][0]
+    path = tmp_path / "alertmanager.yaml"
+    path.write_text(yaml.safe_dump(alertmanager_config(plan)))
+    for severity in Severity:
+        labels = [f"plan={plan.name}", f"severity={severity}"]
+        route = [_program("amtool"), "config", "routes", "test", f"--config.file={path}", *labels]
+        done = subprocess.run(route, check=True, capture_output=True, text=True)
+        assert done.stdout.strip() == f"{plan.name}-{severity}"

@@ -1,0 +1,247 @@
+"""Champion and challengers in one process: who answers, who is counted, and that a shadow is never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sextant_plan.bundle import Column
+from sextant_plan.challengers import Challenger
+from sextant_plan.errors import SextantError
+from sextant_serving.application import Application
+from sextant_serving.batching import Traffic
+from sextant_serving.connection import Request, Response
+from sextant_serving.engines import Inputs, Probabilities
+from sextant_serving.feedback import FeedbackBook
+from sextant_serving.fleet import Fleet
+from sextant_serving.lineup import Lineup
+from sextant_serving.loading import Loaded, Source, load
+from sextant_serving.metrics import MetricsPage
+from sextant_serving.mirror import Mirror
+from sextant_serving.model import Model
+from sextant_serving.variants import Variants
+
+MakeBundle = Callable[..., Path]
+BODY = json.dumps({"instances": [{"image": [[[9]] * 8] * 8, "weight": 1.0, "zone": "north"}]}).encode()
+
+
+class BlockedEngine:
+    """An engine that does not answer before the event is set."""
+
+    def __init__(self, go_on: threading.Event) -> None:
+        self._go_on = go_on
+
+    def run(self, inputs: Inputs) -> Probabilities:
+        """Wait, then answer the first class."""
+        self._go_on.wait()
+        return np.tile(np.float32([1, 0, 0]), (len(inputs["features"]), 1))
+
+
+def setting(variant: str, role: str, percent: float) -> Challenger:
+    """Return a challenger of no particular bundle."""
+    return Challenger.model_validate(
+        {"variant": variant, "version": "9", "digest": "", "bundle": "", "role": role, "percent": percent}
+    )
+
+
+def ask(application: Application, **headers: str) -> Awaitable[Response]:
+    """Send one v1 request; header names are written with underscores."""
+    named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    return application.handle(
+        Request(b"POST", b"/v1/models/parcels:predict", named, BODY, asyncio.get_running_loop().time())
+    )
+
+
+def variant_of(response: Response) -> str:
+    """Return the variant that a response names."""
+    return dict(response.headers)[b"x-sextant-variant"].decode()
+
+
+class Bench:
+    """An application without sockets, whose variants the test puts together."""
+
+    def __init__(self, champion: Path) -> None:
+        self.pool = ThreadPoolExecutor(8)
+        self.application = Application(MetricsPage(), FeedbackBook(1000, None), self.pool)
+        self.champion = self.model(champion, "stable")
+
+    def model(self, bundle: Path, variant: str, engine: Any = None, **serving: Any) -> Model:
+        """Load a bundle as a variant with a device thread of its own; `engine` takes the network's place."""
+        source = Source(bundle, name="parcels", version=variant, variant=variant)
+        loaded: Loaded = load(source, threads=1, lookup_thread=self.pool)
+        if engine is not None:
+            loaded = dataclasses.replace(loaded, engine=engine)
+        return Model(loaded, None, device=ThreadPoolExecutor(1), lookup_thread=self.pool)
+
+    def serve(self, *challengers: tuple[Challenger, Model]) -> None:
+        """Put the champion and these challengers in service."""
+        mirrors = [
+            Mirror(model, one.percent, self.application.record_copy)
+            for one, model in challengers
+            if one.role == "shadow"
+        ]
+        self.application.variants = Variants(self.champion, challengers, "spring", mirrors)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds; the test's time limit ends it otherwise."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_a_blocked_shadow_holds_nobody_up_and_its_overflow_is_counted(bundle: Path, make_bundle: MakeBundle) -> None:
+    """The champion answers every request while the shadow answers none; copies beyond its queue are dropped."""
+    small = make_bundle(serving={"queue_rows": 5, "max_rows": 1})
+
+    async def run() -> None:
+        go_on = threading.Event()
+        bench = Bench(bundle)
+        shadow = bench.model(small, "shade", BlockedEngine(go_on))
+        bench.serve((setting("shade", "shadow", 100), shadow))
+        try:
+            answers = [await ask(bench.application) for _ in range(20)]
+        finally:
+            go_on.set()
+        assert {answer.status for answer in answers} == {200}
+        assert {variant_of(answer) for answer in answers} == {"stable"}
+        assert bench.champion.metrics.requests["200"] == 20
+        assert shadow.metrics.mirror_dropped >= 20 - 5 - 1
+        await until(lambda: shadow.metrics.requests["200"] + shadow.metrics.mirror_dropped == 20)
+        assert bench.champion.metrics.mirror_dropped == 0
+
+    asyncio.run(run())
+
+
+def test_a_failing_shadow_is_counted_and_not_seen(bundle: Path) -> None:
+    """An engine that raises costs the shadow a 500 and the client nothing."""
+
+    class Broken:
+        def run(self, inputs: Inputs) -> Probabilities:
+            raise RuntimeError
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        shadow = bench.model(bundle, "shade", Broken())
+        bench.serve((setting("shade", "shadow", 100), shadow))
+        assert (await ask(bench.application)).status == 200
+        await until(lambda: shadow.metrics.requests["500"] == 1)
+        assert bench.champion.metrics.requests["500"] == 0
+
+    asyncio.run(run())
+
+
+def test_a_label_judges_the_shadow_by_the_same_request(bundle: Path) -> None:
+    """One label counts for the champion that answered, and for the shadow that had a copy."""
+
+    async def run() -> None:
+        go_on = threading.Event()
+        go_on.set()
+        bench = Bench(bundle)
+        shadow = bench.model(bundle, "shade", BlockedEngine(go_on))
+        bench.serve((setting("shade", "shadow", 100), shadow))
+        answer = json.loads((await ask(bench.application)).body)["predictions"][0]
+        await until(lambda: shadow.metrics.requests["200"] == 1)
+        body = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["label"]}).encode()
+        await bench.application.handle(Request(b"POST", b"/feedback", {}, body, 0.0))
+        assert bench.champion.metrics.feedback["agree"] == 1
+        expected = "agree" if answer["label"] == "heavy" else "disagree"
+        assert shadow.metrics.feedback[expected] == 1
+
+    asyncio.run(run())
+
+
+def test_a_unit_keeps_its_variant_and_each_variant_counts_its_own(bundle: Path, make_bundle: MakeBundle) -> None:
+    """The header's unit sticks, both variants are used, and the counters add up by variant."""
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        challenger = bench.model(make_bundle(version="4"), "b")
+        bench.serve((setting("b", "ab", 50), challenger))
+        first = [variant_of(await ask(bench.application, x_sextant_unit=f"u{n}")) for n in range(40)]
+        again = [variant_of(await ask(bench.application, x_sextant_unit=f"u{n}")) for n in range(40)]
+        assert first == again
+        assert set(first) == {"stable", "b"}
+        assert challenger.metrics.requests["200"] == 2 * first.count("b")
+        assert bench.champion.metrics.requests["200"] == 2 * first.count("stable")
+
+    asyncio.run(run())
+
+
+def test_requests_without_a_unit_are_divided_by_chance(bundle: Path) -> None:
+    """The share holds for clients that name no unit."""
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        bench.serve((setting("b", "ab", 50), bench.model(bundle, "b")))
+        seen = {variant_of(await ask(bench.application)) for _ in range(60)}  # all alike: once in 2 ** 59
+        assert seen == {"stable", "b"}
+
+    asyncio.run(run())
+
+
+def test_the_header_names_a_variant(bundle: Path) -> None:
+    """A named variant answers whatever its share, a shadow too; an unknown one is a 404 that lists what there is."""
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        bench.serve(
+            (setting("b", "ab", 0), bench.model(bundle, "b")), (setting("s", "shadow", 0), bench.model(bundle, "s"))
+        )
+        for name in ("stable", "b", "s"):
+            assert variant_of(await ask(bench.application, x_sextant_variant=name)) == name
+        refused = await ask(bench.application, x_sextant_variant="nobody")
+        assert refused.status == 404
+        assert b"stable, b, s" in refused.body
+
+    asyncio.run(run())
+
+
+def test_a_challenger_reads_the_request_in_its_own_way(make_bundle: MakeBundle, bundle: Path) -> None:
+    """A retrained vocabulary gives a category another index: the challenger and the shadow use their own."""
+    columns = [Column(name="weight", default=2.0), Column(name="zone", vocabulary=["south", "east", "north"])]
+    other = make_bundle(columns=columns)
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        challenger, shadow = bench.model(other, "b"), bench.model(other, "s")
+        bench.serve((setting("b", "ab", 0), challenger), (setting("s", "shadow", 100), shadow))
+        stable = json.loads((await ask(bench.application)).body)["predictions"][0]
+        changed = json.loads((await ask(bench.application, x_sextant_variant="b")).body)["predictions"][0]
+        assert changed["probabilities"] != stable["probabilities"]
+        await until(lambda: shadow.metrics.requests["200"] == 2)
+        zone = next(profile for profile in shadow.metrics.profiles if profile.name == "zone")
+        assert zone.rows.sum() == 2
+
+    asyncio.run(run())
+
+
+def test_a_moved_share_keeps_the_loaded_models_and_their_counters(bundle: Path, make_bundle: MakeBundle) -> None:
+    """Only what has changed is loaded; a challenger with the champion's variant is refused."""
+    other = make_bundle(version="4")
+
+    async def run() -> None:
+        fleet = Fleet(Traffic(), engine_threads=1, log=None, record=lambda *_: None)
+        champion = Source(bundle, name="parcels", variant="stable")
+
+        def lineup(percent: float, variant: str = "b") -> Lineup:
+            source = Source(other, name="parcels", variant=variant)
+            return Lineup(champion, [(setting(variant, "ab", percent), source)])
+
+        before = await fleet.muster(lineup(5))
+        after = await fleet.muster(lineup(50))
+        assert [*map(id, after.models)] == [*map(id, before.models)]
+        assert (await fleet.muster(lineup(50, "c"))).models[0] is before.champion
+        with pytest.raises(SextantError, match="the champion's variant"):
+            await fleet.muster(lineup(5, "stable"))
+        fleet.stop()
+
+    asyncio.run(run())
