@@ -11,7 +11,7 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-servers test-browser test-cluster \
+.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-servers test-browser test-cluster soak \
         lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
@@ -53,6 +53,9 @@ test-browser: $(READY) ## Tests that open pages in a real Chromium
 
 test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
 	$(BIN)/python -m pytest -m cluster
+
+soak: $(READY) ## An hour and a million requests against the server (SEXTANT_SOAK_SECONDS shortens it)
+	$(BIN)/python -m pytest -m soak -s tests/serving/test_soak.py
 
 lint: $(READY) ## Style, types, layers
 	$(BIN)/ruff check .

@@ -30,14 +30,15 @@ ROOT = Path(__file__).parents[2]
 def main() -> int:
     """Measure and write the report."""
     options = _options()
-    if not options.report_only:
-        (options.out / "benchmarks.json").write_text(json.dumps(_measure_all(options), indent=1) + "\n")
-    write_report(json.loads((options.out / "benchmarks.json").read_text()), options.out)
+    figures: Path = options.out / "benchmarks.json"
+    for document in () if options.report_only else _measure_all(options):
+        figures.write_text(json.dumps(document, indent=1) + "\n")  # after each server, so that none is lost
+    write_report(json.loads(figures.read_text()), options.out)
     return 0
 
 
-def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the run: the machine, the versions, every cell, and what could not be measured."""
+def _measure_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the run so far, after each server: the machine, the versions, the cells, what could not be measured."""
     load_before = os.getloadavg()[0]
     versions = {name: _version(name, options.work / "environments") for name in options.servers}
     cells: list[Cell] = []
@@ -52,16 +53,16 @@ def _measure_all(options: argparse.Namespace) -> dict[str, Any]:
             except (RuntimeError, subprocess.CalledProcessError) as error:
                 failures[f"{name}, {model.name}"] = str(error)
                 print(f"{name}: {error}; its words are in {options.work}/{name}.log", file=sys.stderr)
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load_average": [load_before, os.getloadavg()[0]],
-        "seconds": options.seconds,
-        "versions": versions,
-        "failures": failures,
-        "cells": [asdict(cell) for cell in cells],
-    }
+            yield {
+                "cpu": _cpu_name(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+                "load_average": [load_before, os.getloadavg()[0]],
+                "seconds": options.seconds,
+                "versions": versions,
+                "failures": failures,
+                "cells": [asdict(cell) for cell in cells],
+            }
 
 
 def _measure_server(

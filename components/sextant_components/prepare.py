@@ -88,7 +88,8 @@ def _place(
     labels, names, keys = rows["label"].to_list(), _content_names(plan, rows), _group_keys(plan, rows, twins)
     groups = group_rows(*keys) if keys else list(range(rows.height))
     share = plan.evaluation
-    where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split)
+    times = rows[plan.data.timestamp].to_list() if share.split_by == "time" and plan.data.timestamp else None
+    where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split, times=times)
     counts = {split: Counter(label for label, at in zip(labels, where, strict=True) if at == split) for split in SPLITS}
     for label in sorted(set(labels)):
         _require_class(
@@ -101,7 +102,7 @@ def _place(
         requirement="each class is trained, validated and sealed, and no group stands in two splits",
         risk="the sealed rows are known to the model, or say nothing of a class",
         qa_method="stratified by class; grouped by group, entity, equal inputs and near-duplicate pictures; "
-        "placed by a hash of content",
+        f"placed {'newest first' if times else 'by a hash of content'}",
         value={
             "rows": {split: sum(counts[split].values()) for split in SPLITS},
             "groups": len(set(groups)),

@@ -29,7 +29,7 @@ class StrategyNeedsOneServer(UsageError):
     def __init__(self, strategy: str) -> None:
         super().__init__(
             f"rollout.strategy: {strategy} runs both versions in one server, which this step does not set up. "
-            "Set strategy: immediate or canary, and see docs/how-to/roll-out.md."
+            "Set strategy: immediate or canary, and see docs/how-to/try-a-challenger.md."
         )
 
 

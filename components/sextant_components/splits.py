@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import datetime
 
 from sextant_components.tables import SplitName
 
@@ -42,6 +43,7 @@ def split_rows(
     *,
     sealed: float,
     valid: float,
+    times: Sequence[datetime] | None = None,
     seed: int = SPLIT_SEED,
 ) -> list[SplitName]:
     """Return the split of each row.
@@ -49,19 +51,22 @@ def split_rows(
     A group goes whole into one split. Groups are taken by their rarest class, in the order of a hash of their
     smallest name, and fill the sealed share of the class first, then the valid share; the rest trains. Every
     class keeps a group to train on, and one to seal as soon as it has two. `names` identify rows by content,
-    so that neither the rows' order nor added rows of another class move anything.
+    so that neither the rows' order nor added rows of another class move anything. With `times` the groups of
+    a class are taken from the newest on instead, by their latest row: what is sealed lies after what trains.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         members[group].append(row)
     frequency = Counter(labels)
-    strata: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    strata: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for group, rows in members.items():
         stratum = min((labels[row] for row in rows), key=lambda label: (frequency[label], label))
-        strata[stratum].append((_rank(min(names[row] for row in rows), seed), group))
+        rank = _rank(min(names[row] for row in rows), seed)
+        newest = -max(times[row].timestamp() for row in rows) if times is not None else 0.0
+        strata[stratum].append((newest, rank, group))
     placed: dict[int, SplitName] = {}
     for ranked in strata.values():
-        ordered = [group for _, group in sorted(ranked)]
+        ordered = [group for *_, group in sorted(ranked)]
         sizes = {group: len(members[group]) for group in ordered}
         placed |= _fill(ordered, sizes, sealed=sealed, valid=valid)
     return [placed[group] for group in groups]

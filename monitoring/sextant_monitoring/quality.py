@@ -72,6 +72,12 @@ def last_due_window(plan: Plan, now: float) -> TimeWindow:
     return TimeWindow(end - length, end)
 
 
+def windows_before(last: TimeWindow, count: int) -> list[TimeWindow]:
+    """Return so many windows that follow each other and end with `last`, in order."""
+    length = last.end - last.start
+    return [TimeWindow(last.start - back * length, last.end - back * length) for back in reversed(range(count))]
+
+
 def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[WindowQuality]:
     """Return the quality of each target that answered in the window, in order; the logs are streamed.
 

@@ -30,8 +30,8 @@ def rule_groups(plan: Plan) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for rule in compile_rules(plan):
         entries = groups.setdefault(_group(rule), [])
-        entries += [_recording(each) for each in rule.recordings()] + [_alert(each) for each in rule.alerts()]
-    if retrain := [_alert(each) for each in retrain_alerts(plan)]:
+        entries += [_recording(each) for each in rule.recordings()] + [_alert(each, plan) for each in rule.alerts()]
+    if retrain := [_alert(each, plan) for each in retrain_alerts(plan)]:
         groups["retrain"] = retrain
     return {
         "groups": [
@@ -51,7 +51,7 @@ def _recording(recording: Recording) -> dict[str, Any]:
     return {"record": recording.record, "expr": recording.expression, "labels": dict(recording.labels)}
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def _alert(alert: Alert, plan: Plan) -> dict[str, Any]:
     hold = {"for": promql_duration(alert.hold)} if alert.hold else {}
     return {
         "alert": alert.kind.alert,
@@ -61,6 +61,6 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "annotations": {
             "summary": alert.summary,
             "description": alert.description,
-            "runbook_url": alert.kind.runbook,
+            "runbook_url": plan.monitoring.notify.runbook(alert.kind),
         },
     }

@@ -34,6 +34,7 @@ COMMANDS = {
     "rollout": "Let a staged version take over step by step, on proof from real requests.",
     "serve": "Serve the model in service, or one bundle.",
     "predict": "Ask a running server for predictions.",
+    "watch": "Watch a running server by a plan's rules.",
     "trigger": "Retrain when Alertmanager says so, by the plan's policy.",
     "render": "Write what a cluster or a monitor needs: pipeline, components, rules, dashboard.",
     "doctor": "Check this machine: Python, packages, disk, memory, state.",

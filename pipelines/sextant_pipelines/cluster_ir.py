@@ -58,7 +58,7 @@ def for_cluster(text: str, profile: ClusterProfile) -> str:
         if label and (retries := profile.settings(step_of(label)).retries):
             task["retryPolicy"] = _retry_policy(retries)
     documents = [ir, _platform(platform, executors, profile)]
-    return yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
+    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True)
 
 
 def step_of(executor: str) -> str:

@@ -63,7 +63,7 @@ def _is_lone_component(ir: Mapping[str, Any]) -> bool:
 
 def split_documents(text: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return an IR file's pipeline spec, and its platform spec if there is one."""
-    documents = list(yaml.safe_load_all(text))
+    documents = list(yaml.load_all(text, Loader=yaml.CSafeLoader))
     return documents[0], documents[1] if len(documents) > 1 else None
 
 

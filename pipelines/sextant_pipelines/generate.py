@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sextant_monitoring.dashboards import render_dashboard
+from sextant_monitoring.boards import render_boards
+from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_monitoring.rules_file import render_rules
 from sextant_pipelines.compile import compile_all
 from sextant_plan.loading import load_plan
@@ -20,8 +21,22 @@ def generated(root: Path) -> dict[Path, str]:
     for name in WATCHED_EXAMPLES:
         plan = load_plan(root / "examples" / name / "plan.yaml")
         files[Path(f"monitoring/rules/{name}.yaml")] = render_rules(plan)
-        files[Path(f"monitoring/dashboards/{name}.json")] = render_dashboard(plan)
-    return files
+        files |= {Path("monitoring/dashboards") / board: text for board, text in render_boards(plan).items()}
+    return files | shipped(root)
+
+
+def shipped(root: Path) -> dict[Path, str]:
+    """Return what manifests/ and the chart carry of the parcel example: the plan, its rules and its boards."""
+    text = (root / "examples" / "parcels" / "plan.yaml").read_text(encoding="utf-8")
+    plan = load_plan(root / "examples" / "parcels" / "plan.yaml")
+    rule, chart = render_prometheus_rule(plan), Path("charts/sextant/files")
+    boards = {chart / "dashboards" / name: board for name, board in render_boards(plan).items()}
+    return boards | {
+        Path(f"manifests/components/monitoring/prometheusrule-{plan.name}.yaml"): rule,
+        chart / "rules" / f"{plan.name}.yaml": rule,
+        Path("manifests/components/trigger/plan.yaml"): text,
+        chart / "plan.yaml": text,
+    }
 
 
 def main() -> int:

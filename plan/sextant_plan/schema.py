@@ -235,6 +235,9 @@ class Explanation(Closed):
 
 
 class Evaluation(Closed):
+    """How the model is judged; `split_by: time` seals each class's newest rows, so that it is tested on its future."""
+
+    split_by: Literal["content", "time"] = "content"
     sealed_split: float = Field(default=0.2, gt=0, lt=0.9)
     valid_split: float = Field(default=0.15, gt=0, lt=0.9)
     looks: int = Field(default=5, ge=1)
@@ -427,11 +430,19 @@ class TriggerHook(Closed):
 
 
 class Notify(Closed):
-    """Whom alerts reach: `critical` mail and chat at once, `warning` mail once a day, `info` the trigger."""
+    """Whom alerts reach: `critical` mail and chat at once, `warning` mail once a day, `info` the trigger.
 
+    `runbooks` is the address at which the pages of docs/runbooks can be read; alerts and boards link there.
+    """
+
+    runbooks: str = "docs/runbooks"
     mail: Mail | None = None
     chat: Chat | None = None
     trigger: TriggerHook | None = None
+
+    def runbook(self, page: str) -> str:
+        """Return the address of a runbook's page."""
+        return f"{self.runbooks.rstrip('/')}/{page}.md"
 
 
 class Monitoring(Closed):

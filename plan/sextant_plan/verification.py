@@ -73,7 +73,9 @@ def verify_ledgers(run: Path, run_id: str, plan: Plan) -> Ledgers:
         except OSError as error:
             faults.append(Flaw(_name(run, path), NO_LINE, str(error.strerror)))
             continue
-        gaps += _torn(run, path, found[path])
+    for path, records in found.items():
+        if not _superseded(path, found):
+            gaps += _torn(run, path, records)
     gaps += _missing_attempts(run)
     frozen = _frozen(run, found, plan, faults)
     for path, records in found.items():
@@ -147,6 +149,16 @@ def _problem(record: Record, wanted: tuple[str, int] | None, run_id: str, frozen
     if record.criterion is not None and record.criterion_hash != frozen.criteria[record.criterion]:
         return f"the criterion {record.criterion} was defined otherwise when this was recorded"
     return None
+
+
+def _superseded(path: Path, found: Mapping[Path, list[Record]]) -> bool:
+    """Tell whether a later attempt of the same step came to its end, so that this one need not have."""
+    own = _attempt_of(path)
+    others = [(_attempt_of(other), records) for other, records in found.items()]
+    return own is not None and any(
+        other is not None and other[0] == own[0] and other[1] > own[1] and finished(records)
+        for other, records in others
+    )
 
 
 def _torn(run: Path, path: Path, records: list[Record]) -> Iterator[Flaw]:

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from sextant_plan.challengers import Challenger, Challengers
 
-
 Role = Literal["ab", "shadow"]
 
 

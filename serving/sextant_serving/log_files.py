@@ -17,6 +17,7 @@ ROWS_A_FILE = 1 << 17
 ROWS_A_GROUP = 1 << 13
 AGE_SECONDS = 60.0  # what a crash can lose
 PRUNE_SECONDS = 10.0
+ABANDONED_SECONDS = 3600.0  # a file in the making is written to every minute
 UNFINISHED = ".part"
 
 
@@ -36,7 +37,7 @@ class LogFiles:
     """One open file a model below `directory`; not thread-safe."""
 
     def __init__(self, directory: Path, *, rows_a_file: int = ROWS_A_FILE, age_seconds: float = AGE_SECONDS) -> None:
-        """Make the folder and clear away what a crash of this host's server left unfinished; raises OSError."""
+        """Make the folder; raises OSError."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory, self._rows_a_file, self._age_seconds = directory, rows_a_file, age_seconds
         self._segments: dict[tuple[str, str, str], Segment] = {}
@@ -65,10 +66,14 @@ class LogFiles:
                 self._finish(labels)
 
     def prune(self, keep_seconds: float, most_bytes: int) -> None:
-        """Remove finished files that are older than `keep_seconds`, then the oldest ones beyond `most_bytes`."""
+        """Remove files older than `keep_seconds`, the oldest beyond `most_bytes`, and what a crash left unfinished."""
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + PRUNE_SECONDS
+        abandoned = time.time() - ABANDONED_SECONDS
+        for path in self._directory.glob(f"*{UNFINISHED}"):
+            if path.stat().st_mtime < abandoned:
+                path.unlink(missing_ok=True)
         found = sorted(((path.stat(), path) for path in self._directory.glob("*.parquet")), key=lambda f: f[0].st_mtime)
         held, oldest_kept = sum(status.st_size for status, _ in found), time.time() - keep_seconds
         for status, path in found:

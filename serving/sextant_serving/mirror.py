@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sextant_serving.errors import Overloaded, RequestError
+from sextant_serving.logs import log_failure
 from sextant_serving.model import Model
 from sextant_serving.rows import Answer, Rows
 
@@ -68,8 +69,8 @@ class Mirror:
             return
         except RequestError as error:
             status = error.status
-        except Exception:
-            _log.exception("the shadow %s failed", model.variant)
+        except Exception as error:
+            log_failure(_log, f"the shadow {model.variant} failed", error)
             status = 500
         model.metrics.count_request(status, self._loop.time() - begun)
 

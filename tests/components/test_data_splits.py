@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -84,3 +85,19 @@ def test_rows_of_another_class_move_nothing() -> None:
     more = [*labels, *["b"] * 30]
     after = split_rows(more, list(range(130)), [*names, *(f"new{row}" for row in range(30))], sealed=0.25, valid=0.2)
     assert after[:50] == before[:50]
+
+
+@given(days=st.lists(st.integers(0, 365), min_size=6, max_size=60, unique=True))
+def test_by_time_the_future_is_sealed(days: list[int]) -> None:
+    """No row that trains is newer than one that validates, and none that validates newer than a sealed one."""
+    times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in days]
+    names = [str(day) for day in days]
+    placed = split_rows(["a"] * len(days), list(range(len(days))), names, sealed=0.25, valid=0.2, times=times)
+    newest = {
+        split: max(at for at, where in zip(times, placed, strict=True) if where == split) for split in set(placed)
+    }
+    oldest = {
+        split: min(at for at, where in zip(times, placed, strict=True) if where == split) for split in set(placed)
+    }
+    assert newest["train"] < oldest["valid"]
+    assert newest["valid"] < oldest["sealed"]

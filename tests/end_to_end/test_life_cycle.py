@@ -85,6 +85,25 @@ def test_report_repeats_the_run(whole_run: dict[str, Any], shared_workshop: Any)
     assert json.loads(report.stdout)["criteria"] == whole_run["criteria"]
 
 
+def test_the_evidence_is_whole(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """Every digest holds, and the attempt that was killed is no gap once the step ran to its end."""
+    verified = shared_workshop.run("report", "--verify", "--json")
+    assert verified.returncode == 0, verified.stdout
+    assert json.loads(verified.stdout)["records"] > 60
+
+
+def test_every_task_of_the_process_model_has_a_word(whole_run: dict[str, Any]) -> None:
+    """No record of a whole run is outside the catalogue, and each task has a verdict or a reason."""
+    from sextant_components.context import open_run
+    from sextant_components.dossier.crisp import task_results, unclaimed
+    from sextant_components.dossier.facts import read_facts
+
+    facts = read_facts(open_run(whole_run["run"]))
+    assert [f"{record.step}/{record.task}" for record in unclaimed(facts)] == []
+    silent = [each.task.id for each in task_results(facts) if each.reason.startswith("No ")]
+    assert silent == []
+
+
 def test_the_server_answers_by_every_protocol(whole_run: dict[str, Any], shared_workshop: Any) -> None:
     """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, and a clean stop."""
     picture = next(line for line in (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[1:])

@@ -110,13 +110,3 @@ def test_a_name_of_the_model_reaches_every_object(helm: Helm) -> None:
     objects = by_identity([item for item in yaml.safe_load_all(rendered) if item])
     assert "InferenceService sextant/digits" in objects
     assert objects["ScaledObject sextant/digits-blue"]["spec"]["scaleTargetRef"]["name"] == "digits-blue-predictor"
-
-
-def test_the_notes_name_what_is_missing(helm: Helm) -> None:
-    """An installation without its own stores is told which Secrets it needs, one with known passwords is warned."""
-    dry = ("install", "sextant", CHART, "--dry-run=client")
-    notes = {name: helm(*dry, "-f", CHART / "ci" / f"{name}-values.yaml").stdout.partition("NOTES:")[2]
-             for name in ("kind", "production")}  # fmt: skip
-    assert "WARNING" in notes["kind"]
-    assert "Bring these Secrets" in notes["production"]
-    assert "WARNING" not in notes["production"]

@@ -213,7 +213,8 @@ def healthy() -> Story:
     story.grows("sextant_batch_rows_sum", 300)
     story.grows("sextant_batch_rows_count", 30)
     for name in ("a", "b"):
-        story.grows("sextant_predictions_total", 148, **{"class": name})
+        of_class: dict[str, Any] = {"class": name}
+        story.grows("sextant_predictions_total", 148, **of_class)
     story.grows("sextant_fallbacks_total", 4, reason="low-confidence")
     story.grows("sextant_fallbacks_total", 0, reason="feature-outage")
     story.grows("sextant_feedback_total", 90, outcome="agree")
@@ -234,13 +235,12 @@ def healthy() -> Story:
         story.stands("sextant_quality_ratio", value, criterion="night", bound=bound)
     story.stands("sextant_quality_rows", 400, criterion="night")
     story.stands("sextant_label_join_ratio", 0.8)
-    for name in ("a", "b"):
-        story.stands("sextant_prediction_bias_ratio", 0.01, **{"class": name})
-    pod = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
+    story.stands("sextant_prediction_bias_ratio", 0.01, **of_class)
+    pod: dict[str, Any] = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
     story.stands("container_memory_working_set_bytes", 1e9, **pod)
     story.stands("kube_pod_container_resource_limits", 2e9, resource="memory", **pod)
     story.grows("kube_pod_container_status_restarts_total", 0, **pod)
-    gpu = {"pod": "parcels-predictor-5d9", "gpu": "0"}
+    gpu: dict[str, Any] = {"pod": "parcels-predictor-5d9", "gpu": "0"}
     for name, value in (("FB_USED", 10e3), ("FB_FREE", 30e3), ("GPU_TEMP", 60), ("GPU_UTIL", 70), ("XID_ERRORS", 0)):
         story.stands(f"DCGM_FI_DEV_{name}", value, **gpu)
     return story

@@ -16,15 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from sextant_monitoring.alertmanager import alertmanager_config
+from sextant_monitoring.boards import boards
 from sextant_monitoring.rules_file import rule_groups
 from sextant_plan.alerts import CRITERION_VERDICT, AlertKind, Severity
 from sextant_plan.schema import Plan
@@ -225,9 +228,7 @@ def test_every_alert_reaches_whom_it_is_for(
     day = 86400.0
     healthy.stands("sextant_model_created_timestamp_seconds", now - 90 * day)
     healthy.stands("sextant_feature_event_timestamp_seconds", now - 2 * day, view="measures")
-    (tmp_path / "past.txt").write_text("\n".join(_open_metrics(healthy, now)) + "\n")
-    blocks = [promtool, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
-    subprocess.run(blocks, check=True, cwd=tmp_path, capture_output=True)
+    _write_past(healthy, promtool, tmp_path)
     alerts, metrics = _free_port(), _free_port()
     for plan in (broken, gone):
         (tmp_path / f"{plan.name}.rules.yaml").write_text(yaml.safe_dump(_hurried(rule_groups(plan))))
@@ -249,6 +250,40 @@ def test_every_alert_reaches_whom_it_is_for(
     ordered = [(token, post) for path, token, post in hooks.posts if path == "/trigger"]
     assert {token for token, _ in ordered} == {"Bearer secret"}
     assert {alert["labels"]["severity"] for _, post in ordered for alert in post["alerts"]} == {"info"}
+
+
+def test_every_query_of_every_board_finds_data(
+    make_plan: PlanMaker, healthy: Any, promtool: str, tmp_path: Path
+) -> None:
+    """With everything at work no panel is empty; a query of a series that nobody exposes is found here."""
+    plan = make_plan(monitoring={"window": "4m", "min_rows": 200, "objectives": OBJECTIVES})
+    healthy.stands("sextant_rollout_weight_percent", 25, namespace="shop")
+    healthy.stands("sextant_rollout_phase", 1, namespace="shop", phase="analysing")
+    for criterion, bound in product(("accuracy", "live", "night"), ("value", "low", "high")):
+        healthy.stands("sextant_quality_ratio", 0.9, criterion=criterion, bound=bound)
+    healthy.stands("sextant_expected_accuracy_ratio", 0.9)
+    _write_past(healthy, promtool, tmp_path)
+    (tmp_path / "parcels.rules.yaml").write_text(yaml.safe_dump(_hurried(rule_groups(plan))))
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump({"rule_files": ["*.rules.yaml"]}))
+    waiting = {query.expr for board in boards(plan) for panel in board.panels for query in panel.queries}
+    assert len(waiting) > 70
+    port = _free_port()
+    with _prometheus(tmp_path, port):
+        client = f"http://127.0.0.1:{port}"
+        _await(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, lambda: waiting)
+
+
+def _has_data(prometheus: str, expression: str) -> bool:
+    query = urlencode({"query": expression.replace("$__rate_interval", "4m")})
+    with urlopen(f"{prometheus}/api/v1/query?{query}", timeout=10) as response:
+        return bool(json.load(response)["data"]["result"])
+
+
+def _write_past(story: Any, promtool: str, folder: Path) -> None:
+    """Write the story into a new database of Prometheus, its last minute being now."""
+    (folder / "past.txt").write_text("\n".join(_open_metrics(story, time.time())) + "\n")
+    blocks = [promtool, "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
+    subprocess.run(blocks, check=True, cwd=folder, capture_output=True)
 
 
 def _for_both(first: Plan, second: Plan) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_a_resolved_alert_starts_nothing_and_its_windows_count(trigger: Trigger,
     [{"plan": "other"}, {"criterion": "latency"}, {"criterion": "no-such"}],
     ids=["another-plan", "alerts-only", "unknown"],
 )
-def test_other_alerts_are_ignored(trigger: Trigger, launcher: Recorder, labels: dict[str, str]) -> None:
+def test_other_alerts_are_ignored(trigger: Trigger, launcher: Recorder, labels: dict[str, Any]) -> None:
     """Only a criterion of this plan that is enforced by retrain starts anything."""
     assert _actions(trigger, _alert(**labels)) == [Action.IGNORED]
     assert launcher.calls == 0
@@ -201,7 +201,7 @@ def test_retrainings_that_do_not_pass_reopen_planning(
 
 
 def test_an_amended_plan_starts_anew(
-    trigger: Trigger, make_plan: PlanMaker, plan: Plan, tmp_path: Path, launcher: Recorder, clock: Clock
+    *, trigger: Trigger, make_plan: PlanMaker, plan: Plan, tmp_path: Path, launcher: Recorder, clock: Clock
 ) -> None:
     """The record is about the old hash, so the amended plan retrains at once."""
     launcher.result = Outcome.NOT_PASSED
@@ -300,7 +300,7 @@ def test_the_service_takes_a_notification(service: TriggerServer, launcher: Reco
     ids=["wrong-token", "no-token", "path", "json", "version", "large", "length"],
 )
 def test_the_service_refuses(
-    service: TriggerServer, launcher: Recorder, body: bytes, headers: dict[str, str], path: str, status: int
+    *, service: TriggerServer, launcher: Recorder, body: bytes, headers: dict[str, str], path: str, status: int
 ) -> None:
     """Each with its status and a sentence, and nothing is started."""
     found, answer = _request(service, body, path=path, **headers)

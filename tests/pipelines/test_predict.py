@@ -96,8 +96,8 @@ def test_a_parquet_table_gives_the_rows_of_its_csv(tmp_path: Path) -> None:
     assert _texts(read_rows(tmp_path / "t.parquet", {})) == _texts(read_rows(tmp_path / "t.csv", {}))
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "https://models.example", "http://host:port", ""])
-def test_an_address_that_is_not_plain_http_is_a_usage_error(url: str, sextant: Sextant, picture_folder: Path) -> None:
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://models.example", "http://host:port", ""])
+def test_an_address_that_is_not_http_is_a_usage_error(url: str, sextant: Sextant, picture_folder: Path) -> None:
     """Without a scheme the host would be read as one, and the name looked up would be empty."""
     result = sextant("predict", picture_folder / "apple" / "0.png", "--url", url)
     assert (result.code, "Write http://HOST:PORT" in result.err) == (2, True)

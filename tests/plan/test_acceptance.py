@@ -40,7 +40,7 @@ def test_the_bound_the_users_and_the_signature_decide(record: AcceptanceRecord, 
 
 def test_the_last_rating_of_a_user_and_task_counts() -> None:
     """Who tries again may change his mind."""
-    first = rated(1, 4, 5, 4, 4)
+    first = rated(1, 2, 5, 4, 4)
     again = [Rating(user="bo", task=task, stars=5) for task in WANTED.tasks]
     assert judge_acceptance(WANTED, first) is Verdict.UNKNOWN
     assert judge_acceptance(WANTED, first.model_copy(update={"ratings": [*first.ratings, *again]})) is Verdict.PASS

@@ -24,7 +24,7 @@ def points(units: list[bytes], experiment: str) -> np.ndarray:
 
 def table(first: np.ndarray, second: np.ndarray, bins: int) -> np.ndarray:
     """Return the counts of units by their bin in two experiments."""
-    return np.histogram2d(first, second, bins=bins, range=[[0, 1], [0, 1]])[0]
+    return np.asarray(np.histogram2d(first, second, bins=bins, range=[[0, 1], [0, 1]])[0])
 
 
 def test_points_of_100_000_consecutive_ids_are_uniform() -> None:

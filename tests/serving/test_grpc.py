@@ -202,7 +202,7 @@ def test_bytes_that_are_no_message_leave_the_server_well(channel: grpc.Channel) 
 
 def test_the_clients_deadline_ends_a_call(make_bundle: MakeBundle) -> None:
     """A call that waits longer than its client allows ends, and the server serves the next."""
-    bundle = make_bundle(slow=600, serving={"max_rows": 1, "queue_rows": 2, "deadline": 30.0})
+    bundle = make_bundle(slow=150, serving={"max_rows": 1, "queue_rows": 2, "deadline": 30.0})
     with running_server(bundle=bundle, grpc=True) as server, grpc.insecure_channel(str(server.grpc)) as channel:
         waiting = [threading.Thread(target=code_of, args=(channel, raw())) for _ in range(2)]
         for thread in waiting:
@@ -250,7 +250,7 @@ def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle)
 def test_a_call_under_way_is_answered_after_sigterm(make_bundle: MakeBundle) -> None:
     """The drain waits for what has begun."""
     found: list[Any] = []
-    with running_server(bundle=make_bundle(slow=600, serving={"deadline": 60.0}), grpc=True) as server:
+    with running_server(bundle=make_bundle(slow=300, serving={"deadline": 60.0}), grpc=True) as server:
         with grpc.insecure_channel(str(server.grpc)) as channel, server.client() as probe:
             asking = threading.Thread(target=lambda: found.append(code_of(channel, raw())[0]))
             asking.start()

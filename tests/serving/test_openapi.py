@@ -47,7 +47,7 @@ def test_generated_requests_meet_the_document(server: Server, document: dict[str
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
     assert len(operations) == len(document["paths"])
     everything = settings(
-        max_examples=6,
+        max_examples=4,
         phases=[Phase.generate],
         deadline=None,
         database=None,

@@ -94,7 +94,7 @@ def test_nested_lists_are_pictures_too(client: Client) -> None:
 
 def test_metadata_names_what_a_request_carries(client: Client, server: Server) -> None:
     """Server and model metadata follow the protocol, and only known versions exist."""
-    assert json.loads(client.request("GET", "/v2")[2])["extensions"] == ["binary_tensor_data"]
+    assert json.loads(client.request("GET", "/v2")[2])["extensions"] == ["binary_tensor_data", "model_repository"]
     metadata = json.loads(client.request("GET", f"/v2/models/{server.model}")[2])
     assert metadata["versions"] == ["3"]
     assert [(tensor["name"], tensor["datatype"]) for tensor in metadata["inputs"]] == [

@@ -22,7 +22,7 @@ ROW: dict[str, Tensor] = {"image": np.zeros((1, 8, 8, 1), np.uint8), "features":
 
 def test_liveness_is_prompt_while_the_device_is_busy(make_bundle: MakeBundle) -> None:
     """A probe does not wait for the batch on the device: its median stays under 50 ms."""
-    bundle = make_bundle(slow=1500, serving={"deadline": 60.0})
+    bundle = make_bundle(slow=500, serving={"deadline": 60.0})
     with running_server(bundle=bundle) as server, server.client() as probe:
         stop = threading.Event()
 

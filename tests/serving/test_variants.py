@@ -14,20 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sextant_plan.bundle import Column
+from sextant_plan.bundle import Column, read_bundle
 from sextant_plan.challengers import Challenger
 from sextant_plan.errors import SextantError
+from sextant_plan.promotion import ActiveModel, write_active
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
+from sextant_serving.client import Client
 from sextant_serving.connection import Request, Response
 from sextant_serving.engines import Inputs, Probabilities
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
+from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load
 from sextant_serving.metrics import MetricsPage
 from sextant_serving.mirror import Mirror
 from sextant_serving.model import Model
+from sextant_serving.options import parse_options
 from sextant_serving.variants import Variants
 
 MakeBundle = Callable[..., Path]
@@ -43,7 +47,7 @@ class BlockedEngine:
     def run(self, inputs: Inputs) -> Probabilities:
         """Wait, then answer the first class."""
         self._go_on.wait()
-        return np.tile(np.float32([1, 0, 0]), (len(inputs["features"]), 1))
+        return np.tile(np.array([1, 0, 0], np.float32), (len(inputs["features"]), 1))
 
 
 def setting(variant: str, role: str, percent: float) -> Challenger:
@@ -245,3 +249,71 @@ def test_a_moved_share_keeps_the_loaded_models_and_their_counters(bundle: Path, 
         fleet.stop()
 
     asyncio.run(run())
+
+
+def test_the_command_line_names_challengers(make_bundle: MakeBundle, bundle: Path) -> None:
+    """A real server with a challenger that gets everything and a shadow: the series of all three are on its page."""
+    options = ["--challenger", f"b={make_bundle(version='4')}:100", "--shadow", f"dark={make_bundle(version='5')}:100"]
+    with running_server(bundle=bundle, arguments=options) as server, server.client() as client:
+        status, headers, _ = client.request("POST", "/v1/models/parcels:predict", BODY)
+        assert (status, dict(headers)["x-sextant-variant"]) == (200, "b")
+        counted = 'sextant_requests_total{{code="200",model="parcels",variant="{}",version="{}"}} 1.0'
+        while counted.format("dark", "5") not in (page := client.metrics_text()):
+            assert client.ready()
+        assert counted.format("b", "4") in page
+        assert counted.format("stable", "3").replace("1.0", "0.0") in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--challenger", "b=somewhere"], "write NAME=DIR:PERCENT", id="no-percent"),
+        pytest.param(["--challenger", "b=x:60", "--challenger", "c=y:60"], "more than 100 percent", id="too-much"),
+        pytest.param(["--challenger", "b=x:6", "--shadow", "b=y:6"], "two challengers of one variant", id="twice"),
+        pytest.param(["--challenger", "b=x:600"], "less than or equal to 100", id="over-100"),
+    ],
+)
+def test_challengers_that_cannot_run_together_are_a_usage_error(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says what is wrong, the exit code is 2."""
+    with pytest.raises(SystemExit) as end:
+        parse_options(["--bundle", "x", *arguments])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_active_json_names_challengers_and_moves_their_shares(
+    make_bundle: MakeBundle, bundle: Path, tmp_path: Path
+) -> None:
+    """The server follows the share without loading anything again: the challenger's counter goes on."""
+    challenger = make_bundle(version="4")
+
+    def activate(percent: float) -> None:
+        spec = read_bundle(challenger)
+        described = setting("b", "ab", percent).model_copy(
+            update={"bundle": str(challenger), "digest": spec.digest, "version": spec.version}
+        )
+        active = ActiveModel(
+            name="parcels",
+            version="3",
+            digest=read_bundle(bundle).digest,
+            bundle=str(bundle),
+            sequence="seq-0001",
+            challengers=(described,),
+            experiment="spring",
+        )
+        write_active(tmp_path, active)
+
+    def answered_by(client: Client) -> str:
+        return dict(client.request("POST", "/v1/models/parcels:predict", BODY)[1])["x-sextant-variant"]
+
+    activate(100)
+    with running_server(home=tmp_path) as server, server.client() as client:
+        assert answered_by(client) == "b"
+        activate(0)
+        answers = 1
+        while answered_by(client) == "b":
+            answers += 1
+        counted = f'sextant_requests_total{{code="200",model="parcels",variant="b",version="4"}} {float(answers)}'
+        assert counted in client.metrics_text()

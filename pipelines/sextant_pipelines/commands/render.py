@@ -70,13 +70,16 @@ def components(output: Path, images: tuple[str, ...]) -> int:
 
 @command.command("rules")
 @plan_argument
+@click.option("--kubernetes", is_flag=True, help="As a PrometheusRule object of the Prometheus operator.")
 @output_option
-def rules(plan_path: Path, output: Path | None) -> int:
+def rules(plan_path: Path, kubernetes: bool, output: Path | None) -> int:
     """Write the plan's recording and alert rules for Prometheus (YAML)."""
+    from sextant_monitoring.prometheus_rule import render_prometheus_rule
     from sextant_monitoring.rules_file import render_rules
     from sextant_plan.loading import load_plan
 
-    _write(render_rules(load_plan(plan_path)), output)
+    render = render_prometheus_rule if kubernetes else render_rules
+    _write(render(load_plan(plan_path)), output)
     return 0
 
 

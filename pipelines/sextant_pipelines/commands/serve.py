@@ -34,8 +34,36 @@ from sextant_plan.errors import UsageError
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="TCP port; 0 for any free one."
 )
+@click.option(
+    "--challenger",
+    multiple=True,
+    metavar="NAME=DIR:PERCENT",
+    help="With --bundle: a bundle that answers PERCENT of the units as this variant. Repeatable.",
+)
+@click.option(
+    "--shadow",
+    multiple=True,
+    metavar="NAME=DIR:PERCENT",
+    help="With --bundle: a bundle that gets copies of PERCENT of the requests and answers nobody. Repeatable.",
+)
+@click.option("--experiment", help="With --bundle: another name assigns every unit anew. Default: by the challengers.")
+@click.option(
+    "--prediction-log",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the predictions that the plan's serving.log samples into this folder.",
+)
 def command(
-    *, home: Path | None, bundle: Path | None, feature_repo: Path | None, model_name: str | None, host: str, port: int
+    *,
+    home: Path | None,
+    bundle: Path | None,
+    feature_repo: Path | None,
+    model_name: str | None,
+    host: str,
+    port: int,
+    challenger: tuple[str, ...],
+    shadow: tuple[str, ...],
+    experiment: str | None,
+    prediction_log: Path | None,
 ) -> int:
     """Serve predictions over HTTP until stopped: v1 and v2 JSON, v2 binary tensors, and pictures.
 
@@ -45,10 +73,18 @@ def command(
         raise UsageError("--home and --bundle exclude each other: the first follows a model, the second fixes it.")
     if bundle is None and feature_repo is not None:
         raise UsageError("--feature-repo goes with --bundle; with --home, active.json names the repository.")
+    if bundle is None and (challenger or shadow or experiment):
+        raise UsageError(
+            "--challenger, --shadow and --experiment go with --bundle; with --home, active.json names them."
+        )
     arguments = [sys.executable, "-m", "sextant_serving", "--host", host, "--port", str(port)]
     arguments += ["--bundle", str(bundle)] if bundle else ["--home", str(_followed(home or DEFAULT_HOME))]
     arguments += ["--model-name", model_name] if model_name else []
     arguments += ["--feature-repo", str(feature_repo)] if feature_repo else []
+    arguments += [part for given in challenger for part in ("--challenger", given)]
+    arguments += [part for given in shadow for part in ("--shadow", given)]
+    arguments += ["--experiment", experiment] if experiment else []
+    arguments += ["--prediction-log", str(prediction_log)] if prediction_log else []
     # The server replaces this process, so that signals reach it and no second interpreter stays behind.
     os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter and module
 

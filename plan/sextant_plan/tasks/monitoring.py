@@ -65,7 +65,7 @@ TASKS = (
         risk="a model is retrained by habit, or not at all",
         method="n of the last m windows violate; never twice within the cooldown",
         lives_in=("sextant_plan.rules", WATCH),
-        evidence=("watch/retrain *", "watch/revamp*", "watch/change*", "*/champion comparison"),
+        evidence=("watch/retrain *", "watch/revamp*", "watch/change*", "*/champion comparison", "*/planning reopened"),
         excuse=unless(
             lambda plan: any("retrain" in criterion.enforce for criterion in plan.criteria),
             "no criterion of the plan is enforced as retrain",

@@ -117,6 +117,14 @@ def test_a_crash_in_mid_write_is_a_gap_and_loses_nothing(tell: Callable[..., Run
     assert any("ledger/train-1.jsonl:2: a line without its end" in line for line in lines(context))
 
 
+def test_a_crash_that_was_run_again_is_no_gap(tell: Callable[..., RunContext]) -> None:
+    """Once a later attempt came to its end, the torn one before it is history."""
+    context = tell(crash_in=Step.TRAIN)
+    with context.ledger(Step.TRAIN) as ledger:
+        ledger.record("search", requirement="", risk="", qa_method="", verdict=Verdict.PASS)
+    assert not any("ledger/train-1" in flaw.file for flaw in verify_run(context).gaps)
+
+
 def test_a_missing_attempt_is_a_gap(empty_run: RunContext) -> None:
     """A later attempt tells that an earlier one was there."""
     for _ in range(2):
@@ -129,7 +137,7 @@ def test_a_missing_attempt_is_a_gap(empty_run: RunContext) -> None:
 
 def look(context: RunContext, number: int) -> Verification:
     """Record a look at the sealed rows and verify."""
-    records = {
+    records: dict[Step, dict[str, Any]] = {
         Step.PREPARE: {"sealed split": {"sealed_digest": "sha256:" + "5" * 64}},
         Step.EVALUATE: {"look": {"look": number, "budget": 5}, "bundle under test": {"version": "abc"}},
     }

@@ -65,7 +65,7 @@ class Refusal(Exception):
         self.status = status
 
 
-def _checked(body: bytes, model: type) -> dict[str, Any]:
+def _checked(body: bytes, model: Any) -> dict[str, Any]:
     """Return a request's body if it has only fields of the API's message."""
     found: dict[str, Any] = json.loads(body)
     unknown = found.keys() - set(model.attribute_map.values())
@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         one = re.fullmatch(r"/apis/v2beta1/runs/([^/]+)", path)
         if one:
             return {**next(run for run in state.kept["runs"] if run["run_id"] == one[1]), **state.look()}
-        kinds: dict[str, tuple[str, type, str]] = {
+        kinds: dict[str, tuple[str, Any, str]] = {
             "/apis/v2beta1/pipelines": ("pipelines", api.V2beta1Pipeline, "pipeline_id"),
             "/apis/v2beta1/runs": ("runs", api.V2beta1Run, "run_id"),
             "/apis/v2beta1/experiments": ("experiments", api.V2beta1Experiment, "experiment_id"),
@@ -161,12 +161,13 @@ class Handler(BaseHTTPRequestHandler):
         for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
             if predicate["key"] not in FILTER_KEYS[kind] or predicate["operation"] != "EQUALS":
                 raise Refusal(400, f"no filter on {predicate['key']}")
-            found = [each for each in found if each.get(predicate["key"]) == predicate["string_value"]]
+            wanted = predicate.get("string_value", predicate.get("stringValue"))  # the gateway takes either
+            found = [each for each in found if each.get(predicate["key"]) == wanted]
         return found
 
     def _upload(self, query: dict[str, str], body: bytes) -> dict[str, Any]:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = message_from_bytes(head + body).get_payload()
+        part: Any = message_from_bytes(head + body).get_payload(0)
         self.state.uploads.append(part.get_payload(decode=True).decode())
         version = {"pipeline_version_id": f"versions-{len(self.state.uploads)}", "display_name": query["name"]}
         version |= {"pipeline_id": query["pipelineid"]}

@@ -144,6 +144,7 @@ def test_arguments_are_checked_here_because_the_backend_does_not(
     ids=["major", "minor", "unknown", "many-users"],
 )
 def test_version_skew_and_namespace(
+    *,
     backend: Any,
     submit: Submit,
     capsys: pytest.CaptureFixture[str],

@@ -1,0 +1,101 @@
+"""The monitoring report: each window's verdicts and values, and quality by labels, as one HTML file without scripts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+
+from sextant_monitoring.quality import WindowQuality
+from sextant_monitoring.watcher import Judged, Look
+from sextant_plan.loading import plan_hash
+from sextant_plan.schema import Plan
+
+WIDTH, HEIGHT = 220, 36  # of a curve, in pixels
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0 2rem; }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dee4; vertical-align: middle; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.pass { color: #116329; } .fail { color: #a40e26; font-weight: 600; } .unknown { color: #7d4e00; }
+caption { text-align: left; font-weight: 600; padding: .5rem 0; }
+"""
+
+
+def render_report(plan: Plan, looks: Sequence[Look], qualities: Sequence[WindowQuality]) -> str:
+    """Return the report of looks in the order of time, at least one, and of past windows' quality."""
+    last = looks[-1]
+    rows = "\n".join(_criterion_row(judged, looks) for judged in last.judged)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(plan.name)}: monitoring</title><style>{STYLE}</style></head>
+<body><h1>{escape(plan.name)}: monitoring</h1>
+<p>{len(looks)} looks from {_time(looks[0].at)} to {_time(last.at)}, over windows of {plan.monitoring.window:g} s;
+plan {escape(plan_hash(plan))}.</p>
+<table><caption>Rules at the last look</caption>
+<tr><th>rule</th><th>wanted</th><th>verdict</th><th>value</th><th>bounds</th><th>rows</th><th>over the looks</th></tr>
+{rows}
+</table>
+{_quality_table(qualities)}
+</body></html>
+"""
+
+
+def _criterion_row(judged: Judged, looks: Sequence[Look]) -> str:
+    estimate = judged.worst.estimate if judged.worst is not None else None
+    value = bounds = rows = "-"
+    if estimate is not None:
+        value, rows = f"{estimate.value:.4g}", f"{estimate.n}"
+        if estimate.low < estimate.high:
+            bounds = f"{estimate.low:.4g} to {estimate.high:.4g}"
+    curve = _curve([_value(each) for look in looks for each in look.judged if each.name == judged.name])
+    return (
+        f"<tr><td>{escape(judged.name)}</td><td>{escape(judged.rule.requirement)}</td>"
+        f'<td class="{judged.verdict}">{judged.verdict}</td><td class="number">{value}</td>'
+        f'<td class="number">{bounds}</td><td class="number">{rows}</td><td>{curve}</td></tr>'
+    )
+
+
+def _value(judged: Judged) -> float:
+    estimate = judged.worst.estimate if judged.worst is not None else None
+    return estimate.value if estimate is not None else math.nan
+
+
+def _curve(values: Sequence[float]) -> str:
+    """Return the finite values as a small curve from their lowest to their highest."""
+    finite = [(place, value) for place, value in enumerate(values) if math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    low, high = min(value for _, value in finite), max(value for _, value in finite)
+    points = " ".join(_point(place / (len(values) - 1), (value - low) / ((high - low) or 1)) for place, value in finite)
+    return (
+        f'<svg width="{WIDTH}" height="{HEIGHT}" role="img"><title>{low:.4g} to {high:.4g}</title>'
+        f'<polyline points="{points}" fill="none" stroke="#0550ae" stroke-width="1.5"/></svg>'
+    )
+
+
+def _point(x: float, y: float) -> str:
+    return f"{x * WIDTH:.1f},{(1 - y) * (HEIGHT - 4) + 2:.1f}"
+
+
+def _quality_table(qualities: Iterable[WindowQuality]) -> str:
+    rows = [
+        f"<tr><td>{_time(each.window.start)}</td><td>{escape(' '.join(each.target[1:]))}</td>"
+        f"<td>{escape(criterion)}</td>"
+        f'<td class="number">{estimate.value:.4f}</td><td class="number">{estimate.low:.4f} to {estimate.high:.4f}</td>'
+        f'<td class="number">{estimate.n}</td><td class="number">{each.join_rate:.1%}</td>'
+        f'<td class="number">{each.expected:.4f}</td></tr>'
+        for each in qualities
+        for criterion, estimate in each.qualities.items()
+    ]
+    if not rows:
+        return "<p>No window has labels yet.</p>"
+    heading = "".join(
+        f"<th>{name}</th>"
+        for name in ("window from", "version", "criterion", "value", "bounds", "labels", "join rate", "expected")
+    )
+    return f"<table><caption>Quality by labels</caption><tr>{heading}</tr>\n" + "\n".join(rows) + "</table>"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

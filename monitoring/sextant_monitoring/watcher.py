@@ -1,0 +1,132 @@
+"""Watching one server: each look scrapes it, judges every rule of the plan, asks the golden requests, joins labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sextant_monitoring.history import History
+from sextant_monitoring.http import get_text
+from sextant_monitoring.probe import ProbeResult, probe
+from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window, measure_quality
+from sextant_monitoring.scrape import parse_scrape
+from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
+from sextant_plan.burn_rule import BurnRule
+from sextant_plan.catalogue import COMMON_LABELS, LABEL_JOIN, PROBE_SUCCESS, QUALITY, QUALITY_ROWS
+from sextant_plan.platform_rules import RESTART_WINDOW
+from sextant_plan.presence_rules import ReadyRule
+from sextant_plan.rules import compile_rules
+from sextant_plan.schema import Plan
+from sextant_plan.thresholds import change_before
+from sextant_plan.verdicts import Verdict, worst
+from sextant_plan.window import Sample, Target, Window
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One rule and what it says of each target."""
+
+    rule: Rule
+    readings: list[Reading]
+
+    @property
+    def name(self) -> str:
+        """The criterion's id, or what is required."""
+        if isinstance(self.rule, BurnRule):
+            return f"objective {self.rule.objective}"
+        return self.rule.criterion.id if self.rule.criterion is not None else self.rule.requirement
+
+    @property
+    def worst(self) -> Reading | None:
+        """The reading that decides; None where nothing was seen."""
+        return min(self.readings, key=lambda reading: VERDICT_LEVELS[reading.verdict], default=None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict; unknown where nothing was seen."""
+        return self.worst.verdict if self.worst is not None else Verdict.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found at one time (Unix seconds), over a window of so many seconds."""
+
+    at: float
+    seconds: float
+    judged: list[Judged]
+    quality: list[WindowQuality] = field(default_factory=list)
+    probed: ProbeResult | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the plan's criteria and of readiness.
+
+        Objectives over days and faults of pods count once they fail: a look on a laptop sees neither.
+        """
+        asked = (each for each in self.judged if each.rule.criterion is not None or isinstance(each.rule, ReadyRule))
+        failed = (each for each in self.judged if each.verdict is Verdict.FAIL)
+        return worst(each.verdict for each in (*asked, *failed))
+
+
+class Watcher:
+    """Watches the server at `url` by a plan; with `logs` also its quality, with `bundle` also its golden requests."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        url: str,
+        *,
+        logs: LabelLogs | None = None,
+        bundle: Path | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.plan, self.url = plan, url.rstrip("/")
+        self._logs, self._bundle, self._token = logs, bundle, token
+        self._rules = compile_rules(plan)
+        burns = {span for rule in self._rules if isinstance(rule, BurnRule) for span in rule.spans}
+        self._spans = burns | {change_before(plan), RESTART_WINDOW}
+        self._history = History(max(self._spans | {plan.monitoring.window}))
+        self._quality: list[WindowQuality] = []
+
+    def look(self, now: float) -> Look:
+        """Scrape and judge at Unix time `now`. Raises ServerSilent, ScrapeUnreadable, BundleCorrupt."""
+        page = f"{self.url}/metrics"
+        self._history.add(parse_scrape(get_text(page, self._token), page, at=now))
+        probed = probe(self.url, self._bundle, token=self._token) if self._bundle else None
+        if self._logs is not None:
+            due = last_due_window(self.plan, now)
+            if not self._quality or self._quality[0].window != due:
+                self._quality = measure_quality(self.plan, self._logs, due)
+        window = self._history.window(self.plan.monitoring.window, self._spans)
+        if window is None:
+            return Look(now, 0.0, [Judged(rule, []) for rule in self._rules], self._quality, probed)
+        seen = self._with_own(window, probed)
+        judged = [Judged(rule, rule.read(seen)) for rule in self._rules]
+        return Look(now, self._history.seconds, judged, self._quality, probed)
+
+    def _with_own(self, window: Window, probed: ProbeResult | None) -> Window:
+        """Return the window with what the watcher itself measures, as its exporter shows it to Prometheus."""
+        own = tuple(own_samples(self.plan, self._quality, probed))
+        return Window(window.samples + own, window.end, window.seconds, window.others)
+
+
+def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | None) -> list[Sample]:
+    """Return the series of quality and probe that rules read."""
+    samples = []
+    if probed is not None:
+        target = (plan.name, probed.version, "stable")
+        samples.append(_sample(PROBE_SUCCESS.name, target, probed.success))
+    for each in quality:
+        samples.append(_sample(LABEL_JOIN.name, each.target, each.join_rate))
+        for criterion, estimate in each.qualities.items():
+            bounds = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+            samples += [
+                _sample(QUALITY.name, each.target, value, criterion=criterion, bound=bound)
+                for bound, value in bounds.items()
+            ]
+            samples.append(_sample(QUALITY_ROWS.name, each.target, estimate.n, criterion=criterion))
+    return samples
+
+
+def _sample(name: str, target: Target, value: float, **labels: str) -> Sample:
+    return Sample(name, {**dict(zip(COMMON_LABELS, target, strict=True)), **labels}, float(value))

@@ -1,0 +1,164 @@
+"""`sextant watch`: a running server by the plan's rules, live in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sextant_pipelines.options import home_option, json_option, print_json
+from sextant_plan.errors import UsageError
+
+if TYPE_CHECKING:
+    from sextant_monitoring.quality import LabelLogs
+    from sextant_monitoring.watcher import Judged, Look
+    from sextant_plan.schema import Plan
+
+CLEAR = "\x1b[2J\x1b[H"
+MARKS = {"pass": "green", "fail": "red", "unknown": "yellow"}
+PAST_WINDOWS = 24  # of quality in the report
+LOOKS_KEPT = 5760  # for the report: a day at the default interval
+
+
+@click.command("watch")
+@click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@home_option
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Address of the server.")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=15.0, show_default=True, help="Seconds between two looks."
+)
+@click.option("--looks", type=click.IntRange(min=1), help="Stop after so many looks. Default: until interrupted.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The server's prediction log, for quality by delayed labels; goes with --feedback.",
+)
+@click.option(
+    "--feedback", type=click.Path(path_type=Path, dir_okay=False), help="The server's feedback log (JSON lines)."
+)
+@click.option("--probe/--no-probe", default=True, help="Send the golden requests of the model that --home names.")
+@click.option("--export", metavar="HOST:PORT", help="Show quality and probe to Prometheus on this address.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML report to write at the end.")
+@json_option
+def command(
+    *,
+    plan_path: Path,
+    home: Path,
+    url: str,
+    interval: float,
+    looks: int | None,
+    predictions: Path | None,
+    feedback: Path | None,
+    probe: bool,
+    export: str | None,
+    report: Path | None,
+    as_json: bool,
+) -> int:
+    """Watch the server in service by the rules of PLAN, as Prometheus would.
+
+    A rate needs two looks. Exits with the last look's verdict: 0 all hold, 1 one is violated, 3 one is unknown;
+    4 if the server cannot be reached.
+    """
+    from sextant_monitoring.exporter import Exporter
+    from sextant_monitoring.watcher import Look, Watcher
+    from sextant_plan.loading import load_plan
+    from sextant_plan.verdicts import exit_code
+
+    plan = load_plan(plan_path)
+    logs = _logs(predictions, feedback)
+    watcher = Watcher(plan, url, logs=logs, bundle=_bundle(home, plan) if probe else None)
+    exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
+    done = 0
+    if export is not None:
+        click.echo(f"metrics on port {exporter.start(*_address(export))}", err=True)
+    try:
+        while True:
+            look = watcher.look(time.time())
+            exporter.show(look)
+            seen.append(look)
+            done += 1
+            _show(plan, look, as_json)
+            if done == looks:
+                break
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    finally:
+        exporter.stop()
+    if not seen:
+        return 130
+    if report is not None:
+        _write_report(report, plan, list(seen), logs)
+    return int(exit_code(seen[-1].verdict))
+
+
+def _logs(predictions: Path | None, feedback: Path | None) -> LabelLogs | None:
+    from sextant_monitoring.quality import LabelLogs
+
+    if predictions is None or feedback is None:
+        if predictions is not feedback:
+            raise UsageError("--predictions and --feedback go together: labels are joined to predictions by their id.")
+        return None
+    return LabelLogs(predictions, feedback)
+
+
+def _bundle(home: Path, plan: Plan) -> Path | None:
+    """Return the bundle that the home serves under the plan's name, if there is one on this machine."""
+    from sextant_plan.promotion import read_active
+
+    active = read_active(home)
+    return home / active.bundle if active is not None and active.name == plan.name else None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise UsageError(f"--export {text}: write HOST:PORT, such as 127.0.0.1:9109.")
+    return host, int(port)
+
+
+def _show(plan: Plan, look: Look, as_json: bool) -> None:
+    if as_json:
+        print_json({"at": look.at, "seconds": look.seconds, "rules": [_as_json(each) for each in look.judged]})
+        return
+    lines = [f"{plan.name}: {look.seconds:.0f} s watched, {time.strftime('%H:%M:%S', time.localtime(look.at))}", ""]
+    for each in look.judged:
+        estimate = each.worst.estimate if each.worst is not None else None
+        value = f"{estimate.value:10.4g}" if estimate is not None else " " * 10
+        verdict = click.style(f"{each.verdict:8}", fg=MARKS[each.verdict])
+        lines.append(f"{verdict} {value}  {each.name:20.20} {each.rule.requirement}")
+    if look.probed is not None:
+        lines += ["", f"golden requests: {look.probed.right} of {look.probed.sent} as sealed"]
+    lines += [
+        f"labels of {each.target[1]} {each.target[2]}: {each.labelled} of {each.due} ({each.join_rate:.1%})"
+        for each in look.quality
+    ]
+    live = click.get_text_stream("stdout").isatty()
+    click.echo((CLEAR if live else "") + "\n".join(lines))
+
+
+def _as_json(judged: Judged) -> dict[str, object]:
+    worst = judged.worst
+    estimate = worst.estimate if worst is not None else None
+    return {
+        "rule": judged.name,
+        "requirement": judged.rule.requirement,
+        "verdict": judged.verdict,
+        "target": list(worst.target) if worst is not None else None,
+        "value": estimate.value if estimate is not None else None,
+        "n": estimate.n if estimate is not None else None,
+    }
+
+
+def _write_report(path: Path, plan: Plan, seen: list[Look], logs: LabelLogs | None) -> None:
+    from sextant_monitoring.quality import last_due_window, measure_quality, windows_before
+    from sextant_monitoring.watch_report import render_report
+
+    past = windows_before(last_due_window(plan, seen[-1].at), PAST_WINDOWS) if logs is not None else []
+    quality = [each for window in past if logs is not None for each in measure_quality(plan, logs, window)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(plan, seen, quality), encoding="utf-8")
+    click.echo(str(path), err=True)

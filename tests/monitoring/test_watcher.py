@@ -1,0 +1,247 @@
+"""Watching a server over HTTP: verdicts as it goes on, what is exported, and the report."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+from sextant_monitoring.exporter import Exporter
+from sextant_monitoring.history import History
+from sextant_monitoring.http import ServerSilent
+from sextant_monitoring.launcher import TimeWindow
+from sextant_monitoring.probe import ProbeResult, probe
+from sextant_monitoring.quality import WindowQuality
+from sextant_monitoring.scrape import Scrape, parse_scrape
+from sextant_monitoring.watch_report import render_report
+from sextant_monitoring.watcher import Look, Watcher
+from sextant_plan.bounds import proportion
+from sextant_plan.bundle import BundleSpec, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
+
+TARGET = ("parcels", "1", "stable")
+STARTED = 1_700_000_000.0
+
+
+class Served:
+    """A local address that shows a metrics page and answers golden requests with `probabilities`."""
+
+    def __init__(self) -> None:
+        self.page = ""
+        self.version = "1"
+        self.probabilities: list[float] | None = [0.25, 0.75]
+        served = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._send(200, served.page)
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                outputs = [{"name": "probabilities", "data": served.probabilities}]
+                status = 503 if served.probabilities is None else 200
+                self._send(status, json.dumps({"model_version": served.version, "outputs": outputs}))
+
+            def _send(self, status: int, text: str) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Keep the test's output quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """A server on a free port of this machine; it is closed after the test."""
+    found = Served()
+    thread = threading.Thread(target=found.server.serve_forever)
+    thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+    found.server.server_close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A sealed bundle of four golden requests, each to be answered by 0.25 and 0.75."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    features = np.arange(8, dtype=np.float32).reshape(4, 2)
+    np.savez(
+        folder / "golden.npz",
+        features=features,
+        probabilities=np.tile(np.array([0.25, 0.75], dtype=np.float32), (4, 1)),
+    )
+    (folder / "model.onnx").write_bytes(b"weights")
+    serving = ServingSpec(
+        max_rows=8,
+        max_wait=0,
+        queue_rows=8,
+        deadline=1,
+        latency_edges_ms=[],
+        abstain_below=0,
+        missing_features="default",
+    )
+    spec = BundleSpec(
+        name="parcels",
+        version="1",
+        task="tabular-classification",
+        engine="onnx",
+        members=[Member(file="model.onnx", architecture="linear")],
+        image=None,
+        columns=[],
+        entity=None,
+        feature_service=None,
+        classes=["a", "b"],
+        inputs=[Tensor(name="features", datatype="FP32", shape=[-1, 2])],
+        outputs=[Tensor(name="probabilities", datatype="FP32", shape=[-1, 2])],
+        serving=serving,
+        golden_tolerance=1e-4,
+        plan_hash="sha256:0",
+        data_hash="sha256:0",
+        created=STARTED,
+        files={},
+    )
+    seal_bundle(folder, spec)
+    return folder
+
+
+def _page(new_page: Callable[..., Any], *, good: float, bad: float) -> str:
+    return str(new_page({"sextant_requests_total": {("200",): good, ("500",): bad}}).render())
+
+
+def _verdict(look: Look, name: str) -> Verdict:
+    return next(judged.verdict for judged in look.judged if judged.name == name)
+
+
+def test_a_verdict_needs_two_looks_and_follows_the_counters(
+    counted_plan: Plan, served: Served, new_page: Callable[..., Any]
+) -> None:
+    """Unknown at first, pass on good requests, fail when errors come, and the exit follows the worst."""
+    watcher = Watcher(counted_plan, served.url)
+    seen = []
+    for minute, (good, bad) in enumerate([(10.0, 0.0), (2010.0, 0.0), (3010.0, 500.0)]):
+        served.page = _page(new_page, good=good, bad=bad)
+        seen.append(watcher.look(STARTED + 60 * minute))
+    assert [_verdict(look, "errors") for look in seen] == [Verdict.UNKNOWN, Verdict.PASS, Verdict.FAIL]
+    assert [look.verdict for look in seen] == [Verdict.UNKNOWN, Verdict.UNKNOWN, Verdict.FAIL]
+
+
+def test_a_server_that_is_not_there_is_named(counted_plan: Plan) -> None:
+    """The address is in the error, and the exit is that of the machine."""
+    with pytest.raises(ServerSilent, match=r"http://127\.0\.0\.1:9/metrics: .*Is the server up"):
+        Watcher(counted_plan, "http://127.0.0.1:9").look(STARTED)
+
+
+def test_a_restart_between_looks_loses_nothing_but_what_nobody_saw() -> None:
+    """Increments are added up look by look: 10, then 4 since the restart, then 6."""
+    key = ("sextant_requests_total", frozenset({("code", "200")}))
+    history = History(3600)
+    for place, value in enumerate((5.0, 15.0, 4.0, 10.0)):
+        history.add(Scrape({key: value}, {}, STARTED + 60 * place))
+    window = history.window(180)
+    assert window is not None
+    assert [sample.value for sample in window.samples] == [20.0]
+    assert (window.seconds, window.over(60)) == (180, None)
+    short = history.window(180, [60])
+    assert short is not None
+    last = short.over(60)
+    assert last is not None
+    assert [sample.value for sample in last.samples] == [6.0]
+
+
+def test_old_scrapes_make_way() -> None:
+    """A window is never longer than what is kept, however long one watches."""
+    history = History(120)
+    for place in range(100):
+        history.add(Scrape({}, {}, STARTED + 60 * place))
+    assert history.seconds == 120
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        pytest.param([0.25, 0.75], 4, id="as sealed"),
+        pytest.param([0.25005, 0.74995], 4, id="within the tolerance"),
+        pytest.param([0.3, 0.7], 0, id="other numbers"),
+        pytest.param([0.25], 0, id="another shape"),
+        pytest.param(None, 0, id="refused"),
+    ],
+)
+def test_golden_requests_must_be_answered_as_sealed(
+    answer: list[float] | None, right: int, served: Served, bundle: Path
+) -> None:
+    """Anything but the sealed numbers, within the bundle's tolerance, is wrong."""
+    served.probabilities = answer
+    found = probe(served.url, bundle)
+    assert found is not None
+    assert (found.right, found.sent) == (right, 4)
+
+
+def test_another_version_in_service_is_not_judged_by_this_bundle(served: Served, bundle: Path) -> None:
+    """While a rollout runs the answers may be another model's."""
+    served.version = "2"
+    assert probe(served.url, bundle) is None
+
+
+def test_the_exporter_shows_quality_and_probe_under_the_catalogues_names(make_plan: Callable[..., Plan]) -> None:
+    """What the rules read is on the page, and nothing is before the first look."""
+    quality = WindowQuality(
+        TimeWindow(0, 3600), TARGET, 100, 80, 0.9, {"night": proportion(70, 80, 0.95)}, {"a": 0.1, "b": -0.1}
+    )
+    exporter = Exporter(make_plan())
+    port = exporter.start("127.0.0.1", 0)
+    try:
+        url = f"http://127.0.0.1:{port}/metrics"
+        with urlopen(url, timeout=10) as response:
+            assert response.read() == b""
+        exporter.show(Look(STARTED, 60, [], [quality], ProbeResult("1", 3, 4, 0.02)))
+        with urlopen(url, timeout=10) as response:
+            gauges = parse_scrape(response.read().decode()).gauges
+    finally:
+        exporter.stop()
+    values = {
+        (name, dict(labels).get("bound") or dict(labels).get("class")): value
+        for (name, labels), value in gauges.items()
+    }
+    assert values["sextant_probe_success", None] == 0.75
+    assert values["sextant_label_join_ratio", None] == 0.8
+    assert values["sextant_quality_ratio", "value"] == 0.875
+    assert values["sextant_quality_rows", None] == 80
+    assert values["sextant_prediction_bias_ratio", "b"] == -0.1
+    assert values["sextant_expected_accuracy_ratio", None] == 0.9
+    assert values["sextant_probe_seconds", None] == 0.02
+
+
+def test_the_report_shows_each_rule_and_each_windows_quality(
+    counted_plan: Plan, served: Served, new_page: Callable[..., Any]
+) -> None:
+    """Verdict, value, bounds and rows of every rule, past quality, and no script."""
+    watcher = Watcher(counted_plan, served.url)
+    looks = []
+    for minute, (good, bad) in enumerate([(10.0, 0.0), (2010.0, 2.0), (3010.0, 500.0)]):
+        served.page = _page(new_page, good=good, bad=bad)
+        looks.append(watcher.look(STARTED + 60 * minute))
+    quality = WindowQuality(
+        TimeWindow(STARTED, STARTED + 3600), TARGET, 100, 80, 0.9, {"live": proportion(70, 80, 0.95)}
+    )
+    text = render_report(counted_plan, looks, [quality])
+    assert all(judged.name in text for judged in looks[-1].judged)
+    assert '<td class="fail">fail</td><td class="number">0.1429</td>' in text
+    assert "<polyline" in text
+    assert "0.8750" in text
+    assert "80.0%" in text
+    assert "<script" not in text

@@ -1,0 +1,60 @@
+"""Tensors of a request: what each datatype holds, and what no tensor can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from sextant_serving.errors import BadRequest
+from sextant_serving.tensors import DTYPES, read_tensors
+
+
+def described(datatype: str, shape: list[int], **more: Any) -> list[dict[str, Any]]:
+    """Return the inputs of a request with one tensor."""
+    return [{"name": "x", "datatype": datatype, "shape": shape, **more}]
+
+
+def in_binary(datatype: str, data: bytes, count: int) -> Any:
+    """Return the array that binary data make."""
+    given = described(datatype, [count], parameters={"binary_data_size": len(data)})
+    return read_tensors(given, memoryview(data))[0].array
+
+
+@pytest.mark.parametrize("datatype", sorted(set(DTYPES) - {"BOOL"}))
+def test_the_limits_of_a_datatype_arrive_exactly(datatype: str) -> None:
+    """Smallest and largest value come through JSON and binary as they were, UINT64 beyond 2**63 beside 1 too."""
+    dtype = DTYPES[datatype]
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    values = np.array([limits.min, 1, limits.max], dtype)
+    from_json = read_tensors(described(datatype, [3], data=values.tolist()), memoryview(b""))[0].array
+    assert from_json is not None
+    for read in (from_json, in_binary(datatype, values.tobytes(), 3)):
+        assert read.dtype == dtype
+        np.testing.assert_array_equal(read, values)
+
+
+def test_bf16_is_read_as_the_numbers_it_stands_for() -> None:
+    """Binary BF16 becomes FP32 of the same value, infinities and nan included."""
+    values = np.array([0.0, -1.5, 3e38, np.inf, np.nan], ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(in_binary("BF16", values.tobytes(), 5), values.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param(described("BF16", [1], data=[1]), "BF16 in JSON", id="bf16-in-json"),
+        pytest.param(described("UINT8", [0, 10**30], data=[]), "shape", id="zero-beside-endless"),
+        pytest.param(described("UINT8", [1] * 65, data=[1]), "shape", id="too-many-dimensions"),
+        pytest.param(described("UINT8", [], data=[1]), "shape", id="no-dimensions"),
+        pytest.param(described("INT8", [1], data=[128]), "INT8 cannot hold", id="beyond-the-type"),
+        pytest.param(described("UINT64", [2], data=[-1, 2**63]), "not numbers", id="no-unsigned"),
+        pytest.param(described("FP8", [1], data=[1]), "datatype", id="unknown-type"),
+    ],
+)
+def test_what_no_tensor_can_be_is_refused(given: Any, words: str) -> None:
+    """Each is the client's fault, told by its field."""
+    with pytest.raises(BadRequest, match=words):
+        read_tensors(given, memoryview(b""))
