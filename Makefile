@@ -11,7 +11,7 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-servers test-browser test-cluster soak \
+.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-servers test-browser test-cluster bench soak \
         lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
@@ -54,6 +54,9 @@ test-browser: $(READY) ## Tests that open pages in a real Chromium
 test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
 	$(BIN)/python -m pytest -m cluster
 
+bench: $(READY) ## The server beside its peers (two free cores, about 20 minutes)
+	$(BIN)/python -m benchmarks.serving
+
 soak: $(READY) ## An hour and a million requests against the server (SEXTANT_SOAK_SECONDS shortens it)
 	$(BIN)/python -m pytest -m soak -s tests/serving/test_soak.py
 
@@ -67,7 +70,7 @@ format: $(READY) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(READY) ## Rewrite what is generated: component YAML, rules, dashboards, reference pages
+generate: $(READY) ## Rewrite what is generated: component YAML, rules, dashboards, manifests, reference pages
 	$(BIN)/python -m sextant_pipelines.generate
 
 lock: $(READY) ## Solve the locks again after a change of pyproject.toml

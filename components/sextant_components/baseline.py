@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sextant_components.corrections import CORRECTION, ORIGINAL_LABEL
+from sextant_components.sources import answer_columns
 from sextant_components.tables import read_features, read_rows, read_split
 from sextant_plan.entrypoints import EntrypointError, entrypoint_digest, load_entrypoint
 from sextant_plan.schema import Baseline, Data, Plan
@@ -76,8 +78,9 @@ def baseline_rows(rows: pl.DataFrame, data: Data, features: pl.DataFrame | None 
 
     `features` are those of `tables.read_features`, matched by `row_id`; a missing one is None.
     """
-    raters = data.labelling.raters if data.labelling else []
-    hidden = {"label", "row_id", "image_sha256", data.label, *raters}
+    hidden = {"label", "row_id", "image_sha256", data.label, *answer_columns(data)}
+    if data.corrections is not None:
+        hidden |= {ORIGINAL_LABEL, CORRECTION}
     if features is not None:
         new = [name for name in features.columns if name == "row_id" or name not in rows.columns]
         rows = rows.join(features.select(new), on="row_id", how="left", maintain_order="left")

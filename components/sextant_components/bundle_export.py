@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -33,21 +33,33 @@ from sextant_plan.entrypoints import entrypoint_digest
 from sextant_plan.schema import Plan
 
 if TYPE_CHECKING:
+    from sextant_components.training import Learned
     from sextant_serving.architectures import Network
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1e-4  # of a probability; float32 sums in another order differ by about 1e-6
 OUTPUT = "probabilities"
-FILES: Mapping[Engine, str] = {"torch-safetensors": "model.safetensors", "onnx": "model.onnx"}
+FILES: Mapping[Engine, str] = {
+    "torch-safetensors": "model.safetensors",
+    "onnx": "model.onnx",
+    "lightgbm": "model.lightgbm.txt",
+}
 ONNX_OPSET = 17
 
 
-def write_weights(engine: Engine, network: Network, folder: Path, golden: Inputs) -> None:
-    """Write the network as one engine's file into `folder`."""
+def engines_for(network: Learned, wanted: Sequence[Engine]) -> Sequence[Engine]:
+    """Return the engines that can run what was learned: the plan's for a network, LightGBM's own for trees."""
+    from sextant_serving.architectures.gradient_boosting import Trees
+
+    return ["lightgbm"] if isinstance(network, Trees) else wanted
+
+
+def write_weights(engine: Engine, network: Learned, folder: Path, golden: Inputs) -> None:
+    """Write what was learned as one engine's file into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILES[engine]
     if engine == "onnx":
-        export_onnx(network, path, golden)
+        export_onnx(cast("Network", network), path, golden)
     else:
         save_weights(network, path)
 
@@ -78,7 +90,7 @@ def export_onnx(network: Network, path: Path, inputs: Inputs) -> None:
         )
 
 
-def write_golden(folder: Path, network: Network, golden: Inputs) -> None:
+def write_golden(folder: Path, network: Learned, golden: Inputs) -> None:
     """Write the golden requests with the outputs of the trained network itself."""
     arrays: dict[str, Any] = {name: golden[name] for name in network.reads}
     arrays[OUTPUT] = predict(network, arrays)
@@ -149,7 +161,7 @@ def assemble(
     *,
     engine: Engine,
     weights: Path,
-    network: Network,
+    network: Learned,
     golden: Inputs,
     reference: Path,
 ) -> BundleSpec:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.training import Epoch
+from sextant_components.checkpoints import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

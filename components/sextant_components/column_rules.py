@@ -1,15 +1,27 @@
-"""The plan's rules for columns, each checked against every row."""
+"""The plan's rules for columns and for pairs of them, each checked against every row."""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sextant_components.table_files import as_booleans, as_numbers, as_text
+from sextant_components.table_files import as_booleans, as_numbers, as_text, read_instant
 from sextant_plan.schema import ColumnRule
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_COMPARISONS: dict[str, Callable[[pl.Series, pl.Series], pl.Series]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 def violations(column: pl.Series, rule: ColumnRule) -> dict[str, pl.Series]:
@@ -34,6 +46,26 @@ def violations(column: pl.Series, rule: ColumnRule) -> dict[str, pl.Series]:
     if rule.unique:
         broken["unique"] = present & ~column.is_first_distinct()
     return {part: mask for part, mask in broken.items() if mask.any()}
+
+
+def row_violations(left: pl.Series, comparison: str, right: pl.Series, *, kind: str) -> pl.Series:
+    """Return a mask of the rows in which a comparison of two columns of the type `kind` does not hold.
+
+    Numbers and times are compared as such, all else as text; a row that lacks one of the values breaks nothing.
+    """
+    held: pl.Series = _COMPARISONS[comparison](_comparable(left, kind), _comparable(right, kind))
+    return ~held.fill_null(value=True)
+
+
+def _comparable(column: pl.Series, kind: str) -> pl.Series:
+    import polars as pl
+
+    if kind == "number":
+        return _numbers(column)
+    if kind == "timestamp":
+        values = [read_instant(value) for value in column.to_list()]
+        return pl.Series(column.name, values, dtype=pl.Datetime("us", "UTC"))
+    return as_text(as_booleans(column) if kind == "boolean" else column)
 
 
 def _readable(column: pl.Series, rule: ColumnRule) -> pl.Series:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from sextant_components.remote_sources import source_root
 from sextant_plan import __version__
 from sextant_plan.canonical import digest_of, digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
@@ -92,8 +93,8 @@ class RunContext:
 
     @property
     def data_root(self) -> Path:
-        """The folder that the plan's `data.source` names."""
-        return (self.plan_dir / self.plan.data.source).resolve()
+        """The folder that the plan's `data.source` names, or the one that mirrors it."""
+        return source_root(self.plan, self.plan_dir, self.home)
 
     @property
     def feature_repo(self) -> Path:

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sextant_components.column_rules import violations
+from sextant_components.column_rules import row_violations, violations
 from sextant_components.snapshots import picture_batches
+from sextant_components.tables import stored_name
+from sextant_plan.row_rules import parse_row_rule
 from sextant_plan.schema import ColumnRule, ImageInput, Plan
 
 if TYPE_CHECKING:
@@ -43,6 +45,18 @@ def rule_fixes(name: str, rule: ColumnRule, rows: pl.DataFrame, *, label: str) -
         for part, mask in violations(rows[stored], rule).items()
         for row_id in rows["row_id"].filter(mask).to_list()
     ]
+
+
+def row_rule_fixes(plan: Plan, text: str, rows: pl.DataFrame) -> list[Fix]:
+    """Return a fix for each row that breaks one of `data.rules`; with a column that may be absent and is, none does."""
+    rule = parse_row_rule(text)
+    assert rule is not None
+    left, right = stored_name(plan, rule.left), stored_name(plan, rule.right)
+    if left not in rows.columns or right not in rows.columns:
+        return []
+    broken = row_violations(rows[left], rule.comparison, rows[right], kind=plan.data.columns[rule.left].type)
+    reason = "the comparison of the row's two values does not hold"
+    return [Fix(row_id, text, reason) for row_id in rows["row_id"].filter(broken).to_list()]
 
 
 _REASONS = {

@@ -7,12 +7,16 @@ not the model (Adebayo et al. 2018).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.tensors import Inputs
 from sextant_plan.bundle import BundleSpec
+
+if TYPE_CHECKING:
+    from sextant_serving.architectures.gradient_boosting import Trees
 
 Run = Callable[[Inputs], NDArray[np.float32]]
 
@@ -56,11 +60,25 @@ def permutation_importance(
 
 
 def randomised(spec: BundleSpec, *, seed: int = 0) -> Run:
-    """Return the bundle's first network with random weights; every engine's bundle names its architecture."""
+    """Return the bundle's first network with random weights; every engine's bundle names its architecture.
+
+    Trees have no weights to draw: theirs are fitted to random labels on the rows that are asked for first, which is
+    the same source's other test.
+    """
+    from sextant_components.boosting import noise_trees
     from sextant_components.training import predict, repeatable
-    from sextant_serving.architectures import build
+    from sextant_serving.architectures import GRADIENT_BOOSTING, build
 
     member = spec.members[0]
+    if member.architecture == GRADIENT_BOOSTING:
+        fitted: list[Trees] = []
+
+        def run(inputs: Inputs) -> NDArray[np.float32]:
+            if not fitted:
+                fitted.append(noise_trees(inputs["features"], len(spec.classes), seed=seed))
+            return predict(fitted[0], inputs)
+
+        return run
     with repeatable(seed):
         network = build(
             member.architecture,

@@ -1,4 +1,4 @@
-"""The trained model between `train` and `optimise`: `model.json` beside `model.safetensors`."""
+"""The trained model between `train` and `optimise`: `model.json` beside the weights."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from sextant_components.training import Epoch, Fitted, Shape
+from sextant_components.checkpoints import Epoch
+from sextant_components.training import Fitted, Shape
 from sextant_components.tuning import Trial
 from sextant_plan.bundle import Column
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.schema import Closed, ImageInput
+from sextant_serving.architectures import GRADIENT_BOOSTING, build
 
 if TYPE_CHECKING:
-    from sextant_serving.architectures import Network
+    from sextant_components.training import Learned
 
 MODEL_FILE = "model.json"
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILES = {"network": "model.safetensors", "trees": "model.lightgbm.txt"}
 
 
 class SeedResult(Closed):
@@ -62,15 +64,24 @@ def write_model(folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial],
         trials=trials,
         seeds=seeds,
     )
-    save_weights(fitted.network, folder / WEIGHTS_FILE)
+    save_weights(fitted.network, folder / _weights_file(described))
     (folder / MODEL_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def save_weights(network: Network, path: Path) -> None:
-    """Write a network's weights as safetensors."""
+def save_weights(learned: Learned, path: Path) -> None:
+    """Write a network's weights as safetensors, or trees in LightGBM's text format."""
+    from sextant_serving.architectures.gradient_boosting import Trees
+
+    if isinstance(learned, Trees):
+        learned.save(path)
+        return
     from safetensors.torch import save_file
 
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, str(path))
+    save_file({name: tensor.contiguous() for name, tensor in learned.state_dict().items()}, str(path))
+
+
+def _weights_file(model: TrainedModel) -> str:
+    return WEIGHTS_FILES["trees" if model.architecture == GRADIENT_BOOSTING else "network"]
 
 
 def read_model(folder: Path) -> TrainedModel:
@@ -81,11 +92,14 @@ def read_model(folder: Path) -> TrainedModel:
         raise InfrastructureError(f"{folder / MODEL_FILE}: no trained model here. Run the train step again.") from error
 
 
-def load_network(folder: Path, model: TrainedModel) -> Network:
-    """Return the trained network, ready to predict."""
-    from safetensors.torch import load_file
+def load_network(folder: Path, model: TrainedModel) -> Learned:
+    """Return the trained network or trees, ready to predict."""
+    weights = folder / _weights_file(model)
+    if model.architecture == GRADIENT_BOOSTING:
+        from sextant_serving.architectures.gradient_boosting import Trees
 
-    from sextant_serving.architectures import build
+        return Trees.from_text(weights.read_text(encoding="utf-8"))
+    from safetensors.torch import load_file
 
     network = build(
         model.architecture,
@@ -94,6 +108,6 @@ def load_network(folder: Path, model: TrainedModel) -> Network:
         columns=len(model.columns),
         classes=len(model.classes),
     )
-    network.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
+    network.load_state_dict(load_file(str(weights)))
     network.eval()
     return network

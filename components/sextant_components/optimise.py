@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.bundle_export import FILES, GOLDEN_ROWS, TOLERANCE, assemble, describe, write_weights
+from sextant_components.bundle_export import (
+    FILES,
+    GOLDEN_ROWS,
+    TOLERANCE,
+    assemble,
+    describe,
+    engines_for,
+    write_weights,
+)
 from sextant_components.context import RunContext, Step
 from sextant_components.latency import median_ms
 from sextant_components.model_file import TrainedModel, load_network, read_model
@@ -25,7 +33,7 @@ from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from sextant_serving.architectures import Network
+    from sextant_components.training import Learned
 
 REPEATS_ONE, REPEATS_FULL = 60, 20
 SLICE_LOSS = 0.005  # share; what an engine may lose on any slice against the trained network
@@ -61,7 +69,7 @@ class Bench:
     context: RunContext
     model: TrainedModel
     splits: SplitsInfo
-    network: Network
+    network: Learned
     valid: Examples
     golden: Inputs
     expected: NDArray[np.float32]
@@ -72,7 +80,8 @@ def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Pa
     """Write the sealed bundle of the fastest equivalent engine; raises InfrastructureError if there is none."""
     bench = _open_bench(context, snapshot, splits, model)
     with context.ledger(Step.OPTIMISE) as ledger, tempfile.TemporaryDirectory() as scratch:
-        candidates = [_measure(bench, engine, Path(scratch) / engine) for engine in context.plan.model.engines]
+        engines = engines_for(bench.network, context.plan.model.engines)
+        candidates = [_measure(bench, engine, Path(scratch) / engine) for engine in engines]
         _record_parity(ledger, candidates)
         usable = [candidate for candidate in candidates if candidate.equivalent]
         if not usable:

@@ -23,6 +23,7 @@ from sextant_components.feasibility.heading import Heading, Study
 from sextant_components.feature_sources import EVENT_TIME, read_views
 from sextant_components.frozen_plans import record_amendment
 from sextant_components.point_in_time import as_of
+from sextant_components.remote_sources import fetch_source
 from sextant_components.sources import Source, read_source
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import LedgerWriter
@@ -39,6 +40,7 @@ def run_plan(context: RunContext) -> Verdict:
     with context.ledger(Step.PLAN) as ledger:
         _freeze(context, ledger)
         record_amendment(context, ledger)
+        fetch_source(plan, context.home)
         study = _study(context, read_source(plan, context.data_root))
         for heading in _headings(study):
             _record(ledger, heading)

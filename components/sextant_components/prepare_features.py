@@ -14,6 +14,7 @@ from sextant_components.encoding import encoded
 from sextant_components.feature_sources import EVENT_TIME, ViewTable, read_views
 from sextant_components.feature_store import FeatureRepository
 from sextant_components.point_in_time import as_of, comparable_online, differing_rows
+from sextant_components.remote_sources import fetch_source
 from sextant_plan.bundle import Column
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Verdict
@@ -50,6 +51,7 @@ def join_features(context: RunContext, ledger: LedgerWriter, rows: pl.DataFrame)
     entity, timestamp = plan.data.entity, plan.data.timestamp
     assert entity is not None
     assert timestamp is not None
+    fetch_source(plan, context.home)  # this step may run on another machine than ingest
     tables = read_views(plan, context.data_root)
     keys = rows.select("row_id", entity, pl.col(timestamp).alias(EVENT_TIME))
     repository = FeatureRepository(plan, context.feature_repo, tables)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sextant_components.boosting import learn_by_heart
+from sextant_components.checkpoints import Epoch
 from sextant_components.tensors import Examples
 from sextant_components.training import (
-    Epoch,
     Settings,
     Shape,
     accuracy_of,
@@ -16,6 +17,7 @@ from sextant_components.training import (
     tensors_of,
 )
 from sextant_plan.verdicts import Verdict
+from sextant_serving.architectures import GRADIENT_BOOSTING
 
 BATCH_ROWS = 32
 STEPS = 150
@@ -26,11 +28,13 @@ FALL = 0.9
 def overfit_one_batch(settings: Settings, shape: Shape, train: Examples) -> float:
     """Return the accuracy on 32 training rows after fitting those alone, without decay, dropout or noise.
 
-    A network that cannot learn 32 rows by heart has a fault in its wiring, its labels or its gradients.
+    A candidate that cannot learn 32 rows by heart has a fault in its wiring, its labels or its gradients.
     """
+    rows = train.spread(BATCH_ROWS)
+    if settings.architecture == GRADIENT_BOOSTING:
+        return learn_by_heart(shape, rows)
     import torch
 
-    rows = train.spread(BATCH_ROWS)
     bare = replace(settings, params={**settings.params, **({"dropout": 0.0} if "dropout" in settings.params else {})})
     with repeatable(settings.seed):
         network = new_network(bare, shape, train)

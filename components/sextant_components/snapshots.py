@@ -48,6 +48,9 @@ def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path) -> Sn
         rows = rows.with_columns(pl.Series("image_sha256", digests))
         names = dict(zip(rows[data.image].to_list(), digests, strict=True))
         lineage.append(Lineage(file=str(data.images), digest=digest_of(names), rows=len(names)))
+    if source.corrections is not None:
+        applied = source.corrections
+        lineage.append(Lineage(file=str(data.corrections), digest=applied.digest, rows=applied.lines))
     rows.write_parquet(snapshot / ROWS_FILE)
     counts = rows["label"].value_counts().sort("label")
     described = Snapshot(

@@ -1,12 +1,16 @@
-"""The plan's data source as rows and pictures: a folder with one subfolder a class, a table, or both."""
+"""The plan's data source as rows and pictures: a folder with one subfolder a class, a table, or both.
+
+A folder may list its pictures itself, the way Hugging Face's image folders do: by a metadata file beside them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sextant_components.corrections import CORRECTION, ORIGINAL_LABEL, Applied, apply_corrections
 from sextant_components.table_files import (
     as_booleans,
     as_instants,
@@ -26,16 +30,22 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 RESERVED = frozenset({"row_id", "image_sha256"})
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+FILE_NAME = "file_name"  # the column of a metadata file that names the picture
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was found: `rows` in the file's order with the label as `label`; `pictures` has one path a row."""
+    """What was found: `rows` in the file's order with the label as `label`; `pictures` has one path a row.
+
+    Corrections are applied already; `corrections` says which.
+    """
 
     file: Path
     rows: pl.DataFrame
     pictures: list[Path] | None
     table_digest: str | None
+    corrections: Applied | None = None
 
 
 def read_source(plan: Plan, root: Path) -> Source:
@@ -45,18 +55,31 @@ def read_source(plan: Plan, root: Path) -> Source:
     """
     if not root.is_dir():
         raise DataError(root, "no such folder", "Correct data.source in the plan, or generate the data first")
-    source = _from_table(plan, root) if plan.data.table else _from_folder(plan.data, root)
+    source = _from_table(plan, root, root / plan.data.table) if plan.data.table else _from_folder(plan, root)
+    if plan.data.corrections is not None:
+        source = _corrected(source, plan.data, root / plan.data.corrections)
     _check_labels(source.file, source.rows, plan.data)
     return source
 
 
-def _from_folder(data: Data, root: Path) -> Source:
+def _corrected(source: Source, data: Data, path: Path) -> Source:
+    _check_text(source.file, source.rows["label"].alias(data.label), "the label")
+    rows, places, applied = apply_corrections(path, source.rows, data)
+    pictures = None if source.pictures is None else [source.pictures[place] for place in places]
+    return replace(source, rows=rows, pictures=pictures, corrections=applied)
+
+
+def _from_folder(plan: Plan, root: Path) -> Source:
     import polars as pl
 
+    data = plan.data
     assert data.images is not None
     folder = root / data.images
     if not folder.is_dir():
         raise DataError(folder, "no such folder", "Correct data.images in the plan, or generate the data first")
+    listing = next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
+    if listing is not None:
+        return _from_table(plan, root, listing)
     classes = class_pictures(folder)
     pictures = [path for found in classes.values() for path in found]
     labels = [label for label, found in classes.items() for _ in found]
@@ -93,13 +116,14 @@ def _files(folder: Path, *, deep: bool) -> Iterator[Path]:
     return (path for path in paths if path.is_file() and not path.name.startswith("."))
 
 
-def _from_table(plan: Plan, root: Path) -> Source:
+def _from_table(plan: Plan, root: Path, file: Path) -> Source:
     data = plan.data
-    assert data.table is not None
-    file = root / data.table
     table = read_table(file)
+    if file.name in METADATA_FILES and FILE_NAME in table.columns and data.image not in table.columns:
+        table = table.rename({FILE_NAME: data.image})
     require_columns(file, table.columns, needed_columns(plan))
-    taken = RESERVED & set(table.columns) or ({"label"} & set(table.columns) if data.label != "label" else set())
+    reserved = RESERVED | ({ORIGINAL_LABEL, CORRECTION} if data.corrections else set())
+    taken = reserved & set(table.columns) or ({"label"} & set(table.columns) if data.label != "label" else set())
     if taken:
         raise DataError(file, f"a column is named {min(taken)}, which Sextant needs for its own", "Rename the column")
     rows = table.with_columns(_typed(plan, file, table)).rename({data.label: "label"})
@@ -121,8 +145,17 @@ def needed_columns(plan: Plan) -> dict[str, str]:
     needed |= dict.fromkeys(plan.model.inputs.columns, "model.inputs.columns")
     needed |= {name: "evaluation.slices" for name in slice_columns(plan) if name != data.label}
     needed |= dict.fromkeys(data.labelling.raters if data.labelling else [], "data.labelling.raters")
+    needed |= {data.labelling.gold: "data.labelling.gold"} if data.labelling and data.labelling.gold else {}
     needed |= dict.fromkeys(data.sensitive, "data.sensitive")
     return needed | {name: f"data.columns.{name}" for name, rule in data.columns.items() if rule.required}
+
+
+def answer_columns(data: Data) -> list[str]:
+    """Return the columns that say what a person, or the gold answer, holds a row's label to be."""
+    labelling = data.labelling
+    if labelling is None:
+        return []
+    return [*labelling.raters, *([labelling.gold] if labelling.gold else [])]
 
 
 def _typed(plan: Plan, file: Path, table: pl.DataFrame) -> list[pl.Series]:
@@ -131,7 +164,7 @@ def _typed(plan: Plan, file: Path, table: pl.DataFrame) -> list[pl.Series]:
 
     data = plan.data
     text = {data.label, data.image, data.entity, data.group}
-    text |= set(data.labelling.raters if data.labelling else [])
+    text |= set(answer_columns(data))
     series: list[pl.Series] = []
     for column in table.get_columns():
         rule = data.columns.get(column.name)

@@ -1,4 +1,4 @@
-"""Reading a user's CSV or Parquet table into columns of known types, with every fault named by file and row."""
+"""Reading a user's CSV, JSONL or Parquet table into columns of known types, with every fault named by file and row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no
 
 
 def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
-    """Read a table as it stands: a CSV (UTF-8, header first) all as text with empty cells missing, or Parquet.
+    """Read a table as it stands: a CSV (UTF-8, header first) all as text with empty cells missing, JSONL or Parquet.
 
     `limit` is how many rows to read at most.
 
@@ -32,8 +32,12 @@ def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
             table = pl.read_csv(path, infer_schema=False, null_values=[""], n_rows=limit)
         elif path.suffix.lower() in {".parquet", ".pq"}:
             table = pl.read_parquet(path, n_rows=limit)
+        elif path.suffix.lower() == ".jsonl":
+            table = pl.read_ndjson(path, n_rows=limit, infer_schema_length=None)
         else:
-            raise DataError(path, "not a .csv or .parquet file", "Convert the table, or correct its name in the plan")
+            raise DataError(
+                path, "not a .csv, .jsonl or .parquet file", "Convert the table, or correct its name in the plan"
+            )
     except FileNotFoundError as error:
         raise DataError(path, "no such file", "Correct the path in the plan, or generate the data first") from error
     except pl.exceptions.NoDataError as error:
@@ -48,7 +52,8 @@ def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
 def _unreadable(path: Path, error: Exception) -> DataError:
     """Return the error for a file that no parser takes, with the line at fault if it is a CSV."""
     if path.suffix.lower() != ".csv":
-        return DataError(path, f"cannot be read as Parquet ({type(error).__name__})", "Write the whole file again")
+        kind = "JSON lines" if path.suffix.lower() == ".jsonl" else "Parquet"
+        return DataError(path, f"cannot be read as {kind} ({type(error).__name__})", "Write the whole file again")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
@@ -156,7 +161,7 @@ def as_instants(path: Path, column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Datetime):
         instants = column
     else:
-        values = [_instant(value) for value in column.to_list()]
+        values = [read_instant(value) for value in column.to_list()]
         instants = pl.Series(column.name, values, dtype=pl.Datetime("us", "UTC"))
     if instants.null_count():
         rows = instants.is_null().arg_true().to_list()
@@ -168,12 +173,13 @@ def as_instants(path: Path, column: pl.Series) -> pl.Series:
     return instants
 
 
-def _instant(value: object) -> datetime | None:
+def read_instant(value: object) -> datetime | None:
+    """Return ISO 8601 text or a timestamp as UTC, without a zone taken as UTC; None for all else."""
     try:
-        found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+        found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
     except ValueError:
         return None
-    if found is None:
+    if not isinstance(found, datetime):
         return None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from sextant_components.baseline import answer_baseline
 from sextant_components.charts import learning_curves
+from sextant_components.checkpoints import Epoch
 from sextant_components.context import RunContext, Step
+from sextant_components.fitting import fit_candidate
 from sextant_components.metrics import paired_gain
 from sextant_components.model_file import SeedResult, write_model
 from sextant_components.sanity import BATCH_ROWS, LEARNED, loss_fell, overfit_one_batch
 from sextant_components.tables import read_classes, read_columns, read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.tracking import StepRun, step_run
-from sextant_components.training import Epoch, Fitted, Settings, Shape, fit
+from sextant_components.training import Fitted, Settings, Shape
 from sextant_components.tuning import Found, Trial, candidate_names, choose, rank, search
 from sextant_plan.catalogue import PAIRED_BOUND
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Estimate, Verdict
+from sextant_serving.architectures import GRADIENT_BOOSTING
 
 CONFIDENCE = 0.95
+CHECKPOINTS = "checkpoints"  # in the run's folder, so that another attempt of the step finds them
 
 
 def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path) -> Verdict:
-    """Write the best network of the search to `model` and record how it was found and what it is worth."""
-    inputs = context.plan.model.inputs
-    shape = Shape(inputs.image, read_columns(splits), read_classes(splits))
+    """Write the best of the search to `model` and record how it was found and what it is worth."""
+    inputs, checkpoints = context.plan.model.inputs, context.run / CHECKPOINTS
+    shape = Shape(inputs.image, read_columns(splits), read_classes(splits), context.plan_dir)
     train, valid = (
         load_examples(snapshot, read_split(splits, name), image=shape.image, columns=shape.columns)
         for name in ("train", "valid")
     )
     with context.ledger(Step.TRAIN) as ledger, step_run(context, Step.TRAIN) as tracked:
         _record_wiring(ledger, context, shape, train)
-        found = search(context.plan.model, shape, train, valid, on_trial=lambda *trial: _track(tracked, *trial))
+        _record_pretrained(ledger, context)
+        found = search(
+            context.plan.model,
+            shape,
+            train,
+            valid,
+            on_trial=lambda *trial: _track(tracked, *trial),
+            checkpoints=checkpoints,
+        )
         chosen, gains = choose(found, valid, CONFIDENCE)
-        fits = _fit_seeds(found.best[chosen], context.plan.model.seeds, shape, train, valid)
+        fits = [found.best[chosen]]
+        for settings in _other_seeds(fits[0].settings, context.plan.model.seeds):
+            fits.append(fit_candidate(settings, shape, train, valid, checkpoints=checkpoints))
         best = max(fits, key=rank)
         seeds = [SeedResult(seed=f.settings.seed, valid_accuracy=f.accuracy, valid_loss=f.loss) for f in fits]
         write_model(model, best, shape, found.trials, seeds)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         _record_search(ledger, context, found, chosen)
         _record_learning(ledger, {f"seed {f.settings.seed}": f.history for f in fits}, best)
         _record_seeds(ledger, seeds)
         gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=best, classes=shape.classes)
         _record_baseline(ledger, gain)
         _record_simpler(ledger, chosen, gains)
+        _record_rival(ledger, found, valid)
         tracked.params({"chosen": chosen, **_settings_as_params(best.settings)})
         tracked.metrics({"valid_accuracy": [best.accuracy], "valid_loss": [best.loss]})
         return ledger.verdict
 
 
-def _fit_seeds(first: Fitted, seeds: int, shape: Shape, train: Examples, valid: Examples) -> list[Fitted]:
-    """Return k fits of the same settings; the search's own fit is the first of them."""
-    fits = [first]
-    for seed in range(1, seeds):
-        settings = Settings(**{**vars(first.settings), "seed": seed})
-        fits.append(fit(settings, shape, train, valid))
-    return fits
+def _other_seeds(first: Settings, seeds: int) -> list[Settings]:
+    """Return the settings of the k fits but the first, which the search has made."""
+    return [Settings(**{**vars(first), "seed": seed}) for seed in range(1, seeds)]
 
 
 def _track(tracked: StepRun, trial: Trial, history: list[Epoch]) -> None:
@@ -88,6 +101,20 @@ def _record_wiring(ledger: LedgerWriter, context: RunContext, shape: Shape, trai
             verdict=Verdict.PASS if accuracy >= LEARNED else Verdict.FAIL,
             value=accuracy,
         )
+
+
+def _record_pretrained(ledger: LedgerWriter, context: RunContext) -> None:
+    """Record where each candidate's first weights came from; the wiring check has read and verified them by now."""
+    for name, candidate in candidate_names(context.plan.model.candidates).items():
+        if candidate.params.get("weights"):
+            ledger.record(
+                f"candidate weights: {name}",
+                requirement=f"{name} starts from the weights that the plan names, and no others",
+                risk="weights of unknown origin carry somebody else's data, licence or back door",
+                qa_method="SHA-256 of the file against the plan's; read without unpickling anything but tensors",
+                verdict=Verdict.PASS,
+                value={key: candidate.params[key] for key in ("weights", "weights_sha256")},
+            )
 
 
 def _record_search(ledger: LedgerWriter, context: RunContext, found: Found, chosen: str) -> None:
@@ -180,4 +207,25 @@ def _record_simpler(ledger: LedgerWriter, chosen: str, gains: dict[str, Estimate
             "chosen": chosen,
             "gain_of_best_over": {name: [gain.value, gain.low, gain.high] for name, gain in gains.items()},
         },
+    )
+
+
+def _record_rival(ledger: LedgerWriter, found: Found, valid: Examples) -> None:
+    """Record the best network against gradient boosting, if the plan lists both; the choice has heeded it already."""
+    trees = [name for name, fitted in found.best.items() if fitted.settings.architecture == GRADIENT_BOOSTING]
+    networks = [name for name in found.best if name not in trees]
+    if not trees or not networks:
+        return
+    network, rival = (max(names, key=lambda name: rank(found.best[name])) for names in (networks, trees))
+    right = [found.best[name].probabilities.argmax(axis=1) == valid.labels for name in (network, rival)]
+    gain = paired_gain(right[0], right[1], CONFIDENCE)
+    ledger.record(
+        f"beats gradient boosting: {network}",
+        requirement=f"{network}, the best network, is more accurate than gradient boosting",
+        risk="a network is trained, explained and served where trees would do",
+        qa_method=f"accuracy difference on the same validation rows, {PAIRED_BOUND}, one-sided at {CONFIDENCE:g}; "
+        "it informs, because the choice goes by all candidates",
+        verdict=_above_zero(gain),
+        estimate=gain,
+        counts=False,
     )

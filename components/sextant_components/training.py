@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sextant_components.checkpoints import Epoch, Progress, checkpoint_file, restore_checkpoint, save_checkpoint
 from sextant_components.tensors import Examples, Inputs, batches
 from sextant_plan.bundle import Column
-from sextant_plan.schema import Closed, ImageInput
+from sextant_plan.schema import ImageInput
 
 if TYPE_CHECKING:
     import torch
 
     from sextant_serving.architectures import Network
+    from sextant_serving.architectures.gradient_boosting import Trees
+
+    Learned = Network | Trees
 
 EVALUATION_ROWS = 256
 
 
-class Epoch(Closed):
-    """One pass over the training rows; losses in nats."""
-
-    train_loss: float
-    valid_loss: float
-    valid_accuracy: float
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for."""
+    """What a network is built for; relative paths in a candidate's parameters begin at `plan_dir`."""
 
     image: ImageInput | None
     columns: list[Column]
     classes: list[str]
+    plan_dir: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted network with the weights of its best epoch, and what it says of the validation rows."""
+    """A fitted network (or trees) as it was in its best epoch, and what it says of the validation rows."""
 
     settings: Settings
-    network: Network
+    network: Learned
     history: list[Epoch]
     probabilities: NDArray[np.float32]
     accuracy: float
@@ -71,35 +69,61 @@ def fit(
     valid: Examples,
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda _number, _epoch: None,
+    checkpoints: Path | None = None,
 ) -> Fitted:
     """Fit a network. `on_epoch` gets each epoch's number, from 0, and may raise to stop.
 
-    The best epoch is that of the highest validation accuracy, then of the lowest loss.
+    The best epoch is that of the highest validation accuracy, then of the lowest loss. With a folder for
+    `checkpoints` a fit that was broken off goes on after its last whole epoch and ends with the weights, bit for
+    bit, of one that was not; `on_epoch` then gets the epochs before as well.
     """
     with repeatable(settings.seed):
         network = new_network(settings, shape, train)
         optimiser, schedule = _optimiser(network, settings, len(train))
-        history: list[Epoch] = []
-        best: tuple[tuple[float, float], dict[str, torch.Tensor], NDArray[np.float32]] | None = None
-        for number in range(settings.epochs):
+        parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+        file = None if checkpoints is None else checkpoint_file(checkpoints, _described(settings, shape), train, valid)
+        progress = Progress() if file is None else restore_checkpoint(file, parts)
+        for number, epoch in enumerate(list(progress.history)):
+            on_epoch(number, epoch)
+        for number in range(len(progress.history), settings.epochs):
             train_loss = _train_epoch(network, train, settings.batch_size, optimiser, schedule)
-            probabilities = predict(network, valid.inputs)
-            loss, accuracy = loss_of(probabilities, valid.labels), accuracy_of(probabilities, valid.labels)
-            history.append(Epoch(train_loss=train_loss, valid_loss=loss, valid_accuracy=accuracy))
-            if best is None or (accuracy, -loss) > best[0]:
-                weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-                best = ((accuracy, -loss), weights, probabilities)
-            on_epoch(number, history[-1])
-        assert best is not None
-        network.load_state_dict(best[1])
+            _judge(progress, network, train_loss, valid)
+            if file is not None:
+                save_checkpoint(file, progress, parts)
+            on_epoch(number, progress.history[-1])
+        assert progress.best is not None
+        (accuracy, minus_loss), weights, probabilities = progress.best
+        network.load_state_dict(weights)
         network.eval()
-    return Fitted(settings, network, history, best[2], accuracy=best[0][0], loss=-best[0][1])
+    return Fitted(settings, network, progress.history, probabilities, accuracy=accuracy, loss=-minus_loss)
+
+
+def _described(settings: Settings, shape: Shape) -> dict[str, object]:
+    """Return what decides a fit's weights besides the rows; pretrained weights are in `params` by their digest."""
+    return {
+        **vars(settings),
+        "params": dict(settings.params),
+        "image": shape.image.model_dump() if shape.image else None,
+        "columns": [column.model_dump() for column in shape.columns],
+        "classes": shape.classes,
+    }
+
+
+def _judge(progress: Progress, network: Network, train_loss: float, valid: Examples) -> None:
+    """Add an epoch to the history, and keep its weights if it is the best one."""
+    probabilities = predict(network, valid.inputs)
+    loss, accuracy = loss_of(probabilities, valid.labels), accuracy_of(probabilities, valid.labels)
+    progress.history.append(Epoch(train_loss=train_loss, valid_loss=loss, valid_accuracy=accuracy))
+    if progress.best is None or (accuracy, -loss) > progress.best[0]:
+        weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        progress.best = ((accuracy, -loss), weights, probabilities)
 
 
 def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
     """Build the network of these settings, scaled to the training rows; call it under `repeatable`."""
     import torch
 
+    from sextant_components.pretrained import load_pretrained
     from sextant_serving.architectures import build
 
     network = build(
@@ -109,6 +133,7 @@ def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
         columns=len(shape.columns),
         classes=len(shape.classes),
     )
+    load_pretrained(network, settings.architecture, settings.params, shape.plan_dir)
     if "features" in network.reads:
         network.fit_scaling(torch.from_numpy(train.inputs["features"]))
     return network
@@ -135,8 +160,12 @@ def repeatable(seed: int) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def predict(network: Network, inputs: Inputs) -> NDArray[np.float32]:
-    """Return the network's probabilities, shape (rows, classes)."""
+def predict(network: Learned, inputs: Inputs) -> NDArray[np.float32]:
+    """Return the probabilities that a network or trees give, shape (rows, classes)."""
+    from sextant_serving.architectures.gradient_boosting import Trees
+
+    if isinstance(network, Trees):
+        return network.probabilities(inputs["features"])
     import torch
 
     network.eval()

@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sextant_components.checkpoints import Epoch
+from sextant_components.fitting import fit_candidate
 from sextant_components.metrics import paired_gain
 from sextant_components.tensors import Examples
-from sextant_components.training import Epoch, Fitted, Settings, Shape, fit
+from sextant_components.training import Fitted, Settings, Shape
 from sextant_plan.schema import Candidate, Closed, Model
 from sextant_plan.verdicts import Estimate
+from sextant_serving.architectures import GRADIENT_BOOSTING, gradient_boosting
 
 if TYPE_CHECKING:
     import optuna
@@ -21,12 +25,16 @@ SEARCH_SEED = 0
 
 
 class Trial(Closed):
-    """One trial of the search; a pruned one has the figures of the epoch it was stopped after."""
+    """One trial of the search; a pruned one has the figures of the epoch it was stopped after.
+
+    `params` are the architecture's own; the weight decay of trees, which have none, is 0. An epoch of trees is a round.
+    """
 
     number: int
     candidate: str
     learning_rate: float
     weight_decay: float
+    params: dict[str, int | float | str | bool] = {}
     state: Literal["complete", "pruned"]
     epochs: int
     valid_accuracy: float
@@ -62,16 +70,18 @@ def search(
     valid: Examples,
     *,
     on_trial: OnTrial = lambda _trial, _history: None,
+    checkpoints: Path | None = None,
 ) -> Found:
     """Try `model.search.trials` settings; the first trials are one of each candidate, so that none is left out.
 
     Later ones are proposed by a tree-structured Parzen estimator (Bergstra et al. 2011) and stopped when they
-    fall below the median of the earlier ones. Seeded: the same rows give the same trials.
+    fall below the median of the earlier ones. Seeded: the same rows give the same trials, so that a search that was
+    broken off finds its fits among the `checkpoints` when it is run again.
     """
     import optuna
 
     candidates = candidate_names(model.candidates)
-    objective = _Objective(model, candidates, shape, train, valid, on_trial)
+    objective = _Objective(model, candidates, shape, train, valid, on_trial, checkpoints)
     with _quiet_optuna():
         study = optuna.create_study(
             direction="maximize",
@@ -80,11 +90,12 @@ def search(
                 n_startup_trials=len(candidates), n_warmup_steps=max(1, model.epochs // 3)
             ),
         )
-        middle = {
+        middle: dict[str, float] = {
             "learning_rate": math.sqrt(math.prod(model.search.learning_rate)),
             "weight_decay": math.sqrt(math.prod(model.search.weight_decay)),
         }
         for name in candidates:
+            middle |= {f"{name}.{key}": value for key, value in gradient_boosting.MIDDLE.items()}
             study.enqueue_trial({"candidate": name, **middle})
         study.optimize(objective, n_trials=model.search.trials)
     return objective.found
@@ -100,6 +111,7 @@ class _Objective:
     train: Examples
     valid: Examples
     on_trial: OnTrial
+    checkpoints: Path | None
     found: Found = field(default_factory=Found)
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -116,20 +128,25 @@ class _Objective:
                 raise optuna.TrialPruned
 
         try:
-            fitted = fit(settings, self.shape, self.train, self.valid, on_epoch=on_epoch)
+            fitted = fit_candidate(
+                settings, self.shape, self.train, self.valid, on_epoch=on_epoch, checkpoints=self.checkpoints
+            )
         except optuna.TrialPruned:
             self._note(trial.number, name, settings, history, None)
             raise
-        self._note(trial.number, name, settings, history, fitted)
+        self._note(trial.number, name, settings, fitted.history, fitted)
         best = self.found.best.get(name)
         if best is None or rank(fitted) > rank(best):
             self.found.best[name] = fitted
         return fitted.accuracy
 
     def _settings(self, trial: optuna.Trial, name: str) -> Settings:
+        candidate = self.candidates[name]
+        if candidate.architecture == GRADIENT_BOOSTING:
+            return self._tree_settings(trial, name)
         return Settings(
-            architecture=self.candidates[name].architecture,
-            params=self.candidates[name].params,
+            architecture=candidate.architecture,
+            params=candidate.params,
             learning_rate=trial.suggest_float("learning_rate", *self.model.search.learning_rate, log=True),
             weight_decay=trial.suggest_float("weight_decay", *self.model.search.weight_decay, log=True),
             epochs=self.model.epochs,
@@ -137,12 +154,20 @@ class _Objective:
             seed=SEARCH_SEED,
         )
 
+    def _tree_settings(self, trial: optuna.Trial, name: str) -> Settings:
+        params = dict(self.candidates[name].params)
+        if "leaves" not in params:
+            params["leaves"] = trial.suggest_int(f"{name}.leaves", *gradient_boosting.LEAVES, log=True)
+        rate = trial.suggest_float(f"{name}.learning_rate", *gradient_boosting.LEARNING_RATE, log=True)
+        return Settings(GRADIENT_BOOSTING, params, rate, 0.0, self.model.epochs, self.model.batch_size, SEARCH_SEED)
+
     def _note(self, number: int, name: str, settings: Settings, history: list[Epoch], fitted: Fitted | None) -> None:
         summary = Trial(
             number=number,
             candidate=name,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
+            params=dict(settings.params),
             state="complete" if fitted else "pruned",
             epochs=len(history),
             valid_accuracy=fitted.accuracy if fitted else history[-1].valid_accuracy,
@@ -158,7 +183,9 @@ def rank(fitted: Fitted) -> tuple[float, float]:
 
 
 def size(fitted: Fitted) -> int:
-    """Return how many numbers the network learned; what makes one candidate simpler than another."""
+    """Return how many numbers the network or the trees learned; what makes one candidate simpler than another."""
+    if isinstance(fitted.network, gradient_boosting.Trees):
+        return fitted.network.learned_numbers
     return sum(parameter.numel() for parameter in fitted.network.parameters())
 
 

@@ -15,11 +15,13 @@ from sextant_components.data_checks import (
     contradictions_and_repeats,
     input_digests,
     missing_inputs,
+    row_rule_fixes,
     rule_fixes,
     unreadable_pictures,
 )
 from sextant_components.data_rates import record_rate
 from sextant_components.snapshots import check_snapshot
+from sextant_components.sources import answer_columns
 from sextant_components.suspects.recording import SUSPECTS_FILE, record_suspects
 from sextant_components.table_files import as_text
 from sextant_components.tables import read_rows
@@ -98,6 +100,10 @@ def _record_rules(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> list[
         parts = rule.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         _record_share(ledger, f"schema of {name}", f"every value keeps to {json.dumps(parts)}", found, rows.height)
         fixes += found
+    for text in plan.data.rules:
+        found = row_rule_fixes(plan, text, rows)
+        _record_share(ledger, f"rule {text}", "it holds in every row that has both values", found, rows.height)
+        fixes += found
     return fixes
 
 
@@ -115,17 +121,17 @@ def _record_share(ledger: LedgerWriter, task: str, requirement: str, fixes: Sequ
 
 def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> None:
     """Refuse a column that is the label under another name, or what a rater said of it."""
-    raters = plan.data.labelling.raters if plan.data.labelling else []
+    answers = answer_columns(plan.data)
     leaking = [
         name
         for name in plan.model.inputs.columns
-        if name in raters or as_text(rows[name]).eq_missing(rows["label"]).all()
+        if name in answers or as_text(rows[name]).eq_missing(rows["label"]).all()
     ]
     ledger.record(
         "leakage of the label",
-        requirement="no column that the model reads is the label or a rater's label",
+        requirement="no column that the model reads is the label, a rater's label or the gold answer",
         risk="a model that reads the answer passes every gate and fails at its first real request",
-        qa_method="each column of model.inputs.columns is compared with the label and with data.labelling.raters",
+        qa_method="each column of model.inputs.columns is compared with the label and with data.labelling",
         value={"leaking": leaking},
         verdict=Verdict.FAIL if leaking else Verdict.PASS,
     )

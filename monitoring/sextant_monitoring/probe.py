@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +34,49 @@ class ProbeResult:
         return self.right / self.sent
 
 
-def probe(url: str, bundle: Path, *, token: str | None = None) -> ProbeResult | None:
-    """Send each golden request of `bundle` to the server at `url`; None while another version answers.
+class Prober:
+    """Asks one golden request after the other, so that all of a bundle's are asked once in `every` seconds.
 
-    A request that is refused or not answered counts as wrong. Raises BundleCorrupt.
+    They are few beside the window's own rows, because the server counts them like any other.
     """
-    spec = read_bundle(bundle)
-    with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as file:
-        golden = {name: file[name] for name in file.files}
-    right, slowest, rows = 0, 0.0, len(golden[OUTPUT])
-    for row in range(rows):
-        begun = time.perf_counter()
-        answer = _ask(url, spec, {name: array[row : row + 1] for name, array in golden.items()}, token)
-        slowest = max(slowest, time.perf_counter() - begun)
-        if answer is None:
-            continue
-        if answer.get("model_version") != spec.version:
+
+    def __init__(self, url: str, bundle: Path, version: str, *, every: float, token: str | None = None) -> None:
+        """Probe the server at `url`, which serves `bundle` under this version. Raises BundleCorrupt."""
+        self._url, self._version, self._token = url, version, token
+        self._spec = read_bundle(bundle)
+        with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as file:
+            self._golden = {name: file[name] for name in file.files}
+        rows = len(self._golden[OUTPUT])
+        self._pause = every / rows
+        self._answers: deque[tuple[bool, float]] = deque(maxlen=rows)
+        self._next, self._asked = 0, -math.inf
+
+    def probe(self, now: float) -> ProbeResult | None:
+        """Ask the next request if it is time (Unix seconds); return the result over all asked, None without any.
+
+        A request that is refused or not answered is wrong; an answer of another version, as during a rollout, tells
+        nothing.
+        """
+        if now - self._asked >= self._pause:
+            self._asked = now
+            self._ask_next()
+        if not self._answers:
             return None
-        right += _is_as_sealed(answer, golden[OUTPUT][row], spec.golden_tolerance)
-    return ProbeResult(spec.version, right, rows, slowest)
+        right = sum(is_right for is_right, _ in self._answers)
+        return ProbeResult(self._version, right, len(self._answers), max(seconds for _, seconds in self._answers))
+
+    def _ask_next(self) -> None:
+        row = self._next % len(self._golden[OUTPUT])
+        self._next += 1
+        inputs = {name: array[row : row + 1] for name, array in self._golden.items()}
+        begun = time.perf_counter()
+        answer = _ask(self._url, self._spec, inputs, self._token)
+        seconds = time.perf_counter() - begun
+        if answer is not None and answer.get("model_version") != self._version:
+            return
+        sealed = self._golden[OUTPUT][row]
+        right = answer is not None and _is_as_sealed(answer, sealed, self._spec.golden_tolerance)
+        self._answers.append((right, seconds))
 
 
 def _ask(url: str, spec: BundleSpec, row: Mapping[str, NDArray[Any]], token: str | None) -> dict[str, Any] | None:

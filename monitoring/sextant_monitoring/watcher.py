@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sextant_monitoring.history import History
 from sextant_monitoring.http import get_text
-from sextant_monitoring.probe import ProbeResult, probe
+from sextant_monitoring.probe import Prober, ProbeResult
 from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window, measure_quality
 from sextant_monitoring.scrape import parse_scrape
 from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
@@ -69,7 +68,7 @@ class Look:
 
 
 class Watcher:
-    """Watches the server at `url` by a plan; with `logs` also its quality, with `bundle` also its golden requests."""
+    """Watches the server at `url` by a plan; with `logs` also its quality, with `prober` its golden answers."""
 
     def __init__(
         self,
@@ -77,11 +76,11 @@ class Watcher:
         url: str,
         *,
         logs: LabelLogs | None = None,
-        bundle: Path | None = None,
+        prober: Prober | None = None,
         token: str | None = None,
     ) -> None:
         self.plan, self.url = plan, url.rstrip("/")
-        self._logs, self._bundle, self._token = logs, bundle, token
+        self._logs, self._prober, self._token = logs, prober, token
         self._rules = compile_rules(plan)
         burns = {span for rule in self._rules if isinstance(rule, BurnRule) for span in rule.spans}
         self._spans = burns | {change_before(plan), RESTART_WINDOW}
@@ -89,10 +88,10 @@ class Watcher:
         self._quality: list[WindowQuality] = []
 
     def look(self, now: float) -> Look:
-        """Scrape and judge at Unix time `now`. Raises ServerSilent, ScrapeUnreadable, BundleCorrupt."""
+        """Scrape and judge at Unix time `now`. Raises ServerSilent, ScrapeUnreadable."""
         page = f"{self.url}/metrics"
         self._history.add(parse_scrape(get_text(page, self._token), page, at=now))
-        probed = probe(self.url, self._bundle, token=self._token) if self._bundle else None
+        probed = self._prober.probe(now) if self._prober is not None else None
         if self._logs is not None:
             due = last_due_window(self.plan, now)
             if not self._quality or self._quality[0].window != due:

@@ -160,7 +160,7 @@ def load_profile(path: Path) -> ClusterProfile:
         for detail in error.errors(include_input=False):
             place = tuple(part for part in detail["loc"] if part != "[key]")
             message = detail["msg"].removeprefix("Value error, ")
-            remedy = "See docs/how-to/run-on-a-cluster.md"
+            remedy = "See docs/how-to/pipelines.md"
             where = dotted(place) if place else "profile"
             findings.append(Finding(*source.position(place), where, message, remedy))
         raise ProfileError(path, findings) from error

@@ -12,6 +12,10 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from sextant_components.context import PipelineName
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +39,7 @@ def main(arguments: list[str]) -> int:
         enable_caching=False,
     )
     try:
-        pipeline(name)(**parameters)
+        pipeline(cast("PipelineName", name))(**parameters)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from sextant_plan.verdicts import exit_code
 from sextant_serving.rollout.files import RolloutFolder, rollout_folder
 from sextant_serving.rollout.local import Pair
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import RolloutState
+from sextant_serving.rollout.state import Phase, RolloutState
 
 if TYPE_CHECKING:
     from sextant_serving.rollout.annotations import ServiceDocuments
@@ -73,7 +73,8 @@ def staged_rollout(home: Path, name: str | None) -> tuple[RolloutFolder, Release
 def start_rollout(home: Path, folder: RolloutFolder, release: Release, *, host: str, port: int, tell: Tell) -> ExitCode:
     """Serve both versions and roll out until it ends or the process is told to stop; return the exit code.
 
-    Raises PromotionLost if another version is in service than the release was judged against.
+    One that has ended stays so. Raises PromotionLost if the version in service is not the one that the release was
+    judged against.
     """
     from sextant_components.conclude import run_conclude
     from sextant_serving.home import served_model
@@ -81,9 +82,11 @@ def start_rollout(home: Path, folder: RolloutFolder, release: Release, *, host: 
     from sextant_serving.rollout.journal import RegistryJournal
     from sextant_serving.rollout.local import run_rollout, running_pair
 
+    last = folder.load()
+    if last is not None and last.digest == release.digest and last.terminal and last.phase is not Phase.HELD:
+        return exit_code(last.verdict)
     stable, context, registry = served_model(home), _run_of(home, release), open_registry(home)
-    ended = folder.load()
-    if stable.version != release.replaces and not (ended and ended.digest == release.digest and ended.terminal):
+    if stable.digest != release.digest and stable.version != release.replaces:
         raise PromotionLost(release.name, judged_against=release.replaces, champion=stable.version)
     journal = RegistryJournal(
         release,

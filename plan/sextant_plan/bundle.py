@@ -21,7 +21,7 @@ BUNDLE_FILE = "bundle.json"
 REFERENCE_FILE = "reference.json"
 GOLDEN_FILE = "golden.npz"
 
-Engine = Literal["torch-safetensors", "onnx"]
+Engine = Literal["torch-safetensors", "onnx", "lightgbm"]
 
 
 class Tensor(Closed):
@@ -33,7 +33,7 @@ class Tensor(Closed):
 
 
 class Member(Closed):
-    """One network: its file, and for safetensors the architecture that the weights fit."""
+    """One network or one set of trees: its file, and for safetensors the architecture that the weights fit."""
 
     file: str
     architecture: str

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from sextant_plan.criterion_faults import criterion_faults
+from sextant_plan.data_faults import data_faults
 from sextant_plan.fault import Fault, choose, meant
 from sextant_plan.log_faults import log_faults
+from sextant_plan.prose import placeholder_in
 from sextant_plan.rollout_faults import rollout_faults
 from sextant_plan.rules import alert_references
 from sextant_plan.schema import Plan
 
+# The inputs that each installed architecture cannot do without: `image`, `features` or both.
+Architectures = Mapping[str, Sequence[str]]
+INPUT_NAMES = {"image": "a picture", "features": "columns or features"}
 
-def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterator[Fault]:
+
+def inconsistencies(plan: Plan, architectures: Architectures | None) -> Iterator[Fault]:
     """Yield every contradiction of a well-formed plan."""
     seen: set[str] = set()
     for index, criterion in enumerate(plan.criteria):
@@ -21,7 +27,9 @@ def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterat
             yield Fault((*path, "id"), f"the id {criterion.id} stands twice", "Give each criterion an id of its own")
         seen.add(criterion.id)
         yield from criterion_faults(plan, criterion, path)
+    yield from _placeholder_faults(plan)
     yield from _data_faults(plan)
+    yield from data_faults(plan)
     yield from _feature_faults(plan)
     yield from _input_faults(plan)
     yield from _model_faults(plan, architectures)
@@ -35,6 +43,21 @@ def inconsistencies(plan: Plan, architectures: Collection[str] | None) -> Iterat
             "the sealed and the valid split leave less than a tenth to train on",
             "Make sealed_split + valid_split less than 0.9",
         )
+
+
+def _placeholder_faults(plan: Plan) -> Iterator[Fault]:
+    texts: dict[tuple[str, ...], str] = {
+        ("goal", "business"): plan.goal.business,
+        ("goal", "why_ml"): plan.goal.why_ml,
+        ("goal", "societal_impact"): plan.goal.societal_impact,
+        ("data", "licence", "source"): plan.data.licence.source,
+        ("data", "consent", "basis"): plan.data.consent.basis,
+    }
+    for path, text in texts.items():
+        found = placeholder_in(text)
+        if found is not None:
+            remedy = "Write what holds: the dossier quotes this sentence"
+            yield Fault(path, f"{found} stands where a statement belongs", remedy)
 
 
 def _failure_faults(plan: Plan) -> Iterator[Fault]:
@@ -114,11 +137,21 @@ def _input_faults(plan: Plan) -> Iterator[Fault]:
             )
 
 
-def _model_faults(plan: Plan, architectures: Collection[str] | None) -> Iterator[Fault]:
+def _model_faults(plan: Plan, architectures: Architectures | None) -> Iterator[Fault]:
+    if architectures is None:
+        return
+    inputs = plan.model.inputs
+    given = {"image": inputs.image is not None, "features": bool(inputs.columns or inputs.features)}
     for index, candidate in enumerate(plan.model.candidates):
-        if architectures is not None and candidate.architecture not in architectures:
+        path, name = ("model", "candidates", index, "architecture"), candidate.architecture
+        if name not in architectures:
+            yield Fault(path, f"there is no architecture {name}", choose(name, architectures))
+            continue
+        missing = [INPUT_NAMES[need] for need in architectures[name] if not given[need]]
+        if missing:
+            able = sorted(other for other, required in architectures.items() if all(given[need] for need in required))
             yield Fault(
-                ("model", "candidates", index, "architecture"),
-                f"there is no architecture {candidate.architecture}",
-                choose(candidate.architecture, architectures),
+                path,
+                f"{name} reads {' and '.join(missing)}, which model.inputs lacks",
+                f"Choose from: {', '.join(able)}; or add what it reads to model.inputs",
             )

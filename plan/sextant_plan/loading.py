@@ -7,7 +7,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sextant_plan.canonical import digest_of
-from sextant_plan.consistency import inconsistencies
+from sextant_plan.consistency import Architectures, inconsistencies
 from sextant_plan.errors import Finding, PlanError
 from sextant_plan.fault import meant
 from sextant_plan.schema import Plan
 from sextant_plan.yaml_source import Source, read_yaml
 
 
-def load_plan(path: Path, *, architectures: Collection[str] | None = None) -> Plan:
+def load_plan(path: Path, *, architectures: Architectures | None = None) -> Plan:
     """Read and check a plan. Raises PlanError with every finding.
 
-    `architectures` are the candidates that are installed; None leaves them unchecked.
+    `architectures` are the candidates that are installed and what they need; None leaves them unchecked.
     """
     source = read_yaml(path)
     findings = [_duplicate(source, place) for place in source.duplicates]
@@ -43,7 +43,7 @@ def load_plan(path: Path, *, architectures: Collection[str] | None = None) -> Pl
     return plan
 
 
-def check_plan(path: Path, *, architectures: Collection[str] | None = None) -> list[Finding]:
+def check_plan(path: Path, *, architectures: Architectures | None = None) -> list[Finding]:
     """Return everything that is wrong with a plan, in the order of its lines; an empty list means it can run."""
     try:
         load_plan(path, architectures=architectures)
@@ -65,7 +65,7 @@ def dotted(path: Iterable[str | int]) -> str:
     return text or "plan"
 
 
-def _contradictions(source: Source, plan: Plan, architectures: Collection[str] | None) -> list[Finding]:
+def _contradictions(source: Source, plan: Plan, architectures: Architectures | None) -> list[Finding]:
     return [
         Finding(*source.position(fault.path), dotted(fault.path), fault.problem, fault.remedy)
         for fault in inconsistencies(plan, architectures)

@@ -67,7 +67,7 @@ class Criterion(Closed):
     """
 
     id: Name
-    metric: str = Field(json_schema_extra={"enum": sorted(METRICS)})  # told apart by `check`, which knows near misses
+    metric: str = Field(json_schema_extra={"enum": [*sorted(METRICS)]})  # `check` knows near misses
     at_least: float | None = None
     at_most: float | None = None
     relative_to: Literal["baseline", "champion"] | None = None
@@ -130,17 +130,31 @@ class Consent(Closed):
 
 
 class Labelling(Closed):
-    """Several raters' labels: one column of the table for each, and the agreement they must reach."""
+    """Several raters' labels: one column of the table for each, and the agreement they must reach.
+
+    `gold` is the column with the known answer of the items that test the raters; it is empty elsewhere.
+    """
 
     raters: list[str] = Field(min_length=2)
     agreement_at_least: Share = 0.67
+    gold: str | None = None
+
+
+class Procured(Closed):
+    """One part of the data, how it was come by and why so; `share` is of the rows, `cost` in the economics' currency."""
+
+    kind: Literal["own", "bought", "open", "synthetic"]
+    share: Share
+    cost: float = Field(default=0.0, ge=0)
+    reason: str
 
 
 class Data(Closed):
-    """Where the data is; `table` and `images` are relative to `source`, and `source` to the plan.
+    """Where the data is; `table`, `images` and `corrections` are relative to `source`, and `source` to the plan.
 
-    A folder with one subfolder for each class needs only `images`; with a table, `image` names the column
-    that holds each row's file.
+    `source` is a folder or an fsspec address such as s3://bucket/folder. A folder with one subfolder for each class,
+    or with a metadata.csv, .jsonl or .parquet beside its pictures, needs only `images`; with a table, `image` names
+    the column that holds each row's file. `rules` compare two columns of a row, such as `weight <= capacity`.
     """
 
     source: str
@@ -152,6 +166,9 @@ class Data(Closed):
     timestamp: str | None = None
     group: str | None = None
     columns: dict[str, ColumnRule] = {}
+    rules: list[str] = []
+    corrections: str | None = None
+    procurement: list[Procured] = []
     labelling: Labelling | None = None
     licence: Licence
     consent: Consent
@@ -161,6 +178,13 @@ class Data(Closed):
     def _something_to_read(self) -> Data:
         if self.table is None and self.images is None:
             raise ValueError("name a table, a folder of images, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_make_the_whole(self) -> Data:
+        shares = sum(part.share for part in self.procurement)
+        if self.procurement and abs(shares - 1) > 1e-6:
+            raise ValueError(f"the shares under procurement sum to {shares:g}; they have to sum to 1")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ Probabilities = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """A loaded network or ensemble."""
+    """A loaded network, set of trees, or ensemble."""
 
     def run(self, inputs: Inputs) -> Probabilities:
         """Return shape (rows, classes). `inputs` holds the tensors of `BundleSpec.inputs` by name."""
@@ -30,8 +30,7 @@ def load_engine(directory: Path, spec: BundleSpec, *, threads: int = 1) -> Engin
 
     Raises BundleCorrupt if a member is not what `spec.engine` can load.
     """
-    kind = OnnxEngine if spec.engine == "onnx" else TorchEngine
-    return kind(directory, spec, threads)
+    return KINDS[spec.engine](directory, spec, threads)
 
 
 class OnnxEngine:
@@ -98,6 +97,36 @@ class TorchEngine:
         with torch.inference_mode():
             tensors = {name: torch.tensor(array, device=self._device) for name, array in inputs.items()}
             return _mean([member(**tensors).float().cpu().numpy() for member in self._members])
+
+
+class LightgbmEngine:
+    """Gradient-boosted trees in LightGBM's text format; the members of an ensemble are averaged."""
+
+    def __init__(self, directory: Path, spec: BundleSpec, threads: int) -> None:
+        from sextant_serving.architectures.gradient_boosting import Trees
+
+        self._members = []
+        for member in spec.members:
+            try:
+                trees = Trees.from_text((directory / member.file).read_text(encoding="utf-8"), threads=threads)
+            except ValueError as error:  # which the error of undecodable bytes is too
+                raise BundleCorrupt(directory, member.file, "what LightGBM refuses", "its text format") from error
+            found, expected = (trees.columns, trees.classes), (len(spec.columns), len(spec.classes))
+            if found != expected:
+                names = "trees over {} columns for {} classes"
+                raise BundleCorrupt(directory, member.file, names.format(*found), names.format(*expected))
+            self._members.append(trees)
+
+    def run(self, inputs: Inputs) -> Probabilities:
+        """Return shape (rows, classes)."""
+        return _mean([member.probabilities(inputs["features"]) for member in self._members])
+
+
+KINDS: Mapping[str, Callable[[Path, BundleSpec, int], Engine]] = {
+    "onnx": OnnxEngine,
+    "torch-safetensors": TorchEngine,
+    "lightgbm": LightgbmEngine,
+}
 
 
 def _mean(outputs: list[Probabilities]) -> Probabilities:

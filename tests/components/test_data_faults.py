@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from sextant_components.suspects.labels import label_suspects
+from sextant_components.suspects.labels import label_suspects, out_of_fold
 from sextant_components.suspects.numbers import outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import picture_suspects, twins
 
@@ -42,7 +42,8 @@ def test_flipped_labels_are_pointed_at(digits: tuple[NDArray[np.uint8], list[str
     seeded = list(labels)
     for row in flipped:
         seeded[row] = str((int(labels[row]) + int(rng.integers(1, 10))) % 10)
-    found = label_suspects(range(len(labels)), seeded, pictures.reshape(len(labels), -1).astype(np.float64))
+    judged = out_of_fold(pictures.reshape(len(labels), -1).astype(np.float64), seeded)
+    found = label_suspects(range(len(labels)), seeded, judged)
     recall, precision = _recall_and_precision([suspect.row_id for suspect in found], flipped)
     assert recall >= 0.8, recall
     assert precision >= 0.9, precision

@@ -11,13 +11,13 @@ from sextant_examples.parcels.table import COLUMNS
 from sextant_plan.catalogue import Enforcement
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
-from sextant_serving.architectures import names
+from sextant_serving.architectures import needs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def _plan(name: str) -> Plan:
-    return load_plan(EXAMPLES / name / "plan.yaml", architectures=names())
+    return load_plan(EXAMPLES / name / "plan.yaml", architectures=needs())
 
 
 @pytest.mark.parametrize("name", ["digits", "tiny", "parcels"])

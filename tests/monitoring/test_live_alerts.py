@@ -27,7 +27,9 @@ import pytest
 import yaml
 
 from sextant_monitoring.alertmanager import alertmanager_config
+from sextant_monitoring.board_subjects import serving_board
 from sextant_monitoring.boards import boards
+from sextant_monitoring.preview import draw_board
 from sextant_monitoring.rules_file import rule_groups
 from sextant_plan.alerts import CRITERION_VERDICT, AlertKind, Severity
 from sextant_plan.schema import Plan
@@ -271,6 +273,8 @@ def test_every_query_of_every_board_finds_data(
     with _prometheus(tmp_path, port):
         client = f"http://127.0.0.1:{port}"
         _await(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, lambda: waiting)
+        draw_board(serving_board(plan), client, tmp_path / "serving.png", start=time.time() - 1800, end=time.time())
+    assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 
 
 def _has_data(prometheus: str, expression: str) -> bool:

@@ -17,7 +17,7 @@ from sextant_monitoring.exporter import Exporter
 from sextant_monitoring.history import History
 from sextant_monitoring.http import ServerSilent
 from sextant_monitoring.launcher import TimeWindow
-from sextant_monitoring.probe import ProbeResult, probe
+from sextant_monitoring.probe import Prober, ProbeResult
 from sextant_monitoring.quality import WindowQuality
 from sextant_monitoring.scrape import Scrape, parse_scrape
 from sextant_monitoring.watch_report import render_report
@@ -36,7 +36,7 @@ class Served:
 
     def __init__(self) -> None:
         self.page = ""
-        self.version = "1"
+        self.version = "7"  # of the registry; a bundle's own is a digest
         self.probabilities: list[float] | None = [0.25, 0.75]
         served = self
 
@@ -186,15 +186,23 @@ def test_golden_requests_must_be_answered_as_sealed(
 ) -> None:
     """Anything but the sealed numbers, within the bundle's tolerance, is wrong."""
     served.probabilities = answer
-    found = probe(served.url, bundle)
+    prober = Prober(served.url, bundle, "7", every=400)
+    found = [prober.probe(STARTED + 100 * place) for place in range(6)][-1]
     assert found is not None
-    assert (found.right, found.sent) == (right, 4)
+    assert (found.version, found.right, found.sent) == ("7", right, 4)
 
 
 def test_another_version_in_service_is_not_judged_by_this_bundle(served: Served, bundle: Path) -> None:
     """While a rollout runs the answers may be another model's."""
-    served.version = "2"
-    assert probe(served.url, bundle) is None
+    served.version = "8"
+    assert Prober(served.url, bundle, "7", every=400).probe(STARTED) is None
+
+
+def test_golden_requests_are_spread_over_the_window(served: Served, bundle: Path) -> None:
+    """Looking more often asks no more, and each of the four is asked once in the time given."""
+    prober = Prober(served.url, bundle, "7", every=400)
+    sent = [found.sent for second in range(0, 400, 20) if (found := prober.probe(STARTED + second)) is not None]
+    assert (sent[0], sent[4], sent[5], sent[-1]) == (1, 1, 2, 4)
 
 
 def test_the_exporter_shows_quality_and_probe_under_the_catalogues_names(make_plan: Callable[..., Plan]) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from sextant_plan.canary_evidence import Evidence
 from sextant_plan.canonical import digest_of
+from sextant_plan.promotion import NotAdmitted
 from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.files import RolloutFolder, rollout_folder
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState
@@ -138,3 +140,45 @@ def test_a_new_release_forgets_what_was_asked_of_the_last(folder: RolloutFolder)
     assert folder.wishes().aborted
     folder.stage(release.model_copy(update={"digest": "sha256:" + "c" * 64}))
     assert not folder.wishes().aborted
+
+
+@pytest.mark.parametrize(
+    ("phase", "verdict", "kept"),
+    [
+        pytest.param(Phase.REFUSED, Verdict.UNKNOWN, False, id="refused: it may be signed by now"),
+        pytest.param(Phase.ROLLED_BACK, Verdict.UNKNOWN, False, id="aborted: another try"),
+        pytest.param(Phase.HELD, Verdict.UNKNOWN, True, id="held: its evidence goes on counting"),
+        pytest.param(Phase.PROMOTED, Verdict.PASS, True, id="promoted: nothing to do again"),
+    ],
+)
+def test_a_release_handed_in_again_goes_on_or_starts_anew(
+    folder: RolloutFolder, phase: Phase, verdict: Verdict, *, kept: bool
+) -> None:
+    """By how its last rollout ended."""
+    state, release = folder.load(), folder.release()
+    assert state is not None
+    assert release is not None
+    folder.save(state.model_copy(update={"phase": phase, "verdict": verdict}))
+    folder.stage(release)
+    assert (folder.load() is not None) is kept
+
+
+def test_what_was_proved_harmful_is_not_tried_again(folder: RolloutFolder) -> None:
+    """The same bundle would do the same harm."""
+    state, release = folder.load(), folder.release()
+    assert state is not None
+    assert release is not None
+    harm = {"phase": Phase.ROLLED_BACK, "verdict": Verdict.FAIL, "reason": "errors: proved worse"}
+    folder.save(state.model_copy(update=harm))
+    with pytest.raises(NotAdmitted, match=r"rolled back \(errors: proved worse\)"):
+        folder.stage(release)
+
+
+def test_a_rollout_that_has_ended_stays_so(folder: RolloutFolder, tmp_path: Path, sextant: Sextant) -> None:
+    """Started again it says how it ended, with the same exit code, and starts no server."""
+    state = folder.load()
+    assert state is not None
+    folder.save(state.model_copy(update={"phase": Phase.ROLLED_BACK, "verdict": Verdict.FAIL}))
+    again = sextant("rollout", "start", "--home", tmp_path)
+    assert again.code == 1
+    assert "rolled-back" in again.out

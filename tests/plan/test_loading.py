@@ -75,14 +75,23 @@ def put(*path: str, value: Any) -> Edit:
     return edit
 
 
+ARCHITECTURES = {"fusion": ("image", "features"), "gradient-boosting": ("features",)}
+
+
 def test_a_sound_plan_has_no_findings(tmp_path: Path) -> None:
     """The plan that every case below breaks is itself in order."""
-    assert check_plan(write(tmp_path), architectures=["fusion"]) == []
+    assert check_plan(write(tmp_path), architectures=ARCHITECTURES) == []
 
 
 CASES: dict[str, tuple[Edit, str, str, str]] = {
     "missing key": (without("owner", "team"), "owner.team", "missing", "Add `team:`"),
     "unknown key": (put("goal", "buisness", value="x"), "goal.buisness", "unknown", "Did you mean `business`?"),
+    "placeholder": (
+        put("goal", "why_ml", value="TODO: say why"),
+        "goal.why_ml",
+        "TODO stands where a statement belongs",
+        "Write what holds",
+    ),
     "unknown metric": (criterion(metric="acuracy"), "criteria[0].metric", "nothing computes", "Did you mean accuracy?"),
     "wrong direction": (
         lambda plan: plan["criteria"][1].update(at_least=plan["criteria"][1].pop("at_most")),
@@ -182,6 +191,16 @@ CASES: dict[str, tuple[Edit, str, str, str]] = {
         "no architecture fusoin",
         "Did you mean fusion?",
     ),
+    "trees for pictures": (
+        lambda plan: plan["model"].update(
+            task="image-classification",
+            inputs={"image": {"height": 8, "width": 8}},
+            candidates=[{"architecture": "gradient-boosting"}],
+        ),
+        "model.candidates[0].architecture",
+        "gradient-boosting reads columns or features, which model.inputs lacks",
+        "model.inputs",
+    ),
     "splits too large": (
         put("evaluation", value={"sealed_split": 0.6, "valid_split": 0.35}),
         "evaluation.valid_split",
@@ -197,8 +216,8 @@ def test_a_fault_is_named_with_its_line_and_remedy(case: tuple[Edit, str, str, s
     """The finding stands on the right line, at the right field, and says what to do."""
     edit, field, problem, remedy = case
     path = write(tmp_path, edit)
-    findings = [finding for finding in check_plan(path, architectures=["fusion"]) if finding.field == field]
-    assert findings, [finding.render("plan.yaml") for finding in check_plan(path, architectures=["fusion"])]
+    findings = [finding for finding in check_plan(path, architectures=ARCHITECTURES) if finding.field == field]
+    assert findings, [finding.render("plan.yaml") for finding in check_plan(path, architectures=ARCHITECTURES)]
     assert any(problem in finding.problem and remedy in finding.remedy for finding in findings)
     key = field.rsplit(".", 1)[-1].partition("[")[0]
     if "missing" not in problem and "exactly one" not in problem:

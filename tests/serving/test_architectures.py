@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sextant_plan.schema import ImageInput
-from sextant_serving.architectures import ArchitectureMisfit, Network, Probabilities, build, names
+from sextant_serving.architectures import GRADIENT_BOOSTING, ArchitectureMisfit, Network, Probabilities, build, names
 from sextant_serving.architectures._convolutions import Convolutions
 
 IMAGE = ImageInput(height=12, width=10, channels=3)
@@ -34,13 +34,23 @@ def _build(name: str) -> Network:
     return build(name, {}, image=IMAGE, columns=4, classes=3).eval()
 
 
+def _settled(network: Network, rows: dict[str, torch.Tensor]) -> Network:
+    """Return the network with normalisations that fit the rows: without, deep ones let no difference through."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(**rows)
+    return network.eval()
+
+
 def test_naming_the_architectures_loads_no_torch() -> None:
     """A plan is checked without the seconds that torch takes."""
-    program = "import sys; from sextant_serving.architectures import names; names(); assert 'torch' not in sys.modules"
+    program = "import sys; from sextant_serving.architectures import needs; needs(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name != GRADIENT_BOOSTING])
 def test_probabilities_of_each_row_sum_to_one(name: str) -> None:
     """Every architecture gives one row of probabilities for one row of input, whatever else is in the batch."""
     probabilities = Probabilities(_build(name))
@@ -62,10 +72,10 @@ def test_pictures_of_any_size_are_averaged_by_quarters(height: int, width: int) 
     torch.testing.assert_close(body(pixels), torch.nn.AdaptiveAvgPool2d(2)(body.layers(pixels)).flatten(1))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name != GRADIENT_BOOSTING])
 def test_inputs_that_are_not_read_do_not_matter(name: str) -> None:
     """`reads` names exactly the inputs that change the answer."""
-    network, rows = _build(name), _rows(4)
+    network, rows = _settled(_build(name), _rows(8)), _rows(4)
     changed = {
         key: network(**{**rows, key: torch.flip(value, dims=[0])}).ne(network(**rows)).any()
         for key, value in rows.items()

@@ -200,6 +200,7 @@ class HangingStore(FeatureLookup):
 
     def __init__(self) -> None:
         self.asked = 0
+        self.newest = {}
         self.answers = threading.Event()
 
     def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:

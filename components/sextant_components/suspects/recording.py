@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sextant_components.corrections import reviewed_rows
 from sextant_components.data_rates import record_rate
 from sextant_components.gates import Settled, unavailable
 from sextant_components.suspects.inputs import input_matrix, thumbnails
-from sextant_components.suspects.labels import MIN_CLASS_ROWS, judgeable, label_suspects
+from sextant_components.suspects.labels import MIN_CLASS_ROWS, judgeable, label_suspects, out_of_fold
 from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, number_columns, outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import picture_suspects, twin_suspects, twins
+from sextant_components.suspects.queue import record_queue
 from sextant_components.suspects.suspect import LABEL, OUTLIER, PICTURE, TWIN, Suspect
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
@@ -47,14 +49,16 @@ def record_suspects(
     labels = rows["label"].to_list()
     numbers = number_columns(plan, rows)
     first = twins(row_ids, pictures) if pictures is not None else {}
+    judged = out_of_fold(matrix, labels) if judgeable(labels, matrix) else None
     found: dict[str, list[Suspect] | Settled] = {
-        LABEL: label_suspects(row_ids, labels, matrix)
-        if judgeable(labels, matrix)
+        LABEL: label_suspects(row_ids, labels, judged)
+        if judged is not None
         else unavailable(f"a class has fewer than {MIN_CLASS_ROWS} rows, or there is nothing to compare rows by"),
         OUTLIER: outlier_suspects(row_ids, numbers),
         PICTURE: picture_suspects(row_ids, pictures) if pictures is not None else unavailable("there is no picture"),
         TWIN: twin_suspects(first) if pictures is not None else unavailable("there is no picture"),
     }
+    found = _without_reviewed(found, reviewed_rows(rows))
     listed = sorted(suspect for part in found.values() if not isinstance(part, Settled) for suspect in part)
     text = "".join(json.dumps(suspect.as_json(), ensure_ascii=False) + "\n" for suspect in listed)
     path.write_text(text, encoding="utf-8")
@@ -63,9 +67,26 @@ def record_suspects(
         part = found[check]
         count = part if isinstance(part, Settled) else len({suspect.row_id for suspect in part})
         record_rate(ledger, plan, metric, count, rows=rows.height, what=what, how=how, artifacts=artifact)
+    record_queue(ledger, plan, rows, judged, [suspect for suspect in listed if suspect.check == LABEL])
     if plan.data.timestamp is not None:
         _record_shift(ledger, shifted_columns(rows[plan.data.timestamp], numbers), list(numbers))
     return first
+
+
+def _without_reviewed(
+    found: dict[str, list[Suspect] | Settled], reviewed: dict[int, str]
+) -> dict[str, list[Suspect] | Settled]:
+    """Take out what a person has judged: a row that was kept altogether, one that was relabelled as to its label."""
+    return {
+        check: part
+        if isinstance(part, Settled)
+        else [
+            suspect
+            for suspect in part
+            if suspect.row_id not in reviewed or (reviewed[suspect.row_id] == "relabel" and check != LABEL)
+        ]
+        for check, part in found.items()
+    }
 
 
 def _record_shift(ledger: LedgerWriter, shifted: dict[str, float], columns: Sequence[str]) -> None:

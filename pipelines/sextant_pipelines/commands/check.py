@@ -20,9 +20,9 @@ def command(plan_path: Path, as_json: bool) -> int:
     """
     from sextant_pipelines.advice import warnings_of
     from sextant_plan.loading import check_plan, load_plan, plan_hash
-    from sextant_serving.architectures import names
+    from sextant_serving.architectures import needs
 
-    findings = check_plan(plan_path, architectures=names())
+    findings = check_plan(plan_path, architectures=needs())
     if findings:
         if as_json:
             print_json({"plan": str(plan_path), "findings": [vars(finding) for finding in findings]})

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sextant_pipelines.options import json_option, plan_argument
+from sextant_pipelines.options import json_option, pipeline_option, plan_argument
 from sextant_plan.errors import UsageError
+
+if TYPE_CHECKING:
+    from sextant_components.context import PipelineName
 
 
 @click.group("render")
@@ -37,14 +42,25 @@ image_option = click.option(
 
 @command.command("pipeline")
 @output_option
+@pipeline_option
+@click.option(
+    "--profile",
+    "profile_path",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Write in a cluster's images, resources, secrets and volumes, as sextant submit does.",
+)
 @image_option
-def pipeline(output: Path | None, images: tuple[str, ...]) -> int:
-    """Write the lifecycle pipeline as KFP's intermediate representation (YAML)."""
+def pipeline(output: Path | None, pipeline: PipelineName, profile_path: Path | None, images: tuple[str, ...]) -> int:
+    """Write a pipeline as KFP's intermediate representation (YAML)."""
+    if profile_path is not None and images:
+        raise UsageError("--image: the profile names the images. Give one of the two.")
     _pin(images)
-    from sextant_pipelines.compile import compile_component
-    from sextant_pipelines.lifecycle import lifecycle
+    from sextant_pipelines.cluster_profile import load_profile
+    from sextant_pipelines.compile import compiled
+    from sextant_pipelines.submission import package_for
 
-    _write(compile_component(lifecycle), output)
+    text = package_for(pipeline, load_profile(profile_path)).text if profile_path else compiled(pipeline)
+    _write(text, output)
     return 0
 
 
@@ -108,12 +124,35 @@ def dashboards(plan_path: Path, output: Path) -> int:
     """Write the plan's boards for Grafana (JSON) with the files that provision them."""
     from sextant_monitoring.boards import render_boards
     from sextant_monitoring.provisioning import render_provisioning
-
     from sextant_plan.loading import load_plan
 
     files = {**render_boards(load_plan(plan_path)), **render_provisioning()}
     for name, text in files.items():
         _write(text, output / name)
+    return 0
+
+
+@command.command("preview")
+@plan_argument
+@click.option("--prometheus", required=True, metavar="URL", help="Prometheus that has the plan's series.")
+@click.option("--board", "name", default="overview", show_default=True, help="Name of the board, such as drift.")
+@click.option("--hours", type=click.FloatRange(min=0.01), default=6.0, show_default=True, help="How far to look back.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="PNG file to write."
+)
+def preview(plan_path: Path, prometheus: str, name: str, hours: float, output: Path) -> int:
+    """Draw one of the plan's boards as a picture, from the queries that Grafana would run."""
+    from sextant_monitoring.boards import boards
+    from sextant_monitoring.preview import draw_board
+    from sextant_plan.loading import load_plan
+
+    known = {board.name: board for board in boards(load_plan(plan_path))}
+    if name not in known:
+        raise UsageError(f"--board {name}: there is no such board. Choose from: {', '.join(known)}.")
+    now = time.time()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draw_board(known[name], prometheus.rstrip("/"), output, start=now - 3600 * hours, end=now)
+    click.echo(str(output), err=True)
     return 0
 
 

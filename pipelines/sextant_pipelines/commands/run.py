@@ -47,9 +47,9 @@ def command(
     """
     from sextant_pipelines.local import prepare_run, run_locally
     from sextant_plan.loading import load_plan
-    from sextant_serving.architectures import names
+    from sextant_serving.architectures import needs
 
-    load_plan(plan_path, architectures=names())
+    load_plan(plan_path, architectures=needs())
     asked_for = window_of(pipeline, window)
     context = prepare_run(plan_path, home, run_id, pipeline)
     click.echo(f"run {context.run_id}, plan {context.plan_hash[:19]}, log {context.run / 'run.log'}", err=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "profile_path",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     required=True,
-    help="The cluster's profile: images, run store, volumes, secrets, resources (docs/how-to/run-on-a-cluster.md).",
+    help="The cluster's profile: images, run store, volumes, secrets, resources (docs/how-to/pipelines.md).",
 )
 @pipeline_option
 @window_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -13,6 +14,7 @@ from sextant_pipelines.options import home_option, json_option, print_json
 from sextant_plan.errors import UsageError
 
 if TYPE_CHECKING:
+    from sextant_monitoring.probe import Prober
     from sextant_monitoring.quality import LabelLogs
     from sextant_monitoring.watcher import Judged, Look
     from sextant_plan.schema import Plan
@@ -39,7 +41,16 @@ LOOKS_KEPT = 5760  # for the report: a day at the default interval
 @click.option(
     "--feedback", type=click.Path(path_type=Path, dir_okay=False), help="The server's feedback log (JSON lines)."
 )
-@click.option("--probe/--no-probe", default=True, help="Send the golden requests of the model that --home names.")
+@click.option(
+    "--probe/--no-probe",
+    default=True,
+    help="Send the golden requests of the model that --home names, each once in a window.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File with the bearer token that the server asks for.",
+)
 @click.option("--export", metavar="HOST:PORT", help="Show quality and probe to Prometheus on this address.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML report to write at the end.")
 @json_option
@@ -53,6 +64,7 @@ def command(
     predictions: Path | None,
     feedback: Path | None,
     probe: bool,
+    token_file: Path | None,
     export: str | None,
     report: Path | None,
     as_json: bool,
@@ -69,7 +81,9 @@ def command(
 
     plan = load_plan(plan_path)
     logs = _logs(predictions, feedback)
-    watcher = Watcher(plan, url, logs=logs, bundle=_bundle(home, plan) if probe else None)
+    token = token_file.read_text(encoding="utf-8").strip() if token_file is not None else None
+    prober = _prober(home, plan, url, token) if probe else None
+    watcher = Watcher(plan, url, logs=logs, prober=prober, token=token)
     exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
     done = 0
     if export is not None:
@@ -105,12 +119,15 @@ def _logs(predictions: Path | None, feedback: Path | None) -> LabelLogs | None:
     return LabelLogs(predictions, feedback)
 
 
-def _bundle(home: Path, plan: Plan) -> Path | None:
-    """Return the bundle that the home serves under the plan's name, if there is one on this machine."""
+def _prober(home: Path, plan: Plan, url: str, token: str | None) -> Prober | None:
+    """Return the prober of the bundle that the home serves under the plan's name, if there is one here."""
+    from sextant_monitoring.probe import Prober
     from sextant_plan.promotion import read_active
 
     active = read_active(home)
-    return home / active.bundle if active is not None and active.name == plan.name else None
+    if active is None or active.name != plan.name:
+        return None
+    return Prober(url.rstrip("/"), home / active.bundle, active.version, every=plan.monitoring.window, token=token)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -136,7 +153,7 @@ def _show(plan: Plan, look: Look, as_json: bool) -> None:
         f"labels of {each.target[1]} {each.target[2]}: {each.labelled} of {each.due} ({each.join_rate:.1%})"
         for each in look.quality
     ]
-    live = click.get_text_stream("stdout").isatty()
+    live = sys.stdout.isatty()
     click.echo((CLEAR if live else "") + "\n".join(lines))
 
 

@@ -1,15 +1,20 @@
-"""The networks, one file each: the same code builds them for training and for serving.
+"""The candidates, one file each: the same code builds them for training and for serving.
 
-A file `small_cnn.py` is the architecture `small-cnn`. It defines `PARAMS`, its parameters with their
-defaults, and `build(params, *, image, columns, classes)`. Files whose name begins with an underscore are
-helpers. Importing this package costs nothing; torch is loaded with the first network that is built.
+A file `small_cnn.py` is the architecture `small-cnn`. It defines `NEEDS`, the inputs that it cannot do
+without, as a plain tuple of `image` and `features`; `PARAMS`, its parameters with their defaults; and, for a
+network, `build(params, *, image, columns, classes)`. Files whose name begins with an underscore are helpers.
+Importing this package costs nothing; torch is loaded with the first network that is built.
 """
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sextant_plan.errors import UsageError
@@ -18,7 +23,9 @@ from sextant_plan.schema import ImageInput
 if TYPE_CHECKING:
     from sextant_serving.architectures._network import Network, Probabilities
 
-__all__ = ["ArchitectureMisfit", "Network", "Probabilities", "build", "names"]
+__all__ = ["GRADIENT_BOOSTING", "ArchitectureMisfit", "Network", "Probabilities", "build", "complete", "names", "needs"]
+
+GRADIENT_BOOSTING = "gradient-boosting"  # the one architecture that is no network: LightGBM fits and serves it
 
 Param = int | float | str | bool
 
@@ -36,22 +43,58 @@ def names() -> list[str]:
     return sorted(name.replace("_", "-") for name in found)
 
 
+@cache
+def needs() -> dict[str, tuple[str, ...]]:
+    """Return the inputs that each architecture cannot do without, by name.
+
+    They are read from the source, because importing a network loads torch, which a check of a plan cannot wait for.
+    """
+    return {name: _declared_needs(Path(__path__[0]) / f"{_module_name(name)}.py") for name in names()}
+
+
+def _declared_needs(source: Path) -> tuple[str, ...]:
+    for statement in ast.parse(source.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="NEEDS")], value=value):
+                return tuple(ast.literal_eval(value))
+    raise ValueError(f"{source}: an architecture declares NEEDS, such as NEEDS = ('image',).")
+
+
+def complete(name: str, params: Mapping[str, Param]) -> dict[str, Param]:
+    """Return a plan's parameters with the architecture's defaults. Raises ArchitectureMisfit for unknown ones."""
+    defaults: dict[str, Param] = _module(name).PARAMS
+    if unknown := sorted(params.keys() - defaults.keys()):
+        raise ArchitectureMisfit(
+            name, f"no parameter named {', '.join(unknown)}", f"It takes {', '.join(sorted(defaults)) or 'none'}."
+        )
+    return {**defaults, **params}
+
+
 def build(name: str, params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:
     """Build an untrained network on the CPU.
 
     `columns` is the width of the `features` tensor (0 without one), `classes` that of the logits. The
     network's `reads` names the inputs it takes. Raises ArchitectureMisfit.
     """
+    module = _module(name)
+    given = {"image": image is not None, "features": columns > 0}
+    if missing := [need for need in module.NEEDS if not given[need]]:
+        without = (other for other, required in needs().items() if all(given[need] for need in required))
+        raise ArchitectureMisfit(
+            name, f"it reads {' and '.join(missing)}, which the model lacks", f"Choose one of {', '.join(without)}."
+        )
+    network: Network = module.build(complete(name, params), image=image, columns=columns, classes=classes)
+    return network
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise ArchitectureMisfit(name, "no such architecture", f"Choose one of {', '.join(names())}.")
-    module = import_module(f"{__name__}.{name.replace('-', '_')}")
-    defaults: dict[str, Param] = module.PARAMS
-    if unknown := sorted(params.keys() - defaults.keys()):
-        raise ArchitectureMisfit(
-            name, f"no parameter named {', '.join(unknown)}", f"It takes {', '.join(sorted(defaults)) or 'none'}."
-        )
-    network: Network = module.build({**defaults, **params}, image=image, columns=columns, classes=classes)
-    return network
+    return import_module(f"{__name__}.{_module_name(name)}")
+
+
+def _module_name(name: str) -> str:
+    return name.replace("-", "_")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
-from sextant_serving.architectures import ArchitectureMisfit, Param
+from sextant_serving.architectures import Param
 from sextant_serving.architectures._convolutions import Convolutions
 from sextant_serving.architectures._network import Network
 
+NEEDS = ("image", "features")
 PARAMS: dict[str, Param] = {"width": 16, "hidden": 32, "dropout": 0.0}
 
 
@@ -42,10 +43,7 @@ class Fusion(Network):
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:
     """Build it from `width` (channels), `hidden` (units) and `dropout` (share); it needs image and columns."""
-    if image is None or columns == 0:
-        raise ArchitectureMisfit(
-            "fusion", "it needs an image and at least one column or feature", "Choose small-cnn, linear or mlp."
-        )
+    assert image is not None
     return Fusion(
         width=int(params["width"]),
         hidden=int(params["hidden"]),

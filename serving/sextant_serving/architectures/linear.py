@@ -10,6 +10,7 @@ from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import Param
 from sextant_serving.architectures._network import Network, flat_width
 
+NEEDS = ()
 PARAMS: dict[str, Param] = {}
 
 

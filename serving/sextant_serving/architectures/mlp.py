@@ -11,6 +11,7 @@ from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import Param
 from sextant_serving.architectures._network import Network, flat_width
 
+NEEDS = ()
 PARAMS: dict[str, Param] = {"hidden": 64, "layers": 2, "dropout": 0.0}
 
 

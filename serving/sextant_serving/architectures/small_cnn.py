@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
-from sextant_serving.architectures import ArchitectureMisfit, Param
+from sextant_serving.architectures import Param
 from sextant_serving.architectures._convolutions import Convolutions
 from sextant_serving.architectures._network import Network
 
+NEEDS = ("image",)
 PARAMS: dict[str, Param] = {"width": 16, "dropout": 0.0}
 
 
@@ -31,6 +32,5 @@ class SmallCnn(Network):
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:  # noqa: ARG001
     """Build it from `width` (channels of the first layer) and `dropout` (share); it needs an image."""
-    if image is None:
-        raise ArchitectureMisfit("small-cnn", "the plan's model has no image", "Choose linear or mlp.")
+    assert image is not None
     return SmallCnn(width=int(params["width"]), dropout=float(params["dropout"]), image=image, classes=classes)

@@ -12,7 +12,7 @@ from sextant_plan.acceptance import AcceptanceRecord
 from sextant_serving.rollout.kserve import ServiceUnfit, service_path
 from sextant_serving.rollout.kube import Json, Kube, ObjectMoved, pointer
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import RolloutState, Wishes
+from sextant_serving.rollout.state import RolloutState, Wishes, starts_anew
 
 RELEASE = "sextant.dev/release"  # the ConfigMap with release.json
 STATE = "sextant.dev/rollout-state"
@@ -133,13 +133,14 @@ class ServiceDocuments:
         """Put a release beside the service and its canary into it at weight 0; return the release as it was put.
 
         The canary is the stable predictor but for its name, its variant and its bundle, which `storage_uri` names by
-        its digest. Raises ServiceUnfit if a canary is there already.
+        its digest. Raises ServiceUnfit if a canary is there already, NotAdmitted if this bundle was proved harmful.
         """
         document = self.kube.get(service_path(self.namespace, self.name))
         if document is None:
             raise ServiceUnfit(self.name, f"there is none in namespace {self.namespace}")
         if document["spec"].get("canary"):
             raise ServiceUnfit(self.name, "it has a canary already. Abort its rollout first, or let it end")
+        forgotten = (*WISHES, STATE) if starts_anew(self.load(), release.digest) else WISHES
         stable = document["spec"]["predictor"].get("name") or ""
         canary = "green" if stable == "blue" else "blue"
         release = release.model_copy(update={"stable": stable, "canary": canary})
@@ -150,7 +151,7 @@ class ServiceDocuments:
             [] if noted else [{"op": "add", "path": pointer("metadata", "annotations"), "value": {}}]
         )
         operations += [
-            {"op": "remove", "path": pointer("metadata", "annotations", key)} for key in WISHES if key in noted
+            {"op": "remove", "path": pointer("metadata", "annotations", key)} for key in forgotten if key in noted
         ]
         entry = {
             "trafficPercent": 0,

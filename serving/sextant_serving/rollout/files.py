@@ -13,7 +13,7 @@ from sextant_plan.errors import InfrastructureError
 from sextant_plan.files import locked, write_atomically
 from sextant_plan.schema import Closed
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import RolloutState, Wishes
+from sextant_serving.rollout.state import RolloutState, Wishes, starts_anew
 
 Document = TypeVar("Document", bound=Closed)
 
@@ -25,10 +25,15 @@ class RolloutFolder:
     path: Path
 
     def stage(self, release: Release) -> None:
-        """Put a release in place of the one before, whose wishes do not apply to it; its state goes by the digest."""
+        """Put a release in place of the one before, whose wishes do not apply to it; its state goes by the digest.
+
+        Raises NotAdmitted if this bundle was proved harmful before.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        staged = self.release()
-        if staged is None or staged.digest != release.digest:
+        staged, anew = self.release(), starts_anew(self.load(), release.digest)
+        if anew:
+            (self.path / "state.json").unlink()
+        if anew or staged is None or staged.digest != release.digest:
             (self.path / "wishes.json").unlink(missing_ok=True)
         self._write("release", release)
 

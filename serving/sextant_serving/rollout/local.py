@@ -89,7 +89,7 @@ class Pair:
 def running_pair(stable: ActiveModel, release: Release, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Pair]:
     """Serve the version in service and the release side by side behind a front for the duration of the block.
 
-    Raises ServerDidNotStart, and OSError if the port is taken.
+    Raises ServerDidNotStart, PortInUse and CannotListen.
     """
     name = ["--model-name", release.name]
     began = time.time()

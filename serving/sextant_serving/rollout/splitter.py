@@ -7,6 +7,7 @@ part of the id that a server's answers share.
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import random
 import threading
@@ -19,10 +20,11 @@ from typing import Self
 
 import orjson
 
+from sextant_plan.errors import InfrastructureError
 from sextant_serving.batching import Traffic
 from sextant_serving.client import Client
 from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
-from sextant_serving.errors import RequestError
+from sextant_serving.errors import CannotListen, PortInUse, RequestError
 from sextant_serving.rollout.ports import Arm
 
 THREADS = 16
@@ -34,7 +36,10 @@ OWN_HEADERS = frozenset(
 
 
 class Splitter:
-    """Use as a context manager; `weight` is the percentage of requests for the canary and may change at any time."""
+    """Use as a context manager; `weight` is the percentage of requests for the canary and may change at any time.
+
+    Entering raises PortInUse and CannotListen.
+    """
 
     def __init__(self, servers: Mapping[Arm, str], *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.weight = 0
@@ -43,7 +48,7 @@ class Splitter:
         self._idle: dict[Arm, deque[Client]] = {arm: deque() for arm in self._servers}
         self._pool = ThreadPoolExecutor(THREADS, "front")
         self._ready = threading.Event()
-        self._failure: OSError | None = None
+        self._failure: InfrastructureError | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="front", daemon=True)
 
     def __enter__(self) -> Self:
@@ -70,7 +75,10 @@ class Splitter:
         try:
             listener = await self._loop.create_server(lambda: Connection(server), self._host, self._port)
         except OSError as error:
-            self._failure = error
+            in_use = error.errno == errno.EADDRINUSE
+            problem = error.strerror or type(error).__name__
+            failure = PortInUse(self._host, self._port) if in_use else CannotListen(self._host, self._port, problem)
+            self._failure = failure
             self._ready.set()
             return
         self.url = "http://{}:{}".format(*listener.sockets[0].getsockname()[:2])

@@ -10,6 +10,7 @@ from typing import Literal
 
 from sextant_plan.acceptance import AcceptanceRecord
 from sextant_plan.canary_evidence import Evidence
+from sextant_plan.promotion import NotAdmitted
 from sextant_plan.schema import Closed
 from sextant_plan.verdicts import Verdict
 
@@ -80,3 +81,15 @@ class RolloutState(Closed):
     def evidence_of(self, criterion: str) -> Evidence:
         """Return what was gathered of a criterion, by its id."""
         return self.evidence.get(criterion, Evidence())
+
+
+def starts_anew(state: RolloutState | None, digest: str) -> bool:
+    """Tell whether a release that is handed in again begins without what is left of its last rollout.
+
+    It does after a refusal or an abort. Raises NotAdmitted if the last one proved harm: the bundle is the same.
+    """
+    if state is None or state.digest != digest or state.phase not in {Phase.REFUSED, Phase.ROLLED_BACK}:
+        return False
+    if state.phase is Phase.ROLLED_BACK and state.verdict is Verdict.FAIL:
+        raise NotAdmitted(f"this bundle was rolled back ({state.reason})", "Make another version", verdict=Verdict.FAIL)
+    return True

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sextant_components.checkpoints import Epoch
 from sextant_components.sanity import loss_fell, overfit_one_batch
 from sextant_components.tensors import Examples
-from sextant_components.training import Epoch, Fitted, Settings, Shape, fit
+from sextant_components.training import Fitted, Settings, Shape, fit
 from sextant_components.tuning import Found, choose, search
 from sextant_plan.bundle import Column
 from sextant_plan.schema import Candidate, Model

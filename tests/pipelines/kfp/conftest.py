@@ -31,6 +31,8 @@ FILTER_KEYS = {
     "recurringruns": {"recurring_run_id", "name", "display_name", "created_at"},
 }
 
+EQUALS = ("EQUALS", 1)  # an enumeration's name or its number, as in all of protobuf's JSON
+
 
 @dataclass
 class StandIn:
@@ -150,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
             answer = {"recurringruns": "recurringRuns"}.get(kind, kind)
             return {answer: self._filtered(kind, query)}
         created = _checked(body, model)
-        created[identifier] = f"{kind}-{len(state.kept[kind])}"
+        created |= {identifier: f"{kind}-{len(state.kept[kind])}", "created_at": "2026-01-01T00:00:00Z"}
         state.kept[kind].append(created)
         return created
 
@@ -159,7 +161,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "Namespace is required in multi-user mode")
         found = self.state.kept[kind]
         for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
-            if predicate["key"] not in FILTER_KEYS[kind] or predicate["operation"] != "EQUALS":
+            if predicate["key"] not in FILTER_KEYS[kind] or predicate["operation"] not in EQUALS:
                 raise Refusal(400, f"no filter on {predicate['key']}")
             wanted = predicate.get("string_value", predicate.get("stringValue"))  # the gateway takes either
             found = [each for each in found if each.get(predicate["key"]) == wanted]

@@ -147,7 +147,7 @@ def test_resources_are_written_as_kfps_own_compiler_writes_them(
     from sextant_pipelines import steps
 
     @dsl.pipeline(name="kfp")  # KFP reads annotations as objects, which this file's are not
-    def by_kfp():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def by_kfp():  # type: ignore[no-untyped-def]
         task = steps.conclude(run_uri="/run").set_cpu_request("4").set_cpu_limit("4")
         task.set_memory_request("16Gi").set_memory_limit("16Gi")
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1).set_retry(2, "30s", 2.0, "3600s")

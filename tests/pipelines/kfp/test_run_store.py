@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sextant_components.context import Step, open_run
+from sextant_components.context import RunFile, Step, open_run
 from sextant_pipelines import run_store
-from sextant_pipelines.run_store import RunFile, StoreUnreachable, begin_scheduled, lay_out, local_copy, read_files
+from sextant_pipelines.run_store import StoreUnreachable, begin_scheduled, lay_out, local_copy, read_files
 from sextant_pipelines.runtime import conclude, run_step
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.ledger import finished, read_run
@@ -143,12 +143,13 @@ def test_a_step_that_raises_leaves_its_cause(memory_uri: str, tmp_path: Path) ->
 def test_two_attempts_at_once_never_hide_one_another(memory_uri: str, tmp_path: Path) -> None:
     """Both copied the run before either wrote: the second to leave is refused, and the first one's file stands."""
     lay_out(memory_uri, plan=PLAN, file=_file(tmp_path))
+    slow = local_copy(memory_uri)
+    folder = slow.__enter__()
+    for place in (memory_uri, folder):
+        with local_copy(place) as copy, open_run(copy).ledger(Step.WATCH):
+            pass
     with pytest.raises(InfrastructureError, match="another pod wrote this file"):
-        with local_copy(memory_uri) as slow:
-            with local_copy(memory_uri) as fast, open_run(fast).ledger(Step.WATCH):
-                pass
-            with open_run(slow).ledger(Step.WATCH):
-                pass
+        slow.__exit__(None, None, None)
     first = read_files(memory_uri, ["ledger/watch-1.jsonl"])["ledger/watch-1.jsonl"]
     assert b'"attempt":1' in first
 

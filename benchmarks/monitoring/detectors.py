@@ -1,0 +1,102 @@
+"""The drift detectors, each with its own defaults: fitted on reference rows, asked whether a window has drifted.
+
+A peer alerts when it calls any feature drifted, as ours does. Each runs in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Table = Any  # (rows, features); typed where numpy's types are installed
+Detector = Callable[[Table], bool]
+
+LIMIT = 0.1  # nats, the usual mark of a moderate shift
+BINS = 10
+
+
+def sextant(reference: Table) -> Detector:
+    """Return the rule that the plan compiles to: effect, significance and rows."""
+    from sextant_plan.drift_rule import OF_INPUTS, DriftRule, feature_drift
+    from sextant_plan.reference import bin_index, profile
+    from sextant_plan.schema import Criterion
+    from sextant_plan.verdicts import Verdict
+
+    criterion = Criterion.model_validate({"id": "drift", "metric": "input_psi", "at_most": LIMIT, "enforce": ["alert"]})
+    features = reference.shape[1]
+    rule = DriftRule(criterion, None, "m", OF_INPUTS, "every feature", features, 200, 3600, 300, {})
+    profiles = [profile(str(place), reference[:, place], BINS) for place in range(features)]
+    shares = [{str(bin_): count / sum(each.counts) for bin_, count in enumerate(each.counts)} for each in profiles]
+
+    def has_drifted(window: Table) -> bool:
+        for place, (each, share) in enumerate(zip(profiles, shares, strict=True)):
+            counts = np.bincount(bin_index(window[:, place], each.edges), minlength=len(each.counts))
+            drift = feature_drift(each.name, {str(b): float(n) for b, n in enumerate(counts)}, share, rule.z)
+            if rule.verdict(drift) is Verdict.FAIL:
+                return True
+        return False
+
+    return has_drifted
+
+
+def alibi_detect(reference: Table) -> Detector:
+    """Return alibi-detect's Kolmogorov-Smirnov detector: p < 0.05 by Bonferroni."""
+    from alibi_detect.cd import KSDrift
+
+    detector = KSDrift(reference, p_val=0.05)
+    return lambda window: bool(detector.predict(window)["data"]["is_drift"])
+
+
+def evidently(reference: Table) -> Detector:
+    """Return Evidently's count of drifted columns: for each the test that it chooses, any column counting.
+
+    The metric alone, without the preset's plots, is the fastest way that Evidently offers.
+    """
+    import pandas as pd
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import DriftedColumnsCount
+
+    names = [f"f{place}" for place in range(reference.shape[1])]
+    definition = DataDefinition(numerical_columns=names)
+
+    def dataset(rows: Table) -> Any:
+        return Dataset.from_pandas(pd.DataFrame(rows, columns=names), data_definition=definition)
+
+    known = dataset(reference)
+
+    def has_drifted(window: Table) -> bool:
+        result = Report([DriftedColumnsCount()]).run(dataset(window), known).dict()
+        (drifted,) = [
+            each["value"]["count"] for each in result["metrics"] if "DriftedColumnsCount" in each["metric_name"]
+        ]
+        return bool(drifted > 0)
+
+    return has_drifted
+
+
+def nannyml(reference: Table) -> Detector:
+    """Return NannyML's univariate drift calculator: its default distance and thresholds, any column counting."""
+    import pandas as pd
+    from nannyml import UnivariateDriftCalculator
+
+    names = [f"f{place}" for place in range(reference.shape[1])]
+    calculator = UnivariateDriftCalculator(column_names=names, chunk_size=500)
+    calculator.fit(pd.DataFrame(reference, columns=names))
+
+    def has_drifted(window: Table) -> bool:
+        result = calculator.calculate(pd.DataFrame(window, columns=names)).filter(period="analysis").to_df()
+        return bool(result.xs("alert", axis=1, level=-1).to_numpy().any())
+
+    return has_drifted
+
+
+DETECTORS: dict[str, Callable[[Table], Detector]] = {
+    "sextant": sextant,
+    "evidently": evidently,
+    "nannyml": nannyml,
+    "alibi-detect": alibi_detect,
+}
+warnings.filterwarnings("ignore")  # the peers' own deprecations

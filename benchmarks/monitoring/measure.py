@@ -1,0 +1,44 @@
+"""Ask one detector about windows that lie in a file, and write how often it alerted and how long it took.
+
+Started by `python -m benchmarks.monitoring` in each detector's own environment:
+`python measure.py DETECTOR WINDOWS.npz RESULT.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from detectors import DETECTORS
+
+MOST_SECONDS = 600.0  # for one table and shift; a slower detector is asked about fewer windows, and the count is told
+
+
+def main(name: str, windows: str, result: str) -> int:
+    """Measure each table and shift of the file."""
+    found = []
+    with np.load(windows) as file:
+        cells = json.loads(str(file["cells"]))
+        for number, cell in enumerate(cells):
+            detect = DETECTORS[name](file[f"reference-{cell['table']}"])
+            rows = file[f"windows-{number}"]
+            alerts, asked, begun = 0, 0, time.perf_counter()
+            for window in rows:
+                alerts += detect(window)
+                asked += 1
+                if time.perf_counter() - begun > MOST_SECONDS:
+                    break
+            seconds = time.perf_counter() - begun
+            found.append({**cell, "detector": name, "alerts": alerts, "windows": asked, "seconds": seconds})
+            print(
+                name, cell["table"], cell["shift"], f"{alerts}/{asked}", f"{1000 * seconds / asked:.2f} ms", flush=True
+            )
+    Path(result).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""A person's corrections of single rows: a file beside the data, replayed at every ingest and undone line by line.
+
+Each line of the file is one JSON object (`Correction`). The source itself is never changed: a later line on a row
+takes the place of an earlier one, and a line that is removed is as if it had never been.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
+
+from sextant_components.table_files import as_text
+from sextant_plan.canonical import digest_of_bytes
+from sextant_plan.errors import DataError
+from sextant_plan.fault import choose, meant
+from sextant_plan.schema import Closed, Data
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ORIGINAL_LABEL = "original_label"
+CORRECTION = "correction"
+SEARCHED_KEYS = 10_000  # among more a near miss is looked for too long
+FORM = 'Write it as {"entity": .., "action": "relabel", "label": .., "author": .., "reason": .., "date": "2026-11-23"}'
+
+
+class Correction(Closed):
+    """One line: the row by its entity (with its time, if it has several rows) or its picture, and what to do.
+
+    `relabel` gives it another label, `drop` leaves it out, `keep` says that a suspect is right as it is.
+    """
+
+    entity: str | None = None
+    image: str | None = None
+    time: AwareDatetime | None = None
+    action: Literal["relabel", "drop", "keep"]
+    label: str | None = None
+    author: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    date: dt.date
+
+    @model_validator(mode="after")
+    def _names_one_row_and_one_label(self) -> Self:
+        if (self.entity is None) == (self.image is None):
+            raise ValueError("name the row by its entity or by its image, not both")
+        if self.time is not None and self.entity is None:
+            raise ValueError("a time goes with an entity")
+        if (self.action == "relabel") != (self.label is not None):
+            raise ValueError("a relabel, and only that, names the new label")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The row's key, for messages."""
+        return str(self.entity if self.entity is not None else self.image)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line's fields, those that are not given left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The corrections of a source: the file's content, and for each that holds its line and the label it met."""
+
+    content: bytes
+    lines: int
+    done: list[tuple[int, Correction, str]]
+
+    @property
+    def digest(self) -> str:
+        """The digest of the corrections file."""
+        return digest_of_bytes(self.content)
+
+    def count(self, action: str) -> int:
+        """Return how many rows a kind of correction changed or judged."""
+        return sum(1 for _, correction, _ in self.done if correction.action == action)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return every correction that holds as JSON values, in the order of the file."""
+        return [{"line": line, "given": given, **correction.as_json()} for line, correction, given in self.done]
+
+
+def read_corrections(path: Path) -> list[tuple[int, Correction]]:
+    """Return each correction with its 1-based line; blank lines are passed over.
+
+    Raises DataError naming the line that is no correction.
+    """
+    try:
+        return list(_parsed(path, path.read_bytes()))
+    except FileNotFoundError as error:
+        remedy = "Make an empty file of that name, or write it with: sextant label import"
+        raise DataError(path, "no such file, which data.corrections names", remedy) from error
+
+
+def _parsed(path: Path, content: bytes) -> Iterator[tuple[int, Correction]]:
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            yield number, Correction.model_validate(json.loads(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the line"
+            raise DataError(where, f"{field}: {first['msg'].removeprefix('Value error, ').lower()}", FORM) from error
+        except ValueError as error:
+            raise DataError(where, "not a JSON object", FORM) from error
+
+
+def apply_corrections(path: Path, rows: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, list[int], Applied]:
+    """Return the corrected rows, the places in `rows` that they come from, and what was done.
+
+    The rows get `original_label`, as the source gave it, and `correction`, the action or null. Raises DataError for
+    a line whose row or label is not there.
+    """
+    import polars as pl
+
+    lines = read_corrections(path)
+    given: list[str] = rows["label"].to_list()
+    classes = sorted(set(given))
+    index = _Index(rows, data)
+    last: dict[int, tuple[int, Correction]] = {}
+    for number, correction in lines:
+        where = f"{path}:{number}"
+        if correction.label is not None and correction.label not in classes:
+            raise DataError(where, f"{correction.label} is no class of the data", choose(correction.label, classes))
+        last[index.place(where, correction)] = (number, correction)
+    labels, actions = list(given), [None] * len(given)  # type: list[str], list[str | None]
+    for place, (_, correction) in last.items():
+        actions[place] = correction.action
+        labels[place] = correction.label or given[place]
+    corrected = rows.with_columns(
+        pl.Series("label", labels, dtype=pl.String),
+        pl.Series(ORIGINAL_LABEL, given, dtype=pl.String),
+        pl.Series(CORRECTION, actions, dtype=pl.String),
+    )
+    left = [place for place, action in enumerate(actions) if action != "drop"]
+    done = sorted(((number, item, given[place]) for place, (number, item) in last.items()), key=lambda each: each[0])
+    return corrected[left], left, Applied(path.read_bytes(), len(lines), done)
+
+
+def reviewed_rows(rows: pl.DataFrame) -> dict[int, str]:
+    """Return the action of each row of a snapshot that a correction judged, by row id."""
+    if CORRECTION not in rows.columns:
+        return {}
+    judged = rows.filter(rows[CORRECTION].is_not_null())
+    return dict(zip(judged["row_id"].to_list(), judged[CORRECTION].to_list(), strict=True))
+
+
+class _Index:
+    """The rows' places by entity and by picture."""
+
+    def __init__(self, rows: pl.DataFrame, data: Data) -> None:
+        self._data = data
+        self._entities = _places(as_text(rows[data.entity]).to_list()) if data.entity else None
+        self._images = _places(rows[data.image].to_list()) if data.images else None
+        self._times = rows[data.timestamp].to_list() if data.timestamp else None
+
+    def place(self, where: str, correction: Correction) -> int:
+        """Return the place of the one row that a correction names; raises DataError unless there is one."""
+        named, column = (
+            (self._entities, "data.entity") if correction.entity is not None else (self._images, "data.images")
+        )
+        if named is None:
+            raise DataError(
+                where, f"the rows have no {column}", f"Name it in the plan, or the row by another key. {FORM}"
+            )
+        places = named.get(correction.key, [])
+        if not places:
+            close = meant(correction.key, named) if len(named) <= SEARCHED_KEYS else None
+            raise DataError(
+                where, f"no row has the key {correction.key}", close or "Correct the key, or remove the line"
+            )
+        if correction.time is not None and self._times is not None:
+            places = [place for place in places if self._times[place] == correction.time]
+        if len(places) == 1:
+            return places[0]
+        if not places:
+            raise DataError(where, f"{correction.key} has no row at {correction.time}", "Correct the time")
+        remedy = "Add the row's time" if correction.entity is not None else "Name the row by its entity"
+        raise DataError(where, f"{correction.key} names {len(places)} rows", remedy)
+
+
+def _places(keys: Sequence[str]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places

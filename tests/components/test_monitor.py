@@ -1,0 +1,216 @@
+"""Judging a window of the logs: the rows that count, labels however late, and the same rules as on live series."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from sextant_components.context import RunContext, create_run
+from sextant_components.monitor import run_monitor
+from sextant_monitoring.launcher import TimeWindow
+from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Column, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.errors import InfrastructureError
+from sextant_plan.ledger import Record, read_run
+from sextant_plan.promotion import ActiveModel, write_active
+from sextant_plan.reference import FeatureReference, Reference, write_reference
+from sextant_plan.verdicts import Verdict
+
+START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+WINDOW = TimeWindow(START, START + 3600)
+LATE = START + 10 * 86400
+ROWS = 400
+Log = Callable[..., None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunContext:
+    """A run of the monitor pipeline, and a version in service whose training saw one number in two even bins."""
+    plan: dict[str, Any] = {
+        "name": "parcels",
+        "owner": {"team": "warehouse", "approvers": ["operations"]},
+        "goal": {"business": "Sort parcels.", "why_ml": "Nobody can write the rules down."},
+        "criteria": [
+            {"id": "accuracy", "metric": "accuracy", "at_least": 0.8, "enforce": ["gate", "alert", "retrain"]},
+            {"id": "input-drift", "metric": "input_psi", "at_most": 0.2, "enforce": ["alert", "retrain"]},
+            {"id": "errors", "metric": "error_rate", "at_most": 0.02, "enforce": ["gate", "alert"]},
+        ],
+        "data": {
+            "source": "data",
+            "table": "table.csv",
+            "columns": {"weight": {"type": "number"}},
+            "licence": {"name": "CC0-1.0", "source": "made up", "allows_training": True},
+            "consent": {"basis": "no persons"},
+        },
+        "model": {
+            "task": "tabular-classification",
+            "inputs": {"columns": ["weight"]},
+            "candidates": [{"architecture": "linear"}],
+        },
+        "monitoring": {"window": "1h", "min_rows": 100, "labels": {"delay": "1d", "join_at_least": 0.5}},
+    }
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    home, bundle = tmp_path / "home", tmp_path / "bundle"
+    home.mkdir()
+    bundle.mkdir()
+    (bundle / "model.onnx").write_bytes(b"not read here")
+    reference = Reference(
+        features=[FeatureReference(name="weight", edges=[0.0], counts=[500, 500])], classes={"heavy": 500, "light": 500}
+    )
+    write_reference(bundle / REFERENCE_FILE, reference)
+    spec = BundleSpec(
+        name="parcels",
+        version="3",
+        task="tabular-classification",
+        engine="onnx",
+        members=[Member(file="model.onnx", architecture="none")],
+        image=None,
+        columns=[Column(name="weight")],
+        entity=None,
+        feature_service=None,
+        classes=["heavy", "light"],
+        inputs=[Tensor(name="features", datatype="FP32", shape=[-1, 1])],
+        outputs=[Tensor(name="probabilities", datatype="FP32", shape=[-1, 2])],
+        serving=ServingSpec(
+            max_rows=8,
+            max_wait=0.001,
+            queue_rows=64,
+            deadline=5.0,
+            latency_edges_ms=[],
+            abstain_below=0.0,
+            missing_features="default",
+        ),
+        golden_tolerance=1e-4,
+        plan_hash="sha256:" + "0" * 64,
+        data_hash="sha256:" + "1" * 64,
+        created=START,
+        files={},
+    )
+    sealed = seal_bundle(bundle, spec)
+    write_active(
+        home, ActiveModel(name="parcels", version="3", digest=sealed.digest, bundle=str(bundle), sequence="seq-0001")
+    )
+    return create_run(tmp_path / "run", run_id="watch", plan_path=tmp_path / "plan.yaml", home=home, pipeline="monitor")
+
+
+@pytest.fixture
+def log(run: RunContext) -> Log:
+    """Write a file of the prediction log; `at` is the rows' time, half of them heavy unless `heavy` says otherwise."""
+    folder = run.home / "predictions"
+    folder.mkdir()
+
+    def write(name: str, *, at: float = START + 60, heavy: float = 0.5, rows: int = ROWS, **other: str) -> None:
+        weights = [1.0 if place < heavy * rows else -1.0 for place in range(rows)]
+        columns = {
+            "time": pl.Series([round(at * 1e6)] * rows).cast(pl.Datetime("us", "UTC")),
+            "prediction_id": [f"{name}-{place}" for place in range(rows)],
+            "model": ["parcels"] * rows,
+            "version": [other.get("version", "3")] * rows,
+            "variant": ["stable"] * rows,
+            "assignment": [other.get("assignment", "only")] * rows,
+            "label": pl.Series(["heavy" if weight > 0 else "light" for weight in weights]).cast(pl.Categorical),
+            "fallback": pl.Series([None] * rows, dtype=pl.String).cast(pl.Categorical),
+            "input.weight": pl.Series(weights, dtype=pl.Float32),
+        }
+        pl.DataFrame(columns).write_parquet(folder / f"{name}.parquet")
+
+    return write
+
+
+def _label(run: RunContext, identifiers: list[str], label: str) -> None:
+    lines = [
+        {
+            "prediction_id": identifier,
+            "label": label,
+            "predicted": None,
+            "outcome": "unmatched",  # the server forgot the prediction long ago; the log has not
+            "model": "parcels",
+            "version": "3",
+            "variant": "stable",
+            "received": LATE,
+        }
+        for identifier in identifiers
+    ]
+    with (run.home / "feedback.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _judge(run: RunContext, **more: Any) -> tuple[Verdict, dict[str, Record]]:
+    verdict = run_monitor(run, window=WINDOW, **{"now": LATE, **more})
+    return verdict, {record.task: record for record in read_run(run.run)["watch"]}
+
+
+def test_traffic_like_the_training_rows_passes(run: RunContext, log: Log) -> None:
+    """No drift and right labels: both criteria pass; the one on requests is left to the live series."""
+    log("a")
+    _label(run, [f"a-{place}" for place in range(200)], "heavy")
+    _label(run, [f"a-{place}" for place in range(200, 400)], "light")
+    verdict, records = _judge(run)
+    assert verdict is Verdict.PASS
+    assert records["alert accuracy"].value == 1.0
+    assert records["alert input-drift"].verdict is Verdict.PASS
+    assert "alert errors" not in records
+
+
+def test_shifted_inputs_fail(run: RunContext, log: Log) -> None:
+    """Nine rows in ten in one of two even bins is drift beyond the limit."""
+    log("a", heavy=0.9)
+    _, records = _judge(run)
+    assert records["alert input-drift"].verdict is Verdict.FAIL
+
+
+def test_only_the_windows_rows_of_the_version_that_users_had_count(run: RunContext, log: Log) -> None:
+    """Rows before and after, another version's and a shadow's are all drifted, and none of them counts."""
+    log("a")
+    log("before", at=START - 1, heavy=1.0)
+    log("after", at=START + 3600, heavy=1.0)
+    log("older", heavy=1.0, version="2")
+    log("shadow", heavy=1.0, assignment="mirror")
+    _, records = _judge(run)
+    assert records["window"].value["found"] == {"version": "3", "rows": ROWS}
+    assert records["alert input-drift"].verdict is Verdict.PASS
+
+
+def test_the_first_label_counts_and_repeats_do_not(run: RunContext, log: Log) -> None:
+    """A correction that comes twice must not count twice, and the second word is not the first."""
+    log("a")
+    _label(run, [f"a-{place}" for place in range(400)], "heavy")
+    _label(run, [f"a-{place}" for place in range(400)], "light")
+    _, records = _judge(run)
+    assert records["label join"].value["agree"] == records["label join"].value["disagree"] == 200
+    assert records["alert accuracy"].verdict is Verdict.FAIL
+
+
+def test_too_few_labels_leave_quality_unknown(run: RunContext, log: Log) -> None:
+    """Below the plan's join rate the labelled rows may be a biased choice; before labels are due nothing is missing."""
+    log("a")
+    _label(run, [f"a-{place}" for place in range(100)], "heavy")
+    verdict, records = _judge(run)
+    assert verdict is Verdict.UNKNOWN
+    assert records["alert accuracy"].verdict is Verdict.UNKNOWN
+    assert records["label join"].verdict is Verdict.UNKNOWN
+
+
+def test_silence_is_unknown(run: RunContext, log: Log) -> None:
+    """A window in which nothing was logged is no pass."""
+    log("a", at=START + 7200)
+    verdict, records = _judge(run)
+    assert verdict is Verdict.UNKNOWN
+    assert records["window"].verdict is Verdict.UNKNOWN
+
+
+def test_a_broken_log_is_named(run: RunContext, log: Log) -> None:
+    """The file, or the line of the feedback log, and what to do."""
+    (run.home / "predictions" / "torn.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(InfrastructureError, match=r"torn\.parquet: not a prediction log"):
+        _judge(run)
+    (run.home / "predictions" / "torn.parquet").unlink()
+    log("a")
+    (run.home / "feedback.jsonl").write_text("{}\n")
+    with pytest.raises(InfrastructureError, match=r"feedback\.jsonl:1"):
+        _judge(run)
