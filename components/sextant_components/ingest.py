@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sextant_components.context import RunContext, Step
+from sextant_components.croissant import write_croissant
 from sextant_components.label_records import record_labelling
 from sextant_components.provenance import record_corrections, record_mirror, record_procurement
 from sextant_components.remote_sources import fetch_source
 from sextant_components.retraining import record_retraining
 from sextant_components.snapshots import write_snapshot
 from sextant_components.sources import read_source
-from sextant_components.tables import Snapshot
+from sextant_components.tables import Snapshot, read_schema
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Verdict
@@ -28,6 +29,7 @@ def run_ingest(context: RunContext, *, snapshot: Path, window: TimeWindow | None
         mirror = fetch_source(plan, context.home)
         source = read_source(plan, context.data_root)
         described = write_snapshot(source, plan.data, context.data_root, snapshot)
+        write_croissant(plan, described, read_schema(snapshot), snapshot)
         _record_identity(ledger, described)
         if window is not None:
             record_retraining(context, ledger, source, window)

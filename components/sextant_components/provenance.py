@@ -56,14 +56,8 @@ def record_procurement(ledger: LedgerWriter, plan: Plan, rows: int) -> None:
         risk="a source is paid for, or trusted, without anyone having chosen it",
         qa_method="data.procurement of the frozen plan over the snapshot's rows",
         value={
-            "parts": [
-                {
-                    **part.model_dump(mode="json"),
-                    "cost_per_row": part.cost / (part.share * rows) if part.share else None,
-                }
-                for part in parts
-            ],
-            "cost": sum(part.cost for part in parts),
+            "parts": parts,
+            "cost": sum(part.cost for part in plan.data.procurement),
             "currency": economics.currency if economics else None,
         },
         verdict=Verdict.PASS,

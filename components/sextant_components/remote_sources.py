@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 MIRROR_FILE = "mirror.json"
 READERS = 8  # files fetched at a time; small pictures wait for the network, not for a core
 # What object stores and file systems call the version of a file, the surest first.
-VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "updated", "created")
+VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
 
 
 class Mirrored(Closed):

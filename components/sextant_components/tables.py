@@ -85,6 +85,13 @@ def read_rows(snapshot: Path) -> pl.DataFrame:
     return pl.read_parquet(snapshot / ROWS_FILE)
 
 
+def read_schema(snapshot: Path) -> pl.Schema:
+    """Return the names and types of the snapshot's columns without reading a row."""
+    import polars as pl
+
+    return pl.read_parquet_schema(snapshot / ROWS_FILE)
+
+
 def read_split(splits: Path, name: SplitName) -> pl.DataFrame:
     """Return one split by `row_id`."""
     import polars as pl

@@ -27,8 +27,8 @@ from sextant_plan.quality_rule import QualityRule
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.share_rule import ShareRule, worst_reading
-from sextant_plan.threshold_rule import ThresholdRule
 from sextant_plan.statistics.multiplicity import benjamini_hochberg
+from sextant_plan.threshold_rule import ThresholdRule
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Matcher, Selector, Target, Window
 

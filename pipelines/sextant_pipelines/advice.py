@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sextant_components.remote_sources import is_remote
 from sextant_pipelines.planned_rows import Labelled, count_rows, undecidable
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
@@ -14,10 +15,13 @@ from sextant_plan.schema import Criterion, Plan
 
 def warnings_of(plan: Plan, plan_dir: Path) -> list[str]:
     """Return one sentence for each thing that will stop a run of this plan or leave its verdict unknown."""
-    labelled = count_rows(plan, plan_dir / plan.data.source)
+    remote = is_remote(plan.data.source)
+    labelled = None if remote else count_rows(plan, plan_dir / plan.data.source)
     found = [sentence for each in plan.criteria for sentence in _criterion_warnings(plan, each, labelled)]
     found += [] if labelled is None else undecidable(plan, labelled)
-    return [*found, *_data_warnings(plan, plan_dir)]
+    if not remote:
+        found += _data_warnings(plan, plan_dir)
+    return [*found, *_licence_warnings(plan)]
 
 
 def _criterion_warnings(plan: Plan, criterion: Criterion, labelled: Labelled | None) -> Iterator[str]:
@@ -52,6 +56,9 @@ def _data_warnings(plan: Plan, plan_dir: Path) -> Iterator[str]:
         yield f"{absent[0]}: {absent[1]} does not exist. Put the data there, or correct the path"
     elif plan.data.table:
         yield from _table_warnings(plan, source / plan.data.table)
+
+
+def _licence_warnings(plan: Plan) -> Iterator[str]:
     if not plan.data.licence.allows_training:
         yield (
             "data.licence.allows_training is false, so the legal heading of the plan step fails. "

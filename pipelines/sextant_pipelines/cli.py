@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "Run a plan's whole life cycle on this machine, or its retraining, or a monitoring pass.",
     "submit": "Run a pipeline on Kubeflow Pipelines, once or by a schedule.",
     "report": "Show the verdicts of a run and where its dossier lies.",
+    "label": "Have people look at doubtful labels, by Label Studio, and take their decisions back.",
     "amend": "Write into a changed plan what it amends, who changed it and why.",
     "override": "Let a criterion pass for a time, under a person's name and with a reason.",
     "sign": "Sign a run's verdict, or show whose signatures hold.",

@@ -95,8 +95,8 @@ class BurnRule:
             Severity.CRITICAL if burn.pages else Severity.WARNING,
             f"{self.model}: the budget for {self.objective} burns {burn.rate:g} times too fast",
             f"The plan allows {self.requirement}. Variant {{{{ $labels.variant }}}} of version "
-            f"{{{{ $labels.version }}}} has {{{{ $value | humanizePercentage }}}} over {promql_duration(burn.long)}, and "
-            f"goes on so in the last {promql_duration(burn.short)}; at this rate {promql_duration(burn.long)} cost "
+            f"{{{{ $labels.version }}}} has {{{{ $value | humanizePercentage }}}} over {promql_duration(burn.long)}, "
+            f"and goes on so in the last {promql_duration(burn.short)}; at this rate {promql_duration(burn.long)} cost "
             f"{spent:.3g} % of the budget.",
             {**self.labels, "objective": self.objective, "burn": f"{burn.rate:g}"},
         )

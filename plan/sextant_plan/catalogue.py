@@ -185,8 +185,7 @@ ROLLOUT_FAULTS = Series(
 )  # fmt: skip
 ROLLOUT_LEADER = Series("sextant_rollout_leader", "gauge", "boolean", "1 while this controller holds the lease.")
 CONTROLLER: dict[str, Series] = {
-    series.name: series
-    for series in (ROLLOUT_WEIGHT, ROLLOUT_PHASE, ROLLOUT_ENDS, ROLLOUT_FAULTS, ROLLOUT_LEADER)
+    series.name: series for series in (ROLLOUT_WEIGHT, ROLLOUT_PHASE, ROLLOUT_ENDS, ROLLOUT_FAULTS, ROLLOUT_LEADER)
 }
 
 # Series of NVIDIA's DCGM exporter and of Kubernetes (cAdvisor, kube-state-metrics), as their projects name them.

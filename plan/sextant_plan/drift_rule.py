@@ -8,7 +8,7 @@ A feature drifts when all three hold (docs/adr/0014): the corrected index passes
 chi-square is beyond chance (significance), and the window has enough rows. It has not drifted when the index' upper
 bound lies within the limit. The confidence is shared out over the features (Bonferroni), because one is enough to
 alert. The chance of a chi-square is read from its normal approximation (Wilson and Hilferty 1931), which PromQL can
-compute; it is within 0.1 standard errors of the exact one from 3 degrees of freedom on.
+compute; down to a chance of 1 in 1,000 it is within 0.05 standard errors of the exact one.
 """
 
 from __future__ import annotations

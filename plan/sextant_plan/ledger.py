@@ -117,9 +117,7 @@ class LedgerWriter:
     enter the step's verdict, because an override is in force for them.
     """
 
-    def __init__(
-        self, run: Path, step: str, phase: Phase, origin: Origin, *, overridden: Collection[str] = ()
-    ) -> None:
+    def __init__(self, run: Path, step: str, phase: Phase, origin: Origin, *, overridden: Collection[str] = ()) -> None:
         self.artifacts = ArtifactStore(run)
         self._step, self._phase, self._origin = step, phase, origin
         self._overridden = frozenset(overridden)

@@ -141,7 +141,7 @@ class Labelling(Closed):
 
 
 class Procured(Closed):
-    """One part of the data, how it was come by and why so; `share` is of the rows, `cost` in the economics' currency."""
+    """One part of the data, where it is from and why; `share` is of the rows, `cost` in the economics' currency."""
 
     kind: Literal["own", "bought", "open", "synthetic"]
     share: Share

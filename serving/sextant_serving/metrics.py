@@ -78,7 +78,9 @@ class ModelMetrics:
         self.flaws = dict.fromkeys(FLAWS, 0)
         self.feature_times: dict[str, float] = {}
         self._vocabularies = [
-            (place, len(column.vocabulary)) for place, column in enumerate(spec.columns) if column.vocabulary is not None
+            (place, len(column.vocabulary))
+            for place, column in enumerate(spec.columns)
+            if column.vocabulary is not None
         ]
         self.classes = spec.classes
         self.predictions = np.zeros(len(spec.classes), dtype=np.int64)

@@ -203,7 +203,6 @@ class Model:
             if not job.future.done():
                 job.future.set_result(Answer(probabilities[part], best[part], abstained, fallbacks, stored.get(job)))
 
-
     def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
         """Write into the answers, which nobody has read yet, when they passed each stage."""
         ended = self._loop.time()

@@ -126,6 +126,15 @@ def test_the_server_runs_without_rights(served: Client, cluster: Any) -> None:
     assert "Read-only file system" in refused.stderr
 
 
+def test_the_image_has_what_each_engine_needs(served: Client, cluster: Any) -> None:
+    """Engines without torch load, LightGBM's OpenMP included."""
+    assert served.ready()
+    said = cluster.kubectl(
+        "exec", "deployment/tiny", "--", "python3", "-c", "import lightgbm, onnxruntime; print('ok')"
+    )
+    assert said.stdout.strip() == "ok"
+
+
 def test_a_corrupt_bundle_never_becomes_ready(
     cluster: Any, manifests: list[dict[str, Any]], served: Client, trained_bundle: Path
 ) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from sextant_components.ingest import run_ingest
+from sextant_components.suspects.recording import SUSPECTS_FILE
 from sextant_components.tables import read_rows, read_snapshot
-from sextant_components.verify import SUSPECTS_FILE, run_verify
+from sextant_components.verify import run_verify
 from sextant_plan.errors import DataError, PlanError
 
 

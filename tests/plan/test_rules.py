@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, chisquare
+from pydantic import ValidationError
+from scipy.stats import binom, chi2, chisquare, norm
 
 from sextant_plan.bounds import proportion
 from sextant_plan.catalogue import FEATURE_BINS, READY, REFERENCE_RATIO
-from sextant_plan.drift_rule import DriftRule, feature_drift
+from sextant_plan.consistency import inconsistencies
+from sextant_plan.drift_rule import DriftRule, FeatureDrift, feature_drift
 from sextant_plan.errors import UsageError
 from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.quality_rule import QualityRule
 from sextant_plan.reference import stability_index
 from sextant_plan.rules import compile_rules, retrain_alerts
-from sextant_plan.schema import Plan
+from sextant_plan.schema import Burn, Plan
 from sextant_plan.share_rule import ShareRule, chernoff
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Sample, Selector, Window, bucket_edge, promql_duration
 
 TARGET = {"model": "parcels", "version": "1", "variant": "stable"}
@@ -278,6 +280,62 @@ def test_more_features_ask_for_more_proof() -> None:
     narrow = _rule(DRIFT)
     assert isinstance(wide, DriftRule)
     assert (narrow.z, wide.z) == pytest.approx((1.6449, 3.0902), abs=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 9, 19])
+def test_significance_is_that_of_the_exact_chi_square(degrees: int) -> None:
+    """Down to a chance of 1 in 1,000 the closed form is within 0.05 standard errors."""
+    for chance in (0.05, 0.01, 0.001):
+        drift = FeatureDrift("weight", Estimate(0, 0, 0, 1, 0.9), float(chi2.isf(chance, degrees)), degrees)
+        assert drift.significance == pytest.approx(norm.isf(chance), abs=0.05)
+        assert drift.p_value == pytest.approx(chance)
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        pytest.param([2600.0, 2400.0], Verdict.PASS, id="significant, no effect"),
+        pytest.param([18.0, 8.0], Verdict.UNKNOWN, id="effect, not significant"),
+        pytest.param([40.0, 10.0], Verdict.FAIL, id="effect and significant"),
+    ],
+)
+def test_an_alert_needs_effect_and_significance(counts: list[float], verdict: Verdict) -> None:
+    """Neither a p-value on many rows nor an index on few is a drift."""
+    rule = _rule({**DRIFT, "confidence": 0.99}, monitoring={"min_rows": 1})
+    (reading,) = rule.read(_bins(counts, [0.5, 0.5]))
+    assert reading.verdict is verdict
+
+
+def test_the_predicted_class_is_no_input(answers_shifted: Window) -> None:
+    """A shift of the answers alone is one of predictions, and not of any input."""
+    answers = _rule({**DRIFT, "metric": "prediction_psi"}).read(answers_shifted)
+    inputs = _rule(DRIFT).read(answers_shifted)
+    assert [str(each.verdict) for each in (*answers, *inputs)] == ["fail", "pass"]
+
+
+@pytest.fixture
+def answers_shifted() -> Window:
+    """A window in which the inputs are as in training and the answers are not."""
+    shifted = [
+        Sample(name, {**TARGET, "feature": "prediction", "bin": str(place)}, value)
+        for name, values in ((FEATURE_BINS.name, (450.0, 50.0)), (REFERENCE_RATIO.name, (0.5, 0.5)))
+        for place, value in enumerate(values)
+    ]
+    return Window((*_bins([250.0, 250.0], [0.5, 0.5]).samples, *shifted))
+
+
+def test_a_burn_rates_short_window_is_the_shorter_one() -> None:
+    """Swapped windows would alert long after the fault has gone."""
+    with pytest.raises(ValidationError, match="the short window has to be shorter"):
+        Burn(rate=1, long=300, short=3600)
+
+
+def test_a_queue_limit_beside_the_histograms_edges_is_a_fault() -> None:
+    """It could not be counted; the remedy lists the edges."""
+    plan = _plan({"id": "queue", "metric": "queue_wait_p99_ms", "at_most": 42, "enforce": ["alert"]})
+    (fault,) = inconsistencies(plan, None)
+    assert fault.problem == "42 ms is no edge of the server's histogram"
+    assert "25, 50, 100" in fault.remedy
 
 
 def test_rows_in_a_bin_that_training_never_filled_are_drift_without_infinity() -> None:

@@ -92,6 +92,41 @@ def test_inputs_are_counted_in_the_training_bins(client: Client, bundle: Path) -
             assert after["sextant_reference_ratio", labels] == count / total
 
 
+def test_predicted_classes_are_counted_beside_the_training_classes(client: Client, bundle: Path) -> None:
+    """Every row counts with its most probable class, in the order of the bundle's classes."""
+    before = scrape(client)
+    rows: dict[str, Tensor] = {"image": np.zeros((5, 8, 8, 1), np.uint8), "features": np.zeros((5, 2), np.float32)}
+    labels = client.infer_binary(rows)["label"]
+    after = scrape(client)
+    reference = read_reference(bundle / "reference.json")
+    classes = [dict(labels)["class"] for name, labels in after if name == "sextant_predictions_total"]
+    for place, name in enumerate(classes):
+        key = (("bin", str(place)), ("feature", "prediction"))
+        grown = after["sextant_feature_bin_total", key] - before["sextant_feature_bin_total", key]
+        assert grown == list(labels).count(name)
+        assert after["sextant_reference_ratio", key] == reference.classes[name] / sum(reference.classes.values())
+
+
+def test_rows_with_missing_and_unknown_values_are_counted(client: Client) -> None:
+    """A row counts once whatever it lacks; a category that training never saw is not a missing one."""
+    before = scrape(client)
+    picture = np.zeros((8, 8, 1), np.uint8).tolist()
+    rows = [
+        {"image": picture, "weight": 1.0, "zone": "north"},
+        {"image": picture, "weight": None, "zone": None},
+        {"image": picture, "weight": 1.0, "zone": "west"},
+        {"image": picture, "weight": 1.0},
+    ]
+    client.predict_v1(rows)
+    after = scrape(client)
+    grown = {
+        dict(labels)["flaw"]: after[name, labels] - before[name, labels]
+        for name, labels in after
+        if name == "sextant_flawed_rows_total"
+    }
+    assert grown == {"missing": 2, "unknown-category": 1}
+
+
 def test_below_the_confidence_the_model_abstains(make_bundle: MakeBundle) -> None:
     """A row without a confident class has no label, is counted as a fallback and not as a prediction."""
     bundle = make_bundle(serving={"abstain_below": 0.99})

@@ -107,6 +107,10 @@ def run_controller(controller: Controller, namespace: str, stop: threading.Event
 
     registry = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=registry)
+    def _log_in(**about: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_via_client(**about)
+
     # An event handler leaves no finalizer behind: a service can be deleted while no controller runs.
     @kopf.on.event(GROUP, "v1beta1", "inferenceservices", registry=registry)
     def _note(name: str | None, annotations: Any, type: str | None, **_: Any) -> None:  # noqa: A002 - kopf's name

@@ -74,12 +74,21 @@ def outcomes(workshop: Any, trained_bundle: Path) -> dict[str, Outcome]:
         load.start()
     try:
         with workshop.competing_controllers() as controllers:
+
+            def running() -> bool:
+                assert all(each.poll() is None for each in controllers), f"a controller ended: {workshop.home}"
+                return True
+
             for phase in (Phase.OBSERVING, Phase.PROMOTING):
                 workshop.wait_for(
-                    f"{phase} of good", lambda phase=phase: workshop.reached("good", phase), DEADLINE_SECONDS
+                    f"{phase} of good",
+                    lambda phase=phase: running() and workshop.reached("good", phase),
+                    DEADLINE_SECONDS,
                 )
                 workshop.kill_the_leader(controllers)
-            workshop.wait_for("the end", lambda: all(workshop.ended(kind) for kind in KINDS), DEADLINE_SECONDS)
+            workshop.wait_for(
+                "the end", lambda: running() and all(workshop.ended(kind) for kind in KINDS), DEADLINE_SECONDS
+            )
     finally:
         for load in loads.values():
             load.stop()

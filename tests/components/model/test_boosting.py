@@ -225,6 +225,7 @@ def test_the_steps_seal_trees_and_weigh_networks_against_them(
     context = open_run_at(
         tmp_path / "first",
         home=home,
+        criteria=[{"id": "accuracy", "metric": "accuracy", "at_least": 0.5, "min_n": 50}],
         data={
             "source": "data",
             "table": "table.csv",

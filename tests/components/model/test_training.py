@@ -28,7 +28,7 @@ def _examples(rows: int, *, constant: bool = False) -> Examples:
 
 
 def _weights(fitted: Fitted) -> list[bytes]:
-    return [tensor.numpy().tobytes() for tensor in fitted.network.state_dict().values()]
+    return [tensor.numpy().tobytes() for tensor in fitted.network.state_dict().values()]  # type: ignore[union-attr]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not() -> None:

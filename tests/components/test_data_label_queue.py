@@ -1,0 +1,191 @@
+"""The label queue: what is asked first, out to Label Studio's form and back as corrections."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sextant_components.context import RunContext
+from sextant_components.corrections import read_corrections
+from sextant_components.ingest import run_ingest
+from sextant_components.label_studio import Imported, import_export, labelling_page, write_tasks
+from sextant_components.suspects.labels import Judged
+from sextant_components.suspects.queue import label_queue
+from sextant_components.suspects.suspect import LABEL, Suspect
+from sextant_components.tables import read_rows
+from sextant_components.verify import run_verify
+from sextant_plan.errors import DataError, UsageError
+
+
+def _verified(workshop: Any) -> RunContext:
+    context: RunContext = workshop.open()
+    run_ingest(context, snapshot=context.run / "s")
+    run_verify(context, snapshot=context.run / "s", verified=context.run / "v")
+    return context
+
+
+def _tasks(workshop: Any, **options: Any) -> list[dict[str, Any]]:
+    """Return the tasks of a run in which row 3, a dim picture, is called pale."""
+    workshop.replace("kind", 3, "pale")
+    out = workshop.root / "tasks.json"
+    write_tasks(_verified(workshop), out, **{"limit": None, "pictures_at": None, **options})
+    tasks: list[dict[str, Any]] = json.loads(out.read_text())
+    return tasks
+
+
+def _annotation(person: object, *answers: tuple[str, object], **fields: object) -> dict[str, Any]:
+    """Return an annotation as Label Studio's JSON export has it; an answer is a control's name and its value."""
+    return {
+        "id": 1001,
+        "completed_by": person,
+        "result": [
+            {"from_name": name, "id": "Dx_aB91ISN", "to_name": "item", "type": "choices", "value": value}
+            for name, value in answers
+        ],
+        "was_cancelled": False,
+        "ground_truth": False,
+        "created_at": "2026-11-22T22:16:08.728353Z",
+        "updated_at": "2026-11-23T22:16:08.728378Z",
+        "lead_time": 4.288,
+        **fields,
+    }
+
+
+def _choice(label: str) -> tuple[str, object]:
+    return "label", {"choices": [label]}
+
+
+def _import(workshop: Any, task: dict[str, Any], *annotations: dict[str, Any]) -> Imported:
+    export = workshop.root / "export.json"
+    export.write_text(json.dumps([{"id": 1, "project": 83, **task, "annotations": list(annotations)}]))
+    context = workshop.open()
+    return import_export(export, context.plan, context.data_root, workshop.data / "corrections.jsonl")
+
+
+def test_the_suspect_label_is_asked_first_with_its_picture_and_a_suggestion(workshop: Any) -> None:
+    """The task holds all that a person needs, and the key by which the answer finds its row."""
+    (task,) = _tasks(workshop, limit=1)
+    assert task["data"]["given"] == "pale"
+    assert task["data"]["sextant"]["entity"] == "I-003"
+    assert "suspect label" in task["data"]["asked"]
+    assert task["data"]["columns"] == "site: south\nweight: 4.5"
+    kind, _, content = task["data"]["image"].partition(";base64,")
+    assert kind == "data:image/png"
+    assert base64.b64decode(content) == (workshop.data / "images" / "003.png").read_bytes()
+    assert task["predictions"][0]["result"][0]["value"] == {"choices": ["dim"]}
+
+
+def test_the_labelling_page_offers_what_the_tasks_ask(workshop: Any) -> None:
+    """Every variable of the page is in the data, and every suggestion is one of its choices."""
+    tasks = _tasks(workshop, pictures_at="https://pictures.example/shades/")
+    page = ElementTree.parse(workshop.root / "tasks.xml").getroot()
+    used = {word.strip(".") for each in page.iter() for word in each.get("value", "").split() if word.startswith("$")}
+    offered = {each.get("value") for each in page.findall("Choices[@name='label']/Choice")}
+    for task in tasks:
+        assert used <= {f"${name}" for name in task["data"]}
+        assert {name for each in task["predictions"] for name in each["result"][0]["value"]["choices"]} <= offered
+    assert tasks[0]["data"]["image"] == "https://pictures.example/shades/003.png"
+
+
+def test_a_class_s_name_cannot_break_the_page() -> None:
+    """A label is text, whatever stands in it."""
+    page = ElementTree.fromstring(labelling_page(['a"<b', "c&d"], pictures=False))
+    assert [each.get("value") for each in page.findall("Choices[@name='label']/Choice")] == ['a"<b', "c&d"]
+
+
+def test_a_decision_comes_back_as_a_correction_and_is_not_asked_again(workshop: Any) -> None:
+    """Out, judged, in, and replayed by the next run: the circle is closed."""
+    (task,) = _tasks(workshop, limit=1)
+    answers = (_choice("dim"), ("reason", {"text": ["clearly dark"]}))
+    assert _import(workshop, task, _annotation({"id": 3, "email": "ada@example.org"}, *answers)).added == 1
+    ((_, correction),) = read_corrections(workshop.data / "corrections.jsonl")
+    assert (correction.author, correction.reason) == ("ada@example.org", "clearly dark")
+    assert correction.date.isoformat() == "2026-11-23"
+    workshop.plan["data"]["corrections"] = "corrections.jsonl"
+    context = _verified(workshop)
+    row = read_rows(context.run / "s").filter(pl.col("item") == "I-003").row(0, named=True)
+    assert (row["label"], row["original_label"]) == ("dim", "pale")
+    write_tasks(context, workshop.root / "again.json", limit=None, pictures_at=None)
+    again = json.loads((workshop.root / "again.json").read_text())
+    assert "I-003" not in {each["data"]["sextant"]["entity"] for each in again}
+
+
+@pytest.mark.parametrize(
+    ("answers", "action"),
+    [([_choice("pale")], "keep"), ([_choice("dim")], "relabel"), ([("usable", {"choices": ["leave out"]})], "drop")],
+    ids=["as it was", "another label", "unusable"],
+)
+def test_what_a_person_chose_says_what_is_done(workshop: Any, answers: list[tuple[str, object]], action: str) -> None:
+    """The given label confirmed is a decision too."""
+    (task,) = _tasks(workshop, limit=1)
+    _import(workshop, task, _annotation(10, *answers))
+    ((_, correction),) = read_corrections(workshop.data / "corrections.jsonl")
+    assert (correction.action, correction.author) == (action, "label-studio user 10")
+
+
+def test_an_import_only_appends_and_knows_what_is_there(workshop: Any) -> None:
+    """The same export twice adds nothing; another person's later word goes below."""
+    (task,) = _tasks(workshop, limit=1)
+    assert _import(workshop, task, _annotation(10, _choice("dim"))) == Imported(added=1, known=0, disputed=[])
+    before = (workshop.data / "corrections.jsonl").read_bytes()
+    assert _import(workshop, task, _annotation(10, _choice("dim"))) == Imported(added=0, known=1, disputed=[])
+    assert _import(workshop, task, _annotation(11, _choice("grey"))).added == 1
+    assert (workshop.data / "corrections.jsonl").read_bytes().startswith(before)
+
+
+def test_a_disputed_or_skipped_task_corrects_nothing(workshop: Any) -> None:
+    """Two people who differ are named; a cancelled annotation is no voice."""
+    (task,) = _tasks(workshop, limit=1)
+    found = _import(workshop, task, _annotation(10, _choice("dim")), _annotation(11, _choice("grey")))
+    assert (found.added, found.disputed) == (0, ["I-003"])
+    assert _import(workshop, task, _annotation(10, _choice("dim"), was_cancelled=True)).added == 0
+
+
+def test_an_export_that_does_not_fit_the_data_changes_nothing(workshop: Any) -> None:
+    """A row that has gone, or a label of another project: all or nothing."""
+    (task,) = _tasks(workshop, limit=1)
+    _import(workshop, task, _annotation(10, _choice("dim")))
+    before = (workshop.data / "corrections.jsonl").read_bytes()
+    with pytest.raises(DataError, match=r"export\.json: gray is no class of the data\. Did you mean grey\?"):
+        _import(workshop, task, _annotation(11, _choice("gray")))
+    assert (workshop.data / "corrections.jsonl").read_bytes() == before
+    with pytest.raises(DataError, match=r"export\.json: task 1 lacks what a task has"):
+        _import(workshop, {"data": {"image": "x"}}, _annotation(11, _choice("grey")))
+    assert sorted(path.name for path in workshop.data.iterdir()) == ["corrections.jsonl", "images", "table.csv"]
+
+
+def test_a_run_without_a_queue_says_so(workshop: Any) -> None:
+    """The queue is verify's."""
+    with pytest.raises(UsageError, match="no label queue"):
+        write_tasks(workshop.open(), workshop.root / "t.json", limit=None, pictures_at=None)
+
+
+def test_suspects_come_before_disputes_and_disputes_before_doubts(workshop: Any) -> None:
+    """Each row once, with all the reasons for it."""
+    workshop.table = workshop.table.with_columns(
+        pl.Series("r1", workshop.table["kind"]),
+        pl.Series("r2", ["grey" if row in {0, 2} else kind for row, kind in enumerate(workshop.table["kind"])]),
+    )
+    workshop.plan["data"]["labelling"] = {"raters": ["r1", "r2"]}
+    context = workshop.open()
+    run_ingest(context, snapshot=context.run / "s")
+    rows = read_rows(context.run / "s")
+    probabilities = np.tile([0.9, 0.1, 0.0], (rows.height, 1))
+    probabilities[[2, 8, 9]] = [[0.6, 0.4, 0.0], [0.5, 0.45, 0.05], [0.6, 0.3, 0.1]]
+    suspect = Suspect(5, LABEL, "", 0.1, "dim")
+    queue = label_queue(context.plan, rows, Judged(probabilities, ["dim", "grey", "pale"]), [suspect])
+    assert [(row.row_id, row.reasons) for row in queue] == [
+        (5, ["suspect label"]),
+        (0, ["raters disagree"]),
+        (2, ["raters disagree", "unsure"]),
+        (8, ["unsure"]),
+        (9, ["unsure"]),
+    ]
+    assert Path(str(queue[0].image)).name == "005.png"
