@@ -118,4 +118,4 @@ def _data_type(dtype: pl.DataType) -> str:
     import polars as pl
 
     kinds = {pl.Boolean: "sc:Boolean", pl.Float64: "sc:Float", pl.Int64: "sc:Integer", pl.Datetime: "sc:DateTime"}
-    return kinds.get(dtype.base_type(), "sc:Text")  # type: ignore[call-overload, no-any-return]
+    return kinds.get(dtype.base_type(), "sc:Text")

@@ -63,11 +63,6 @@ class AlertKind(StrEnum):
         """The alert's name in Prometheus."""
         return "Sextant" + "".join(part.capitalize() for part in self.value.split("-"))
 
-    @property
-    def runbook(self) -> str:
-        """The runbook's page, from the repository's root."""
-        return f"docs/runbooks/{self.value}.md"
-
 
 class Severity(StrEnum):
     """`critical` wakes a person, `warning` is read in the morning, `info` starts a machine."""

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sextant_plan import schema
 from sextant_plan import types as value_types
-from sextant_plan.catalogue import COMMON_LABELS, METRICS, SERIES
+from sextant_plan.catalogue import COMMON_LABELS, EXPORTED, METRICS, SERIES
 from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
@@ -77,11 +77,12 @@ def metrics_page() -> str:
             f"| {enforced} | {metric.description} |"
         )
     common = ", ".join(f"`{label}`" for label in COMMON_LABELS)
-    lines += ["", "## Series of the server", "", f"Each carries the labels {common}.", ""]
-    lines += ["| series | type | unit | more labels | what it is |", "|---|---|---|---|---|"]
-    for series in SERIES.values():
-        labels = ", ".join(f"`{label}`" for label in series.labels) or "none"
-        lines.append(f"| `{series.name}` | {series.type} | {series.unit} | {labels} | {series.help} |")
+    for title, listed in {"the server": SERIES, "`sextant watch --export`": EXPORTED}.items():
+        lines += ["", f"## Series of {title}", "", f"Each carries the labels {common}.", ""]
+        lines += ["| series | type | unit | more labels | what it is |", "|---|---|---|---|---|"]
+        for series in listed.values():
+            labels = ", ".join(f"`{label}`" for label in series.labels) or "none"
+            lines.append(f"| `{series.name}` | {series.type} | {series.unit} | {labels} | {series.help} |")
     return "\n".join(lines) + "\n"
 
 

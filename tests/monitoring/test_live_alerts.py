@@ -333,7 +333,7 @@ def _told(letters: _Letters, hooks: _Hooks) -> set[str]:
         alert["labels"]["alertname"] for path, _, post in hooks.posts if path == "/trigger" for alert in post["alerts"]
     }
     text = "\n".join(letters.texts)
-    return found | {kind.alert for kind in AlertKind if f"Runbook: {kind.runbook}\n" in text}
+    return found | {kind.alert for kind in AlertKind if f"Runbook: docs/runbooks/{kind}.md\n" in text}
 
 
 def test_the_real_alertmanager_accepts_what_is_rendered(plans: tuple[list[Plan], _Hooks], tmp_path: Path) -> None:

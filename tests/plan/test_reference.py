@@ -24,6 +24,14 @@ def test_every_training_row_lies_in_one_bin(values: list[float], bins: int) -> N
     assert np.all(np.diff(reference.edges) > 0)
 
 
+@given(st.lists(FINITE, min_size=1, max_size=200), st.lists(st.sampled_from([np.nan, np.inf, -np.inf]), max_size=5))
+def test_the_counts_are_those_of_each_value_s_own_bin(values: list[float], other: list[float]) -> None:
+    """Counted together or one by one, as the server does, it is the same; what is not finite is not forgotten."""
+    reference = profile("weight", [*values, *other])
+    single = np.bincount(bin_index([*values, *other], reference.edges), minlength=len(reference.counts))
+    assert reference.counts == single.tolist()
+
+
 def test_a_value_on_an_edge_belongs_to_the_upper_bin() -> None:
     """Bin i holds [edges[i-1], edges[i]), here and in the server."""
     assert bin_index([0.9, 1.0, 1.5, 2.0, 9.0], [1.0, 2.0]).tolist() == [0, 1, 1, 2, 2]

@@ -333,7 +333,7 @@ def test_a_burn_rates_short_window_is_the_shorter_one() -> None:
 def test_a_queue_limit_beside_the_histograms_edges_is_a_fault() -> None:
     """It could not be counted; the remedy lists the edges."""
     plan = _plan({"id": "queue", "metric": "queue_wait_p99_ms", "at_most": 42, "enforce": ["alert"]})
-    (fault,) = inconsistencies(plan, None)
+    (fault,) = [each for each in inconsistencies(plan, None) if each.path == ("criteria", 0, "at_most")]
     assert fault.problem == "42 ms is no edge of the server's histogram"
     assert "25, 50, 100" in fault.remedy
 

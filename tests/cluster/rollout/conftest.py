@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,6 +110,13 @@ class Workshop:
 
     def changed_bundle(self, source: Path, **changes: Any) -> Path:
         return changed_bundle(source, self.bundles, **changes)
+
+    def codes_of(self, name: str, variant: str) -> set[str]:
+        """Return the codes that a variant's servers answered with, also those that are gone."""
+        of_variant = f'sextant_requests_total{{model="{name}",variant="{variant}"}}'
+        query = urllib.parse.urlencode({"query": f"sum by (code) (last_over_time({of_variant}[30m])) > 0"})
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{query}", timeout=10) as answer:
+            return {found["metric"]["code"] for found in json.load(answer)["data"]["result"]}
 
     def documents(self, name: str) -> ServiceDocuments:
         return ServiceDocuments(self.kube, self.cluster.namespace, name)

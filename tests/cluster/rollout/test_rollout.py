@@ -122,7 +122,7 @@ def test_a_good_canary_is_promoted_without_a_failed_request(
 def test_a_bad_canary_is_rolled_back(
     outcomes: dict[str, Outcome], workshop: Any, record_property: Any, kind: str, criterion: str
 ) -> None:
-    """By the criterion that it breaks; what failed is the erroring canary's own share, with its own code."""
+    """By the criterion that it breaks; what failed is the erroring canary's own share, by its own answer."""
     bad = outcomes[kind]
     record_property("seconds", round(bad.seconds))
     assert (bad.state.phase, bad.state.verdict) == (Phase.ROLLED_BACK, Verdict.FAIL), bad.state.reason
@@ -130,7 +130,8 @@ def test_a_bad_canary_is_rolled_back(
     assert bad.document["spec"]["predictor"]["name"] == "blue"
     assert "canary" not in bad.document["spec"]
     assert workshop.registry.champion(kind) is None
-    assert set(bad.statuses) <= ({"200", "504"} if kind == "erroring" else {"200"}), bad.statuses
+    assert set(bad.statuses) <= ({"200", "429", "504"} if kind == "erroring" else {"200"}), bad.statuses
+    assert workshop.codes_of(kind, "blue") == {"200"}
 
 
 def test_every_decision_is_written_down(outcomes: dict[str, Outcome], workshop: Any) -> None:
