@@ -14,11 +14,18 @@ from sextant_components.suspects.suspect import LABEL, Suspect
 FOLDS = 5
 NEIGHBOURS = 10
 MIN_CLASS_ROWS = 2 * FOLDS  # a class with fewer has no neighbours of its own in every fold
+MAX_ROWS = 50_000  # comparing every row with every other takes minutes from here on
 
 
-def judgeable(labels: Sequence[str], matrix: NDArray[np.float64]) -> bool:
-    """Tell whether there is enough to judge labels by: something to compare, and rows of each class in every fold."""
-    return matrix.shape[1] > 0 and min(Counter(labels).values()) >= MIN_CLASS_ROWS
+def unjudgeable(labels: Sequence[str], matrix: NDArray[np.float64]) -> str | None:
+    """Return why labels cannot be judged by their rows' neighbours, None where they can."""
+    if matrix.shape[1] == 0:
+        return "there is nothing to compare rows by"
+    if len(labels) > MAX_ROWS:
+        return f"{len(labels)} rows are more than the {MAX_ROWS} that are compared with each other"
+    if min(Counter(labels).values()) < MIN_CLASS_ROWS:
+        return f"a class has fewer than {MIN_CLASS_ROWS} rows"
+    return None
 
 
 @dataclass(frozen=True)

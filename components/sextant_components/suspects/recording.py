@@ -11,7 +11,7 @@ from sextant_components.corrections import reviewed_rows
 from sextant_components.data_rates import record_rate
 from sextant_components.gates import Settled, unavailable
 from sextant_components.suspects.inputs import input_matrix, thumbnails
-from sextant_components.suspects.labels import MIN_CLASS_ROWS, judgeable, label_suspects, out_of_fold
+from sextant_components.suspects.labels import label_suspects, out_of_fold, unjudgeable
 from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, number_columns, outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import picture_suspects, twin_suspects, twins
 from sextant_components.suspects.queue import record_queue
@@ -49,11 +49,10 @@ def record_suspects(
     labels = rows["label"].to_list()
     numbers = number_columns(plan, rows)
     first = twins(row_ids, pictures) if pictures is not None else {}
-    judged = out_of_fold(matrix, labels) if judgeable(labels, matrix) else None
+    reason = unjudgeable(labels, matrix)
+    judged = out_of_fold(matrix, labels) if reason is None else None
     found: dict[str, list[Suspect] | Settled] = {
-        LABEL: label_suspects(row_ids, labels, judged)
-        if judged is not None
-        else unavailable(f"a class has fewer than {MIN_CLASS_ROWS} rows, or there is nothing to compare rows by"),
+        LABEL: unavailable(str(reason)) if judged is None else label_suspects(row_ids, labels, judged),
         OUTLIER: outlier_suspects(row_ids, numbers),
         PICTURE: picture_suspects(row_ids, pictures) if pictures is not None else unavailable("there is no picture"),
         TWIN: twin_suspects(first) if pictures is not None else unavailable("there is no picture"),

@@ -12,7 +12,10 @@ TASKS = (
         risk="data has to be given back after a model has learned from it",
         method="licence and consent of the plan; lineage of every source file by digest",
         lives_in=("sextant_components.ingest", "sextant_components.sources"),
-        evidence=("ingest/licence and consent", "ingest/lineage*"),
+        evidence=(
+            "ingest/licence and consent", "ingest/lineage*", "ingest/procurement*", "ingest/remote source*",
+            "plan/remote source*",
+        ),
     ),
     Task(
         "labelling", "data", "Labelling",
@@ -20,7 +23,7 @@ TASKS = (
         risk="the model learns one person's habits",
         method="Krippendorff's alpha over the raters' columns, with a bootstrap bound",
         lives_in=("sextant_plan.statistics.agreement", "sextant_components.ingest"),
-        evidence=("ingest/labelling*", "ingest/label*"),
+        evidence=("ingest/labelling*", "ingest/label*", "ingest/raters on gold*"),
         metrics=("label_agreement",),
         excuse=NO_RATERS,
     ),
@@ -38,7 +41,7 @@ TASKS = (
         risk="rows that mean nothing, or not what they say, are learned from",
         method="every row against the plan's column rules; missing and duplicate rates with bounds",
         lives_in=("sextant_components.column_rules", "sextant_components.data_checks", "sextant_components.verify"),
-        evidence=("verify/schema*", "verify/readable*", "verify/type*"),
+        evidence=("verify/schema*", "verify/readable*", "verify/type*", "verify/rule *"),
         metrics=("missing_rate", "duplicate_rate"),
     ),
     Task(
@@ -48,8 +51,8 @@ TASKS = (
         method="missing, duplicate and contradictory rows counted; fixes as versioned records",
         lives_in=("sextant_components.verify", "sextant_components.data_checks"),
         evidence=(
-            "verify/missing*", "verify/*duplicate*", "verify/contradictory*", "verify/fixes", "verify/outlier*",
-            "verify/label *", "verify/leakage*", "verify/picture *", "verify/shift over time",
+            "ingest/corrections", "verify/missing*", "verify/*duplicate*", "verify/contradictory*", "verify/fixes",
+            "verify/outlier*", "verify/label *", "verify/leakage*", "verify/picture *", "verify/shift over time",
         ),
     ),
     Task(

@@ -177,8 +177,8 @@ def roll_out(bench: Bench, release: Release) -> Ended:
 @pytest.mark.parametrize(
     ("fault", "criterion"),
     [
-        pytest.param({"serving": SERVING, "slow": 800}, "slow", id="slow"),
-        pytest.param({"serving": {**SERVING, "deadline": 0.0001}}, "errors", id="erroring"),
+        pytest.param({"serving": SERVING, "slow": 800}, "slow", id="slow", marks=pytest.mark.servers),
+        pytest.param({"serving": {**SERVING, "deadline": 0.0001}}, "errors", id="erroring", marks=pytest.mark.servers),
         pytest.param({"serving": SERVING, "classes": ["light", "medium", "heavy"]}, "right", id="less accurate"),
     ],
 )
