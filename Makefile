@@ -40,12 +40,12 @@ serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 test: test-unit test-end-to-end ## Everything that needs Python alone (under 10 minutes on two cores)
 
 test-unit: $(READY) ## Unit and behaviour tests
-	$(BIN)/python -m pytest -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak"
+	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak"
 
 test-end-to-end: $(READY) ## Whole life cycles of the tiny plan
 	$(BIN)/python -m pytest -m end_to_end tests/end_to_end
 
-test-servers: $(READY) ## Tests against real servers on this machine (Prometheus)
+test-servers: $(READY) ## Tests against real servers on this machine (Prometheus, Alertmanager, helm, an S3 server)
 	$(BIN)/python -m pytest -m servers
 
 test-browser: $(READY) ## Tests that open pages in a real Chromium

@@ -16,9 +16,10 @@ intervals (Clopper and Pearson 1934). Ours is the rule of [decision 14][14] with
 [14]: adr/0014-a-drift-alert-is-effect-and-significance-and-rows.md
 """
 CAVEATS = """
-What the figures do not say: a shift of a quarter of a standard deviation has a stability index of about 0.06, below the
-limit of 0.1, so ours is silent by design where a bare significance test speaks. Who wants to hear of it writes a lower
-limit. Times are of one process on a shared machine and include each library's own call; only their ratio is meant.
+What the figures do not say: a shift of a quarter of a standard deviation has a stability index about the limit, so ours
+speaks in some of the windows and is silent in others, where a bare significance test speaks in nearly all. Who wants to
+hear of it writes a lower limit. Times are of one process on a busy machine and include each library's own call; only
+their ratio is meant. A cell that is absent was not measured.
 """
 
 

@@ -197,15 +197,23 @@ def test_a_damaged_run_is_named_with_its_file(sextant: Sextant, tmp_path: Path) 
     assert (result.code, str(description) in result.err) == (4, True)
 
 
-@pytest.mark.parametrize(("kind", "start"), [("rules", "# Generated from the plan digits"), ("dashboard", "{")])
-def test_rules_and_board_are_rendered_from_the_plan(kind: str, start: str, sextant: Sextant, tmp_path: Path) -> None:
-    """The rules and the board go to standard output, or to the file that is named."""
+def test_rules_are_rendered_from_the_plan(sextant: Sextant, tmp_path: Path) -> None:
+    """The rules go to standard output, or to the file that is named."""
     plan = Path(__file__).parents[2] / "examples" / "digits" / "plan.yaml"
-    shown = sextant("render", kind, plan)
+    shown = sextant("render", "rules", plan)
     assert shown.code == 0
-    assert shown.out.startswith(start)
-    assert sextant("render", kind, plan, "-o", tmp_path / "file").code == 0
+    assert shown.out.startswith("# Generated from the plan digits")
+    assert sextant("render", "rules", plan, "-o", tmp_path / "file").code == 0
     assert (tmp_path / "file").read_text(encoding="utf-8") == shown.out
+
+
+def test_boards_are_written_into_the_folder_that_is_named(sextant: Sextant, tmp_path: Path) -> None:
+    """Each board is a file of JSON, with Grafana's provisioning beside them."""
+    plan = Path(__file__).parents[2] / "examples" / "digits" / "plan.yaml"
+    assert sextant("render", "dashboards", plan, "-o", tmp_path / "boards").code == 0
+    boards = list((tmp_path / "boards").rglob("*.json"))
+    assert len(boards) > 3
+    assert all(json.loads(board.read_bytes())["panels"] for board in boards)
 
 
 def test_trace_variable_lets_errors_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ class World:
 
     behaviour: dict[Arm, Behaviour] = field(default_factory=lambda: {"stable": Behaviour(), "canary": Behaviour()})
     rate: float = 40.0
-    lag: float = 5.0
+    lag: float = 20.0
     now: float = 1000.0
     kill_at: frozenset[int] = frozenset()
     ready: bool = True
