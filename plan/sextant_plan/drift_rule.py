@@ -251,9 +251,10 @@ class DriftRule:
             recorded(name, self.labels) for name in (FEATURE_PSI, FEATURE_PSI_ERROR, FEATURE_ROWS, FEATURE_SIGNIFICANCE)
         )
         limit, z = repr(self.criterion.limit), repr(self.z)
+        beyond_chance = f"(({significance} or 0 * {rows}) > bool {z})"  # without rows there is no chi-square
         verdict = (
             f"({rows} >= bool {self.min_n}) * ("
-            f"({index} + {z} * {error} <= bool {limit}) - ({index} > bool {limit}) * ({significance} > bool {z}))"
+            f"({index} + {z} * {error} <= bool {limit}) - ({index} > bool {limit}) * {beyond_chance})"
         )
         return [
             Recording(FEATURE_VERDICT, verdict, self.labels),
