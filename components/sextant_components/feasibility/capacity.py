@@ -35,7 +35,8 @@ def _largest_node() -> Capacity | None:
     from urllib3.exceptions import HTTPError
 
     try:
-        api = client.CoreV1Api(config.new_client_from_config())
+        # The client library reads KUBECONFIG once, when it is imported: too early for a variable set later.
+        api = client.CoreV1Api(config.new_client_from_config(os.environ["KUBECONFIG"]))
         nodes = api.list_node(_request_timeout=TIMEOUT_SECONDS).items
     except (client.ApiException, config.ConfigException, HTTPError, OSError):
         return None
