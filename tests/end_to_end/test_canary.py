@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def _ask(url: str, bundle: Path, stop: threading.Event, statuses: list[int]) -> 
     body = json.dumps({"inputs": [described]}).encode()
     with Client(url) as client:
         while not stop.is_set():
-            sent = client.request("POST", "/v2/models/tiny/infer", body, {"content-type": "application/json"})
+            try:
+                sent = client.request("POST", "/v2/models/tiny/infer", body, {"content-type": "application/json"})
+            except (OSError, HTTPException):
+                return  # the address ends with the rollout; without requests before that, it would not be promoted
             statuses.append(sent[0])
 
 
