@@ -89,7 +89,7 @@ def read_schema(snapshot: Path) -> pl.Schema:
     """Return the names and types of the snapshot's columns without reading a row."""
     import polars as pl
 
-    return pl.read_parquet_schema(snapshot / ROWS_FILE)
+    return pl.Schema(pl.read_parquet_schema(snapshot / ROWS_FILE))
 
 
 def read_split(splits: Path, name: SplitName) -> pl.DataFrame:
