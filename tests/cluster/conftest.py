@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +46,17 @@ class Cluster:
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects; an unknown field is an error."""
         self.kubectl("apply", "--validate=strict", "-f", "-", text=yaml.safe_dump_all(objects))
+
+    def established(self, *crds: str, text: str | None = None) -> None:
+        """Wait until the API server serves the CRDs; `kubectl wait` gives up on one that has no condition yet."""
+        deadline, pause = time.monotonic() + 120, threading.Event()
+        while True:
+            asked = ("wait", "--for=condition=Established", "--timeout=60s", *crds)
+            done = self.kubectl(*asked, text=text, check=False)
+            if done.returncode == 0:
+                return
+            assert time.monotonic() < deadline, done.stderr
+            pause.wait(0.5)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """Return an object as the API server has it."""
@@ -82,7 +95,7 @@ def kserve_crds(cluster: Cluster) -> None:
     made = subprocess.run([sys.executable, "-W", "ignore", script], capture_output=True, text=True, check=True)
     # The schemas are larger than the annotation that a client-side apply would keep them in.
     cluster.kubectl("apply", "--server-side", "-f", "-", text=made.stdout)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", text=made.stdout)
+    cluster.established("-f", "-", text=made.stdout)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def operator_crds(cluster: Any, kserve_crds: None) -> None:
         group, _, _ = files[0].name.partition("_")
         if cluster.kubectl("get", "crd", f"{kind}.{group}", check=False).returncode != 0:
             cluster.kubectl("apply", "--server-side", "-f", str(files[0]))
-            cluster.kubectl("wait", "crd", f"{kind}.{group}", "--for=condition=Established", "--timeout=60s")
+            cluster.established("crd", f"{kind}.{group}")
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ def server_of(manifests: list[dict[str, Any]], cluster: Any, name: str) -> list[
     (runtime,) = [item for item in manifests if item["kind"] == "ServingRuntime"]
     (container,) = copy.deepcopy(runtime["spec"]["containers"])
     container["image"], container["imagePullPolicy"] = cluster.image, "Never"
+    container["resources"]["requests"]["cpu"] = "100m"  # so that two fit on a small node beside its own pods
     container["args"] = [argument.replace("{{.Name}}", name) for argument in container["args"]]
     container["volumeMounts"].append({"name": "model", "mountPath": "/mnt/models", "readOnly": True})
     labels = {"app.kubernetes.io/name": "sextant-serve", "app.kubernetes.io/instance": name}
