@@ -158,7 +158,7 @@ class Application:
         except Exception as error:
             log_failure(_log, "inference failed", error)
             response = respond({"error": "internal error; the server's log has it."}, 500)
-        call.model.metrics.count_request(response.status, self._loop.time() - request.received)
+        call.model.metrics.count_request(response.status, time.monotonic() - request.received)
         return response
 
     async def _infer(
@@ -201,7 +201,7 @@ class Application:
             self.note_stages(answer.times)
         self._feedback.remember(ids, _labels(model, answer), model.metrics)
         if model.log is not None:
-            model.log.offer(ids, call.assignment, answer, rows, self._loop.time() - received)
+            model.log.offer(ids, call.assignment, answer, rows, time.monotonic() - received)
         return answer, identifier, ids
 
     def record_copy(self, shadow: Model, ids: list[str], answer: Answer, rows: Rows, seconds: float) -> None:

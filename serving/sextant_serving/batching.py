@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -56,11 +57,16 @@ class Traffic:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request in the queue; times are the event loop's, in seconds."""
+    """A request in the queue, in seconds of `time.monotonic`.
+
+    The event loop's clock has the same zero but under uvloop only whole milliseconds: it decides when a batch leaves,
+    and no request is measured by it.
+    """
 
     rows: Rows
     future: asyncio.Future[Answer]
     arrived: float
+    leave_at: float
     timer: asyncio.TimerHandle | None = None
 
 
@@ -103,12 +109,12 @@ class Batcher:
     def submit(self, rows: Rows, received: float | None = None) -> asyncio.Future[Answer]:
         """Queue a request; the future gives its answer or raises DeadlineExceeded.
 
-        `received` is the loop's time from which the deadline counts, now unless given. Raises Overloaded if
+        `received` is the monotonic time from which the deadline counts, now unless given. Raises Overloaded if
         the queue is full or too slow, TooLarge if the request could never fit.
         """
         self._check_room(rows.count)
         now = self._loop.time()
-        job = Job(rows, self._loop.create_future(), now)
+        job = Job(rows, self._loop.create_future(), time.monotonic(), now + self._max_wait)
         job.timer = self._loop.call_at((now if received is None else received) + self._deadline, self._expire, job)
         self._queue.append(job)
         self._rows += rows.count
@@ -171,7 +177,7 @@ class Batcher:
         if not self._free or not self._queue:
             return
         now = self._loop.time()
-        leave_at = self._queue[0].arrived + self._max_wait
+        leave_at = self._queue[0].leave_at
         full = self._rows >= self._max_rows
         alone = self._traffic is not None and self._traffic.is_nobody_expected(now)
         if full or alone or now >= leave_at:

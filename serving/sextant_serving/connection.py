@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Request:
-    """A complete request; header names are lower case, `received` is the loop's time at its last byte."""
+    """A complete request; header names are lower case, `received` is the monotonic time at its last byte."""
 
     method: bytes
     target: bytes
@@ -215,7 +216,7 @@ class Connection(asyncio.Protocol):
             return
         self._begun = None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        request = Request(self._parser.get_method(), self._target, self._headers, body, self._loop.time())
+        request = Request(self._parser.get_method(), self._target, self._headers, body, time.monotonic())
         self._enqueue((request, self._parser.should_keep_alive()))
 
     # answering

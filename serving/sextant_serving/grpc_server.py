@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -134,7 +135,7 @@ class GrpcServer:
 
     async def _ModelInfer(self, request: Any, metadata: dict[bytes, bytes], peer: str) -> Any:  # noqa: N802
         """Answer one inference request, counted and batched like those over HTTP. Raises RequestError."""
-        application, received = self._application, self._loop.time()
+        application, received = self._application, time.monotonic()
         if application.variants is None:
             raise NotReady
         call = Call(application.variants, metadata, lambda model: parse_grpc(request, model.signature)[0])
@@ -161,9 +162,8 @@ class GrpcServer:
         self._finish(call, peer, received, 200)
 
     def _finish(self, call: Call, peer: str, received: float, status: int) -> None:
-        now = self._loop.time()
-        self._traffic.answer(peer, now)
-        call.model.metrics.count_request(status, now - received)
+        self._traffic.answer(peer, self._loop.time())
+        call.model.metrics.count_request(status, time.monotonic() - received)
 
     async def _ServerLive(self, _request: Any, _metadata: dict[bytes, bytes], _peer: str) -> Any:  # noqa: N802
         return message("ServerLiveResponse")(live=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,14 +57,14 @@ class Mirror:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, copied: Copied) -> None:
-        model, begun = self.model, self._loop.time()
+        model, begun = self.model, time.monotonic()
         status = 200
         try:
             rows = copied.rows
             if not model.signature.reads_like(copied.reader.signature):
                 rows = await model.run_on_device(lambda: copied.read_for(model))
             answer = await model.batcher.submit(rows, begun)
-            self._record(model, copied.ids, answer, rows, self._loop.time() - begun)
+            self._record(model, copied.ids, answer, rows, time.monotonic() - begun)
         except Overloaded:
             model.metrics.mirror_dropped += 1
             return
@@ -72,7 +73,7 @@ class Mirror:
         except Exception as error:
             log_failure(_log, f"the shadow {model.variant} failed", error)
             status = 500
-        model.metrics.count_request(status, self._loop.time() - begun)
+        model.metrics.count_request(status, time.monotonic() - begun)
 
     def close(self) -> None:
         """Give up the copies under way."""

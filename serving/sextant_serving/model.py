@@ -64,11 +64,11 @@ class Model:
         return await self._loop.run_in_executor(self._device, work)
 
     async def _answer_batch(self, jobs: list[Job]) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         for job in jobs:
             self.metrics.queue_seconds.observe(now - job.arrived)
         stored, reasons = await self._look_up(jobs)
-        found = self._loop.time() if self.timed and stored else None
+        found = time.monotonic() if self.timed and stored else None
         jobs = self._reject_unserved(jobs, reasons)
         if not jobs:
             return
@@ -205,7 +205,7 @@ class Model:
 
     def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
         """Write into the answers, which nobody has read yet, when they passed each stage."""
-        ended = self._loop.time()
+        ended = time.monotonic()
         for job in jobs:
             if not job.future.cancelled() and job.future.exception() is None:
                 job.future.result().times = Times(job.arrived, taken, found, ended - seconds, ended)

@@ -35,7 +35,7 @@ class Rows:
 
 
 class Times(NamedTuple):
-    """When a request passed each stage, by the event loop's clock; `features_found` is None without a lookup."""
+    """When a request passed each stage, by `time.monotonic`; `features_found` is None without a lookup."""
 
     queued: float
     taken: float

@@ -6,11 +6,11 @@ The parent comes from the W3C `traceparent` header or metadata. What OpenTelemet
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sextant_serving.connection import Handler, Request, Response
@@ -21,6 +21,10 @@ from sextant_serving.rows import Times
 ENVIRONMENT = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 GrpcMethod = Callable[[Any, dict[bytes, bytes], str], Awaitable[Any]]
+
+# One reading of both clocks serves every span of a request: read again for the stages, a pause between the two readings
+# or a step of the wall clock would put a stage before the request it belongs to.
+_wall_less_monotonic: ContextVar[int] = ContextVar("wall_less_monotonic")
 
 
 class Tracing:
@@ -52,15 +56,23 @@ class Tracing:
             for key in ("traceparent", "tracestate")
             if key.encode() in headers
         }
+        offset = time.time_ns() - time.monotonic_ns()
+        anchor = _wall_less_monotonic.set(offset)
         with self._tracer.start_as_current_span(
             name,
+            start_time=offset + time.monotonic_ns(),
+            end_on_exit=False,
             context=self._propagator.extract(carrier),
             kind=self._kind,
             attributes=attributes,
             record_exception=False,  # its words may quote the request
             set_status_on_exception=False,
         ) as span:
-            yield span
+            try:
+                yield span
+            finally:
+                span.end(offset + time.monotonic_ns())
+                _wall_less_monotonic.reset(anchor)
 
     def traced(self, handle: Handler, resolve: Callable[[bytes], Route | None]) -> Handler:
         """Return `handle` with a span around each POST; probes and scrapes are left out."""
@@ -92,7 +104,7 @@ class Tracing:
 
     def add_stages(self, times: Times) -> None:
         """Add the spans of what has happened to a request since it was queued, below the current span."""
-        since = time.time_ns() - int(asyncio.get_running_loop().time() * 1e9)
+        since = _wall_less_monotonic.get()
         stages = [("queue", times.queued, times.taken), ("device", times.device_began, times.device_ended)]
         if times.features_found is not None:
             stages.insert(1, ("features", times.taken, times.features_found))
