@@ -11,7 +11,7 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-servers test-browser test-cluster bench soak \
+.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-slow test-servers test-browser test-cluster bench soak \
         lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
@@ -40,10 +40,13 @@ serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 test: test-unit test-end-to-end ## Everything that needs Python alone (under 10 minutes on two cores)
 
 test-unit: $(READY) ## Unit and behaviour tests
-	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak"
+	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak and not slow"
 
 test-end-to-end: $(READY) ## Whole life cycles of the tiny plan
 	$(BIN)/python -m pytest -m end_to_end tests/end_to_end
+
+test-slow: $(READY) ## Tests that take minutes and need nothing but Python
+	$(BIN)/python -m pytest -n 2 -m "slow and not servers and not browser and not cluster"
 
 test-servers: $(READY) ## Tests against real servers on this machine (Prometheus, Alertmanager, helm, an S3 server)
 	$(BIN)/python -m pytest -m servers
