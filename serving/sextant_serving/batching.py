@@ -94,8 +94,10 @@ class Batcher:
         queue_rows: int,
         deadline: float,
         slots: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run, self._traffic = run, traffic
+        """Set up an empty queue; `clock` measures, in seconds, how long a batch takes."""
+        self._run, self._traffic, self._clock = run, traffic, clock
         self._max_rows, self._max_wait, self._queue_rows = max_rows, max_wait, queue_rows
         self._deadline = deadline
         self._batch_seconds = 0.0
@@ -114,7 +116,7 @@ class Batcher:
         """
         self._check_room(rows.count)
         now = self._loop.time()
-        job = Job(rows, self._loop.create_future(), time.monotonic(), now + self._max_wait)
+        job = Job(rows, self._loop.create_future(), self._clock(), now + self._max_wait)
         job.timer = self._loop.call_at((now if received is None else received) + self._deadline, self._expire, job)
         self._queue.append(job)
         self._rows += rows.count
@@ -214,10 +216,10 @@ class Batcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _finish(self, jobs: list[Job]) -> None:
-        begun = self._loop.time()
+        begun = self._clock()
         try:
             await self._run(jobs)
-            seconds = self._loop.time() - begun
+            seconds = self._clock() - begun
             self._batch_seconds += (MEMORY if self._batch_seconds else 1.0) * (seconds - self._batch_seconds)
         except Exception as error:  # whatever went wrong with the batch is the answer of each of its jobs
             for job in jobs:

@@ -79,7 +79,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--linger-seconds",
         type=float,
         default=default.linger_seconds,
-        help="seconds to go on accepting after SIGTERM, not ready, until routes have moved (default: %(default)s)",
+        help="seconds to go on after SIGTERM, not ready, while routes move; another ends it (default: %(default)s)",
     )
     parser.add_argument(
         "--drain-seconds", type=float, default=default.drain_seconds, help="seconds to finish (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""The server process: listen, load, become ready, follow the home, drain on SIGTERM."""
+"""The server process: listen, load, become ready, follow the home, drain on SIGTERM; a second one ends the linger."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Server:
         self._pool = ThreadPoolExecutor(DECODERS, "decode")
         self._page = MetricsPage()
         self._traffic = Traffic()
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._swapping = asyncio.Lock()
         self._tracing = start_tracing(options.otlp_endpoint)
         self._followed: tuple[int, int] | None = None
@@ -64,7 +64,7 @@ class Server:
         """Serve until told to stop."""
         options, loop = self._options, asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stop.set)
+            loop.add_signal_handler(name, self._on_signal)
         feedback = FeedbackBook(options.remember, options.feedback_log)
         key = os.environ.get(LOG_KEY)
         log = PredictionLog(options.prediction_log, key.encode() if key else None) if options.prediction_log else None
@@ -90,6 +90,10 @@ class Server:
                 self._tracing.close()
             if log is not None:
                 log.close()
+
+    def _on_signal(self) -> None:
+        """Stop; told a second time, do not linger."""
+        (self._hurry if self._stop.is_set() else self._stop).set()
 
     async def _until_stopped(self) -> None:
         """Load, announce and follow; return when told to stop, raise what loading raises."""
@@ -155,7 +159,8 @@ class Server:
         if self._application.variants is not None:
             for model in self._application.variants.models:
                 model.metrics.ready = False
-            await asyncio.sleep(self._options.linger_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._options.linger_seconds)
         await self._ports.drain()
         self._fleet.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -167,6 +167,30 @@ def test_a_full_queue_refuses_and_a_waiting_request_meets_its_deadline() -> None
     asyncio.run(run())
 
 
+def test_batches_of_less_than_a_tick_count_in_the_expected_wait() -> None:
+    """The loop's clock may stand still during a batch, as uvloop's does for a millisecond; admission must not."""
+    readings = iter(range(1000))
+
+    async def run() -> None:
+        device, loop = Device(), asyncio.get_running_loop()
+        frozen = loop.time()
+        loop.time = lambda: frozen  # type: ignore[method-assign]
+        limits = {"max_rows": 4, "queue_rows": 1200}
+        queue = Batcher(device.run, None, **limits, max_wait=0.0, deadline=0.01, clock=lambda: next(readings) * 0.0004)
+        await queue.submit(Rows(1))
+        device.gate.clear()
+        busy = queue.submit(Rows(1))
+        await asyncio.sleep(0)
+        waiting = queue.submit(Rows(40))
+        with pytest.raises(Overloaded):
+            queue.submit(Rows(200))
+        device.gate.set()
+        del loop.time
+        await asyncio.gather(busy, waiting)
+
+    asyncio.run(run())
+
+
 class Clock(selectors.SelectSelector):
     """A selector that does not wait: time jumps to the next timer."""
 
@@ -208,7 +232,8 @@ def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) 
             times.append(clock.now - begun)
 
     async def run() -> None:
-        queue = Batcher(device, None, max_rows=4, max_wait=0.002, queue_rows=1200, deadline=deadline)
+        limits = {"max_rows": 4, "queue_rows": 1200}
+        queue = Batcher(device, None, **limits, max_wait=0.002, deadline=deadline, clock=loop.time)
         generator, clients = np.random.default_rng(3), []
         while clock.now < seconds:
             await asyncio.sleep(generator.exponential(1 / (400 * load)))

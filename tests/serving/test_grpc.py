@@ -101,6 +101,21 @@ def test_typed_and_raw_contents_answer_alike_and_in_kind(ported: Server, channel
     assert (from_raw.model_version, from_raw.id) == ("3", "mine")
 
 
+def test_times_are_finer_than_the_loops_clock(ported: Server, channel: grpc.Channel) -> None:
+    """A call is not recorded as 0 or as whole milliseconds, which is all that uvloop's clock tells."""
+
+    def seconds_recorded() -> float:
+        with ported.client() as client:
+            lines = client.metrics_text().splitlines()
+        return float(next(line for line in lines if line.startswith("sextant_request_seconds_sum")).split()[-1])
+
+    before = seconds_recorded()
+    call(channel, "ModelInfer", raw())
+    milliseconds = 1000 * (seconds_recorded() - before)
+    assert milliseconds > 0
+    assert abs(milliseconds - round(milliseconds)) > 1e-6
+
+
 def test_metadata_and_health_are_those_of_http(channel: grpc.Channel) -> None:
     """Names, shapes and readiness agree with the REST paths."""
     assert call(channel, "ServerLive").live
@@ -221,7 +236,7 @@ def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle)
     """Between not ready and the end of the linger every call of the load is answered; the exit code is 0."""
     found: list[Any] = []
     leave, answered = threading.Event(), threading.Semaphore(0)
-    with running_server(bundle=make_bundle(slow=20), grpc=True, arguments=["--linger-seconds", "5"]) as server:
+    with running_server(bundle=make_bundle(slow=20), grpc=True, arguments=["--linger-seconds", "600"]) as server:
 
         def ask_until_routes_move() -> None:
             with grpc.insecure_channel(str(server.grpc)) as channel:
@@ -243,6 +258,7 @@ def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle)
         leave.set()
         for thread in threads:
             thread.join()
+        server.process.send_signal(signal.SIGTERM)  # a second one ends the linger
         assert server.process.wait(30) == 0
     assert set(found) == {Code.OK}
 

@@ -67,6 +67,21 @@ def test_answers_and_refusals_are_counted(client: Client) -> None:
     assert grown("sextant_device_seconds_count") == grown("sextant_queue_wait_seconds_count") == 1
 
 
+def test_times_are_finer_than_the_loops_clock(client: Client) -> None:
+    """No stage of a request is recorded as 0 or as whole milliseconds, which is all that uvloop's clock tells."""
+    stages = ("request", "queue_wait", "device")
+    image, features = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 2), np.float32)
+    for _ in range(3):
+        before = scrape(client)
+        client.infer_binary({"image": image, "features": features})
+        after = scrape(client)
+        for stage in stages:
+            name = f"sextant_{stage}_seconds_sum"
+            milliseconds = 1000 * (after[name, ()] - before[name, ()])
+            assert milliseconds > 0
+            assert abs(milliseconds - round(milliseconds)) > 1e-6, stage
+
+
 def test_inputs_are_counted_in_the_training_bins(client: Client, bundle: Path) -> None:
     """Each feature, brightness and contrast too, grows by its rows in the bins that the reference defines."""
     before = scrape(client)

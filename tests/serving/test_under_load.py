@@ -49,7 +49,7 @@ def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle)
     """With routes that follow readiness, as in a cluster, no request of the load fails; the exit code is 0."""
     leave, answered = threading.Event(), threading.Semaphore(0)
     failures: list[object] = []
-    with running_server(bundle=make_bundle(slow=20), arguments=["--linger-seconds", "5"]) as server:
+    with running_server(bundle=make_bundle(slow=20), arguments=["--linger-seconds", "600"]) as server:
         host = server.url.removeprefix("http://")
 
         def ask_until_routes_move() -> None:
@@ -83,5 +83,6 @@ def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle)
         leave.set()
         for thread in threads:
             thread.join()
+        server.process.send_signal(signal.SIGTERM)  # a second one ends the linger
         assert server.process.wait(30) == 0
     assert failures == []
