@@ -34,13 +34,14 @@ from sextant_serving.errors import (
 )
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.logs import log_failure
-from sextant_serving.metrics import MetricsPage
+from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, render
 from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
 from sextant_serving.preprocessing import decode_image
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
+from sextant_serving.siblings import Siblings
 from sextant_serving.variants import VARIANT_HEADER, Variants
 
 _log = logging.getLogger(__name__)
@@ -62,16 +63,53 @@ def refuse(error: RequestError) -> Response:
 
 
 class Application:
-    """Answers requests with the models in `variants`, which a hot swap replaces; None until one is ready."""
+    """Answers requests with the models in `variants`, which a hot swap replaces; None until one is ready.
 
-    def __init__(self, page: MetricsPage, feedback: FeedbackBook, pool: Executor) -> None:
-        self.variants: Variants | None = None
-        self.draining = False
+    `siblings` are the other worker processes of the server, if it has several.
+    """
+
+    def __init__(
+        self, page: MetricsPage, feedback: FeedbackBook, pool: Executor, siblings: Siblings | None = None
+    ) -> None:
+        self._variants: Variants | None = None
+        self._draining = False
+        self._siblings = siblings
         self.note_stages: Callable[[Times], None] | None = None
         self.repository: Callable[[Request, Route], Awaitable[Response]]  # set by the server, which can load models
         self._page, self._feedback, self._pool = page, feedback, pool
         self._loop = asyncio.get_running_loop()
-        self._id_prefix, self._id_count = os.urandom(6).hex(), 0
+        self._id_prefix, self._id_count = siblings.id_prefix if siblings else os.urandom(6).hex(), 0
+
+    @property
+    def variants(self) -> Variants | None:
+        """The models in service."""
+        return self._variants
+
+    @variants.setter
+    def variants(self, variants: Variants | None) -> None:
+        self._variants = variants
+        self._tell_siblings()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to end."""
+        return self._draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self._draining = draining
+        self._tell_siblings()
+
+    def _tell_siblings(self) -> None:
+        if self._siblings is not None:
+            self._siblings.mark(ready=self._variants is not None and not self._draining)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether requests are taken, by every worker."""
+        if self._variants is None or self._draining:
+            return False
+        return self._siblings is None or self._siblings.all_ready
 
     @property
     def model(self) -> Model | None:
@@ -91,7 +129,9 @@ class Application:
             if route.action in ("predict", "infer"):
                 return await self._infer_and_count(request, route, read_query(query) if query else {})
             if route.action == "feedback":
-                return self._receive_feedback(request)
+                return await self._receive_feedback(request)
+            if route.action == "metrics":
+                return await self._show_metrics()
             if posted:
                 return await self.repository(request, route)
             return self._describe(route)
@@ -104,14 +144,12 @@ class Application:
     # health, metadata, metrics
 
     def _describe(self, route: Route) -> Response:
-        ready = self.model is not None and not self.draining
+        ready = self.is_ready
         match route.action:
             case "live":
                 return respond({"live": True})
             case "ready":
                 return respond({"ready": ready}, 200 if ready else 503)
-            case "metrics":
-                return Response(200, self._page.render(), self._page.content_type.encode())
             case "v2":
                 return respond({"name": "sextant", "version": __version__, "extensions": EXTENSIONS})
             case "v1-models":
@@ -146,6 +184,13 @@ class Application:
         return model
 
     # inference
+
+    async def _show_metrics(self) -> Response:
+        """Return what this process and its siblings have counted together. Raises WorkerSilent."""
+        state = self._page.state()
+        if self._siblings is not None:
+            state = merge([state, *await self._siblings.states()])
+        return Response(200, render(state), CONTENT_TYPE.encode())
 
     async def _infer_and_count(self, request: Request, route: Route, query: dict[str, str]) -> Response:
         if self.variants is None:
@@ -239,17 +284,29 @@ class Application:
 
     # feedback
 
-    def _receive_feedback(self, request: Request) -> Response:
+    async def _receive_feedback(self, request: Request) -> Response:
+        """Take a label, or hand it to the worker whose answer it is for."""
+        if self._siblings is not None:
+            owner = self._siblings.owner_of(_read_feedback(request).prediction_id)
+            if owner is not None:
+                return await self._siblings.pass_on(owner, b"/feedback", request.body)
+        return self.receive_own_feedback(request)
+
+    def receive_own_feedback(self, request: Request) -> Response:
+        """Take a label for an answer of this process, or of nobody. Raises NotReady and BadRequest."""
         if self.model is None:
             raise NotReady
-        try:
-            feedback = Feedback.model_validate_json(request.body)
-        except ValidationError as error:
-            place = error.errors(include_input=False, include_url=False)[0]["loc"]
-            field = place[0] if place and place[0] in Feedback.model_fields else "body"
-            raise BadRequest(str(field), "not as it has to be", "Send prediction_id and label, both text") from None
-        record = self._feedback.receive(feedback, self.model.metrics)
+        record = self._feedback.receive(_read_feedback(request), self.model.metrics)
         return respond({"prediction_id": record.prediction_id, "outcome": record.outcome})
+
+
+def _read_feedback(request: Request) -> Feedback:
+    try:
+        return Feedback.model_validate_json(request.body)
+    except ValidationError as error:
+        place = error.errors(include_input=False, include_url=False)[0]["loc"]
+        field = place[0] if place and place[0] in Feedback.model_fields else "body"
+        raise BadRequest(str(field), "not as it has to be", "Send prediction_id and label, both text") from None
 
 
 def _parse(

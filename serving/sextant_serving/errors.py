@@ -182,6 +182,16 @@ class NotReady(RequestError):
         super().__init__("the server is not ready: the model is loading, or the server is shutting down.")
 
 
+class WorkerSilent(RequestError):
+    """503: another worker process of this server does not answer; `number` counts from 0."""
+
+    status = 503
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"worker {number} of this server does not answer. Try again, or look into the server's log.")
+
+
 class FeatureOutage(RequestError):
     """503: the feature store does not answer and the plan says reject."""
 

@@ -59,13 +59,13 @@ class GrpcServer:
         self._loop = asyncio.get_running_loop()
         self.address = ""
 
-    async def start(self, host: str, port: int, *, max_bytes: int, tls: KeyPair | None) -> None:
-        """Listen; raises PortInUse or CannotListen."""
+    async def start(self, host: str, port: int, *, max_bytes: int, tls: KeyPair | None, shared: bool) -> None:
+        """Listen, on a `shared` port beside other processes; raises PortInUse or CannotListen."""
         options = [
             ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_connection_idle_ms", IDLE_MS),
-            ("grpc.so_reuseport", 0),  # else a second server would silently share the port
+            ("grpc.so_reuseport", int(shared)),  # else a second server would silently share the port
         ]
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CONCURRENT)
         methods = {method.name: self._handler(method) for method in service.methods}
@@ -204,11 +204,11 @@ class GrpcServer:
         self._repository.access.check_admin(metadata.get(b"authorization"))
         check_parameters(dict(request.parameters))
         name = _model_name(request)
-        self._repository.unload(name)
+        await self._repository.unload(name)
         return message("RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
 
     def _is_ready(self) -> bool:
-        return self._application.variants is not None and not self._application.draining
+        return self._application.is_ready
 
 
 def _metadata(context: Any) -> dict[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,10 +72,10 @@ class LogFiles:
             return
         self._prune_at = time.monotonic() + PRUNE_SECONDS
         abandoned = time.time() - ABANDONED_SECONDS
-        for path in self._directory.glob(f"*{UNFINISHED}"):
-            if path.stat().st_mtime < abandoned:
+        for status, path in _found(self._directory, f"*{UNFINISHED}"):
+            if status.st_mtime < abandoned:
                 path.unlink(missing_ok=True)
-        found = sorted(((path.stat(), path) for path in self._directory.glob("*.parquet")), key=lambda f: f[0].st_mtime)
+        found = _found(self._directory, "*.parquet")
         held, oldest_kept = sum(status.st_size for status, _ in found), time.time() - keep_seconds
         for status, path in found:
             if status.st_mtime >= oldest_kept and held <= most_bytes:
@@ -102,6 +103,15 @@ class LogFiles:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def _found(directory: Path, pattern: str) -> list[tuple[os.stat_result, Path]]:
+    """Return the files from the oldest on; another process may be removing some of them."""
+    found = []
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):
+            found.append((path.stat(), path))
+    return sorted(found, key=lambda file: file[0].st_mtime)
 
 
 def _write_group(segment: Segment) -> None:

@@ -1,4 +1,4 @@
-"""The server's counters, and the page on which Prometheus reads them; names come from the catalogue alone.
+"""The server's counters; names come from the catalogue alone.
 
 Counters belong to one model each and are written on the event loop only, so they need no locks. After a
 hot swap the page shows the previous model's beside the new one's, so that no last increment is lost.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from sextant_plan import catalogue
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.catalogue import (
-    COMMON_LABELS,
     FALLBACK_REASONS,
     FLAWS,
     MISSING,
@@ -28,13 +27,16 @@ from sextant_plan.catalogue import (
 from sextant_plan.feedback import Outcome
 from sextant_plan.reference import Reference, bin_index
 
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
-
 OUTCOMES = get_args(Outcome)
 CODES = ("200", "400", "404", "413", "429", "500", "503", "504")
 
-Sample = tuple[tuple[str, ...], float]
+
+class Samples(NamedTuple):
+    """A counter or a gauge: by `keys`, the values of the labels beyond the common ones, its value."""
+
+    series: Series
+    keys: Sequence[tuple[str, ...]]
+    values: Sequence[float]
 
 
 class Histogram:
@@ -43,6 +45,7 @@ class Histogram:
     def __init__(self, series: Series, more_edges: Iterable[float] = ()) -> None:
         self.series = series
         self.edges = sorted({*series.buckets, *more_edges})
+        self.keys = [*map(repr, self.edges), "+Inf"]
         self.counts = [0] * (len(self.edges) + 1)
         self.sum = 0.0
 
@@ -51,10 +54,10 @@ class Histogram:
         self.counts[bisect_left(self.edges, value)] += 1
         self.sum += value
 
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Return (le, count of values at or below it), the last being +Inf."""
-        names = [*map(repr, self.edges), "+Inf"]
-        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+    def values(self) -> list[float]:
+        """Return the counts of values at or below each of `keys`, then the count and the sum of all."""
+        cumulative = list(accumulate(self.counts))
+        return [*cumulative, cumulative[-1], self.sum]
 
 
 class ModelMetrics:
@@ -141,21 +144,26 @@ class ModelMetrics:
             self.batch_rows,
         )
 
-    def samples(self) -> Iterator[tuple[Series, list[Sample]]]:
-        """Yield every counter and gauge with its samples: labels beyond the common ones, and value."""
-        yield catalogue.REQUESTS, [((code,), n) for code, n in self.requests.items()]
-        yield catalogue.FALLBACKS, [((reason,), n) for reason, n in self.fallbacks.items()]
-        yield catalogue.PREDICTIONS, list(zip(((name,) for name in self.classes), self.predictions, strict=True))
-        yield catalogue.FEEDBACK, [((outcome,), n) for outcome, n in self.feedback.items()]
+    def samples(self) -> Iterator[Samples]:
+        """Yield every counter and gauge."""
         profiles = [*self.profiles, self.answers]
-        yield catalogue.MIRROR_DROPPED, [((), self.mirror_dropped)]
-        yield catalogue.LOG_ROWS, [((outcome,), n) for outcome, n in self.log_rows.items()]
-        yield catalogue.FEATURE_BINS, [sample for profile in profiles for sample in profile.samples(profile.rows)]
-        yield catalogue.REFERENCE_RATIO, [sample for profile in profiles for sample in profile.samples(profile.ratio)]
-        yield catalogue.FLAWED_ROWS, [((flaw,), n) for flaw, n in self.flaws.items()]
-        yield catalogue.FEATURE_TIME, [((view,), stamp) for view, stamp in self.feature_times.items()]
-        yield catalogue.READY, [((), float(self.ready))]
-        yield catalogue.MODEL_CREATED, [((), self.created)]
+        bins = [key for profile in profiles for key in profile.keys]
+        yield _by_label(catalogue.REQUESTS, self.requests)
+        yield _by_label(catalogue.FALLBACKS, self.fallbacks)
+        yield Samples(catalogue.PREDICTIONS, [(name,) for name in self.classes], self.predictions.tolist())
+        yield _by_label(catalogue.FEEDBACK, self.feedback)
+        yield Samples(catalogue.MIRROR_DROPPED, [()], [self.mirror_dropped])
+        yield _by_label(catalogue.LOG_ROWS, self.log_rows)
+        yield Samples(catalogue.FEATURE_BINS, bins, [n for profile in profiles for n in profile.rows.tolist()])
+        yield Samples(catalogue.REFERENCE_RATIO, bins, [share for profile in profiles for share in profile.ratio])
+        yield _by_label(catalogue.FLAWED_ROWS, self.flaws)
+        yield _by_label(catalogue.FEATURE_TIME, self.feature_times)
+        yield Samples(catalogue.READY, [()], [self.ready])
+        yield Samples(catalogue.MODEL_CREATED, [()], [self.created])
+
+
+def _by_label(series: Series, values: dict[str, int] | dict[str, float]) -> Samples:
+    return Samples(series, [(label,) for label in values], list(values.values()))
 
 
 class BinCounter:
@@ -165,57 +173,10 @@ class BinCounter:
         self.name, self.place = name, place
         self.edges = np.asarray(edges, dtype=np.float64)
         reference = np.asarray(counts, dtype=np.float64)
-        self.ratio = reference / max(reference.sum(), 1.0)
+        self.ratio = (reference / max(reference.sum(), 1.0)).tolist()
+        self.keys = [(name, str(place)) for place in range(len(counts))]
         self.rows = np.zeros(len(counts), dtype=np.int64)
 
     def count(self, values: NDArray[np.floating[Any]] | NDArray[np.intp]) -> None:
         """Count values of shape (rows,)."""
         self.rows += np.bincount(bin_index(values, self.edges), minlength=len(self.rows))
-
-    def samples(self, values: NDArray[Any]) -> list[Sample]:
-        """Return `values` by bin."""
-        return [((self.name, str(place)), float(value)) for place, value in enumerate(values)]
-
-
-class MetricsPage:
-    """What GET /metrics shows: the served models, and after a hot swap those before it."""
-
-    content_type = "text/plain; version=0.0.4; charset=utf-8"
-
-    def __init__(self) -> None:
-        self._served: list[ModelMetrics] = []
-        self._models: list[ModelMetrics] = []
-
-    def show(self, served: Sequence[ModelMetrics]) -> None:
-        """Show what is served now, and of what was served until now that which has other labels."""
-        labels = {metrics.labels for metrics in served}
-        self._models = [*(before for before in self._served if before.labels not in labels), *served]
-        self._served = list(served)
-
-    def collect(self) -> Iterable[Metric]:
-        """Yield the metric families (prometheus_client's collector protocol)."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-        families: dict[str, Any] = {}
-        kinds = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
-        for model in self._models:
-            for series, samples in model.samples():
-                if series.name not in families:
-                    labels = COMMON_LABELS + series.labels
-                    families[series.name] = kinds[series.type](series.name, series.help, labels=labels)
-                for labels, value in samples:
-                    families[series.name].add_metric(model.labels + labels, value)
-            for histogram in model.histograms():
-                series = histogram.series
-                if series.name not in families:
-                    families[series.name] = HistogramMetricFamily(series.name, series.help, labels=COMMON_LABELS)
-                families[series.name].add_metric(model.labels, histogram.cumulative(), histogram.sum)
-        return families.values()
-
-    def render(self) -> bytes:
-        """Return the page in the Prometheus text format."""
-        from prometheus_client import CollectorRegistry, generate_latest
-
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        return generate_latest(registry)

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sextant_serving.hardware import usable_cores, visible_gpus
 from sextant_serving.lineup_options import BundleChallenger, add_challenger_options, gather_challengers
 from sextant_serving.logs import FORMATS
+
+MOST_WORKERS = 256  # the id of an answer names its worker in two hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Options:
     log_format: str = "text"
     otlp_endpoint: str | None = None
     threads: int = 1
+    workers: int = 1
     max_body_bytes: int = 1 << 25
     read_seconds: float = 10.0
     idle_seconds: float = 75.0
@@ -65,6 +69,13 @@ def parse_options(arguments: Sequence[str]) -> Options:
         help="gRPC's TCP port, 0 for any, off for none (default: %(default)s)",
     )
     _add_safety(parser)
+    parser.add_argument(
+        "--workers",
+        type=_count_or_auto,
+        default=default.workers,
+        metavar="N",
+        help="processes on the same ports; auto: one for each GPU, without one for each core (default: %(default)s)",
+    )
     parser.add_argument("--threads", type=int, default=default.threads, help="engine threads (default: %(default)s)")
     parser.add_argument(
         "--max-body-bytes", type=int, default=default.max_body_bytes, help="largest body, bytes (default: %(default)s)"
@@ -110,6 +121,14 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin-token-file", type=Path, metavar="FILE", help="token of the model repository API")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="text or json lines (default: text)")
     parser.add_argument("--otlp-endpoint", metavar="URL", help="send OpenTelemetry traces there, over OTLP/HTTP")
+
+
+def _count_or_auto(text: str) -> int:
+    if text == "auto":
+        return min(len(visible_gpus()) or usable_cores(), MOST_WORKERS)
+    if text.isdigit() and 1 <= int(text) <= MOST_WORKERS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"give a number from 1 to {MOST_WORKERS}, or auto")
 
 
 def _port_or_off(text: str) -> int | None:

@@ -25,8 +25,9 @@ _log = logging.getLogger(__name__)
 class Ports:
     """Where the server listens; `urls` names the open ports, HTTP first."""
 
-    def __init__(self, options: Options, handle: Handler, traffic: Traffic) -> None:
-        self._options, self._traffic = options, traffic
+    def __init__(self, options: Options, handle: Handler, traffic: Traffic, *, shared: bool = False) -> None:
+        """`shared` ports are reserved already, and open in other processes too."""
+        self._options, self._traffic, self._shared = options, traffic, shared
         limits = Limits(options.max_body_bytes, options.read_seconds, options.idle_seconds)
         self._http = HttpServer(handle, refuse, traffic, limits)
         self._grpc: GrpcServer | None = None
@@ -44,7 +45,8 @@ class Ports:
             from sextant_serving.grpc_server import GrpcServer
 
             self._grpc = GrpcServer(application, repository, self._traffic, tracing)
-            await self._grpc.start(options.host, options.grpc_port, max_bytes=options.max_body_bytes, tls=tls)
+            limit, shared = options.max_body_bytes, self._shared
+            await self._grpc.start(options.host, options.grpc_port, max_bytes=limit, tls=tls, shared=shared)
             self.urls.append(f"{'grpcs' if tls else 'grpc'}://{self._grpc.address}")
         _log.info("listening on %s", " and ".join(self.urls))
 
@@ -58,6 +60,7 @@ class Ports:
                 options.port,
                 backlog=1024,
                 reuse_address=True,
+                reuse_port=self._shared,
                 ssl=context,
                 ssl_handshake_timeout=options.read_seconds if context else None,
             )

@@ -7,6 +7,7 @@ Source: Open Inference Protocol, "Model Repository Extension".
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
@@ -17,6 +18,7 @@ from sextant_serving.codec_v1 import parse_json
 from sextant_serving.connection import Request, Response
 from sextant_serving.errors import BadRequest, LoadFailed, NoSuchModel, NotReady
 from sextant_serving.routes import Route
+from sextant_serving.siblings import Siblings
 from sextant_serving.variants import Variants
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
@@ -32,8 +34,14 @@ class Serving(Protocol):
 class Repository:
     """Loads and unloads what the server has; `swap` puts it in place once it has proved itself."""
 
-    def __init__(self, serving: Serving, swap: Callable[[], Awaitable[None]], access: Access) -> None:
-        self._serving, self._swap, self.access = serving, swap, access
+    def __init__(
+        self,
+        serving: Serving,
+        swap: Callable[[], Awaitable[None]],
+        access: Access,
+        siblings: Siblings | None = None,
+    ) -> None:
+        self._serving, self._swap, self.access, self._siblings = serving, swap, access, siblings
         self._unloaded: Variants | None = None
 
     def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:
@@ -51,17 +59,35 @@ class Repository:
     async def load(self, name: str) -> None:
         """Load the model again, beside the one in service, and put it in place. Raises NoSuchModel, LoadFailed."""
         self._check(name)
+        await self.load_here()
+        await self._tell_siblings(b"/load")
+
+    async def unload(self, name: str) -> None:
+        """Take no more requests for the model; those that have begun are answered. Raises NoSuchModel."""
+        self._check(name)
+        self.unload_here()
+        await self._tell_siblings(b"/unload")
+
+    async def load_here(self) -> None:
+        """Load in this process alone. Raises LoadFailed."""
         try:
             await self._swap()
         except SextantError as error:
             raise LoadFailed(str(error)) from error
 
-    def unload(self, name: str) -> None:
-        """Take no more requests for the model; those that have begun are answered. Raises NoSuchModel."""
-        self._unloaded = self._check(name)
-        self._serving.variants = None
+    def unload_here(self) -> None:
+        """Unload in this process alone; nothing if that is done already."""
+        if self._serving.variants is None:
+            return
+        self._unloaded, self._serving.variants = self._serving.variants, None
         for model in self._unloaded.models:
             model.metrics.ready = False
+
+    async def _tell_siblings(self, target: bytes) -> None:
+        """Have the other workers do the same, this one having succeeded. Raises LoadFailed."""
+        answers = await self._siblings.tell_all(target) if self._siblings else ()
+        if any(answer.status != HTTPStatus.OK for answer in answers):
+            raise LoadFailed("another worker of this server could not follow; they differ until the next load")
 
     def _known(self) -> Variants | None:
         return self._serving.variants or self._unloaded
@@ -85,7 +111,7 @@ class Repository:
         if route.action == "repository-load":
             await self.load(name)
             return Response(200, orjson.dumps({"name": name, "load": True}))
-        self.unload(name)
+        await self.unload(name)
         return Response(200, orjson.dumps({"name": name, "unload": True}))
 
 

@@ -21,12 +21,14 @@ from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
 from sextant_serving.lineup import lineup_of
 from sextant_serving.logs import configure
-from sextant_serving.metrics import MetricsPage
+from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.options import Options
 from sextant_serving.ports import Ports
 from sextant_serving.prediction_log import PredictionLog
 from sextant_serving.repository import Repository
 from sextant_serving.routes import resolve
+from sextant_serving.sibling_calls import SiblingCalls
+from sextant_serving.siblings import Seat, Siblings
 from sextant_serving.tracing import start_tracing
 
 _log = logging.getLogger(__name__)
@@ -35,23 +37,26 @@ FOLLOW_SECONDS = 0.2
 DECODERS = min(4, os.cpu_count() or 1)
 
 
-def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
+def serve(options: Options, seat: Seat | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return; with a `seat`, as one of several workers.
 
     Prints the URLs of its ports, HTTP's first, on standard output once it is ready. Raises PortInUse,
     BundleCorrupt and the other SextantErrors that keep a server from becoming ready.
     """
     import uvloop
 
+    if seat is not None and seat.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = seat.gpu  # read when an engine's library is loaded, which is later
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Server(options).run())
+        runner.run(Server(options, seat).run())
 
 
 class Server:
     """One process: the listening socket, the threads, and the model that is served."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
+    def __init__(self, options: Options, seat: Seat | None = None) -> None:
+        self._options, self._seat = options, seat
+        self._siblings = Siblings(seat.company, seat.number) if seat else None
         self._pool = ThreadPoolExecutor(DECODERS, "decode")
         self._page = MetricsPage()
         self._traffic = Traffic()
@@ -65,26 +70,34 @@ class Server:
         options, loop = self._options, asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._on_signal)
+        if self._seat is not None:
+            loop.add_reader(self._seat.life, self._on_orphaned)
         feedback = FeedbackBook(options.remember, options.feedback_log)
         key = os.environ.get(LOG_KEY)
         log = PredictionLog(options.prediction_log, key.encode() if key else None) if options.prediction_log else None
-        self._application = Application(self._page, feedback, self._pool)
+        self._application = Application(self._page, feedback, self._pool, self._siblings)
         self._fleet = Fleet(
             self._traffic, engine_threads=options.threads, log=log, record=self._application.record_copy
         )
         access = Access(read_token(options.token_file), read_token(options.admin_token_file))
-        repository = Repository(self._application, self._reload, access)
+        repository = Repository(self._application, self._reload, access, self._siblings)
         self._application.repository = repository.handle
         handle = guarded(self._application.handle, access, refuse)
         if self._tracing is not None:
             self._application.note_stages = self._tracing.add_stages
             handle = self._tracing.traced(handle, resolve)
-        self._ports = Ports(options, handle, self._traffic)
+        self._ports = Ports(options, handle, self._traffic, shared=self._seat is not None)
+        inner = None
+        if self._siblings is not None:
+            calls = SiblingCalls(self._application, repository, self._page)
+            inner = await self._siblings.listen(calls.handle, refuse)
         await self._ports.open(self._application, repository, self._tracing)
         try:
             await self._until_stopped()
         finally:
             await self._drain()
+            if inner is not None:
+                inner.close()
             feedback.close()
             if self._tracing is not None:
                 self._tracing.close()
@@ -94,6 +107,13 @@ class Server:
     def _on_signal(self) -> None:
         """Stop; told a second time, do not linger."""
         (self._hurry if self._stop.is_set() else self._stop).set()
+
+    def _on_orphaned(self) -> None:
+        """Stop: the process that started this worker has gone, and nobody else would tell."""
+        assert self._seat is not None
+        asyncio.get_running_loop().remove_reader(self._seat.life)
+        _log.error("the process that started this worker has gone")
+        self._stop.set()
 
     async def _until_stopped(self) -> None:
         """Load, announce and follow; return when told to stop, raise what loading raises."""
@@ -112,7 +132,8 @@ class Server:
         home = self._options.home
         self._followed = _stamp(home) if home is not None else None
         await self._reload()
-        print(*self._ports.urls, sep="\n", flush=True)
+        if self._seat is None:  # else the process that started the workers tells it of all of them
+            print(*self._ports.urls, sep="\n", flush=True)
         if home is not None:
             await self._follow(home)
         else:
@@ -182,6 +203,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(sys.argv[1:] if arguments is None else arguments)
     configure(options.log_format)
     try:
+        if options.workers > 1:
+            from sextant_serving.workers import serve_together
+
+            return serve_together(options, options.workers, serve)
         serve(options)
     except SextantError as error:
         print(error, file=sys.stderr)

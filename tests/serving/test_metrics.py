@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sextant_plan.bundle import Column, read_bundle
 from sextant_plan.catalogue import COMMON_LABELS, SERIES
-from sextant_plan.reference import bin_index, read_reference
+from sextant_plan.reference import Reference, bin_index, profile, read_reference
 from sextant_serving.client import Client, Tensor
 from sextant_serving.launch import Server, running_server
+from sextant_serving.metrics import ModelMetrics
+from sextant_serving.metrics_page import MetricsPage, merge, render
 
 MakeBundle = Callable[..., Path]
 
@@ -37,6 +42,63 @@ def test_the_page_has_the_catalogue_names_and_nothing_else(client: Client, serve
             assert {"model": server.model, "version": "3", "variant": "stable"}.items() <= sample.labels.items()
             assert sample.labels.keys() - {"le"} == {*COMMON_LABELS, *SERIES[name].labels}
     assert names == SERIES.keys()
+
+
+def big_page(bundle: Path, classes: list[str], columns: int) -> MetricsPage:
+    """Return the page of two variants with so many columns of ten bins."""
+    names = [f"c{place}" for place in range(columns)]
+    spec = read_bundle(bundle).model_copy(
+        update={"columns": [Column(name=name, default=0.0) for name in names], "classes": classes}
+    )
+    values = np.random.default_rng(5).normal(size=(columns, 200))
+    profiles = [profile(name, row) for name, row in zip(names, values, strict=True)]
+    reference = Reference(features=profiles, classes=dict.fromkeys(classes, 1))
+    page = MetricsPage()
+    page.show([ModelMetrics(spec, reference, ("parcels", "3", variant)) for variant in ("stable", "b")])
+    return page
+
+
+def test_label_values_of_any_text_are_read_back_as_they_were(bundle: Path) -> None:
+    """Quotes, backslashes and line ends in a class's name survive the text format."""
+    classes = ['say "hi"', "back\\slash", "two\nlines", "plain"]
+    text = render(big_page(bundle, classes, 1).state()).decode()
+    families = text_string_to_metric_families(text)
+    found = [one.labels["class"] for family in families for one in family.samples if "predictions" in one.name]
+    assert found == classes * 2
+
+
+def test_a_large_page_costs_little(bundle: Path) -> None:
+    """Nearly 3,000 lines take less than 5 ms of processor time at best, the event loop's while it writes them."""
+    page = big_page(bundle, ["a", "b"], 64)
+    seconds = []
+    for _ in range(20):
+        begun = time.thread_time()
+        text = render(page.state())
+        seconds.append(time.thread_time() - begun)
+    assert text.count(b"\n") > 2700
+    assert min(seconds) < 0.005
+
+
+def test_pages_of_several_processes_are_added_up(bundle: Path) -> None:
+    """Counters and histograms are sums; ready is what is ready everywhere; other gauges are the largest."""
+    one, other = big_page(bundle, ["a", "b"], 1), big_page(bundle, ["a", "b"], 1)
+    for page, requests in ((one, 2), (other, 3)):
+        metrics = page.served[0]
+        metrics.ready, metrics.feature_times["view"] = page is one, float(requests)
+        for _ in range(requests):
+            metrics.count_request(200, 0.004)
+    merged = merge([one.state(), other.state()])
+    values = {
+        (sample.name, sample.labels.get("le") or sample.labels.get("code") or sample.labels.get("view")): sample.value
+        for family in text_string_to_metric_families(render(merged).decode())
+        for sample in family.samples
+        if sample.labels["variant"] == "stable"
+    }
+    assert values["sextant_requests_total", "200"] == 5
+    assert values["sextant_request_seconds_count", None] == values["sextant_request_seconds_bucket", "0.005"] == 5
+    assert values["sextant_request_seconds_sum", None] == pytest.approx(0.02)
+    assert values["sextant_ready", None] == 0
+    assert values["sextant_feature_event_timestamp_seconds", "view"] == 3
 
 
 def test_latency_limits_of_the_plan_are_exact_edges(client: Client) -> None:

@@ -28,7 +28,7 @@ from sextant_serving.fleet import Fleet
 from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load
-from sextant_serving.metrics import MetricsPage
+from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.mirror import Mirror
 from sextant_serving.model import Model
 from sextant_serving.options import parse_options

@@ -35,6 +35,13 @@ from sextant_plan.errors import UsageError
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="TCP port; 0 for any free one."
 )
 @click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="Processes on the same port; auto: one for each GPU, without one for each core.",
+)
+@click.option(
     "--challenger",
     multiple=True,
     metavar="NAME=DIR:PERCENT",
@@ -60,6 +67,7 @@ def command(
     model_name: str | None,
     host: str,
     port: int,
+    workers: str,
     challenger: tuple[str, ...],
     shadow: tuple[str, ...],
     experiment: str | None,
@@ -78,6 +86,7 @@ def command(
             "--challenger, --shadow and --experiment go with --bundle; with --home, active.json names them."
         )
     arguments = [sys.executable, "-m", "sextant_serving", "--host", host, "--port", str(port)]
+    arguments += ["--workers", workers]
     arguments += ["--bundle", str(bundle)] if bundle else ["--home", str(_followed(home or DEFAULT_HOME))]
     arguments += ["--model-name", model_name] if model_name else []
     arguments += ["--feature-repo", str(feature_repo)] if feature_repo else []

@@ -1,0 +1,155 @@
+"""What the worker processes of one server know of each other: who is ready, what each has counted, whose answer it was.
+
+Workers share a port, so a client cannot choose which of them it asks. What concerns all of them (readiness, the
+metrics page, loading and unloading) or one in particular (a label for an answer that it gave) is therefore passed on
+over a socket that each opens for the others, behind a token that they alone have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import secrets
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import httptools
+import orjson
+
+from sextant_serving.access import Access, guarded
+from sextant_serving.batching import Traffic
+from sextant_serving.connection import Connection, Handler, HttpServer, Limits, Refuse, Response
+from sextant_serving.errors import WorkerSilent
+from sextant_serving.metrics_page import State
+from sextant_serving.options import MOST_WORKERS
+
+ASK_SECONDS = 2.0  # a worker answers these from its event loop, within milliseconds however busy its device is
+LOAD_SECONDS = 600.0  # reading, verifying and warming up a bundle
+
+
+@dataclass(frozen=True)
+class Company:
+    """What a server's workers are given before they are forked.
+
+    `flags` is memory that all of them see, a byte for each that is ready. `prefix` begins the ids of every answer.
+    """
+
+    count: int
+    flags: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, MOST_WORKERS))
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    prefix: str = field(default_factory=lambda: secrets.token_hex(6))
+
+    def address(self, number: int) -> str:
+        """Return the name of a worker's socket: in Linux's abstract space, which needs no writable folder."""
+        return f"\0sextant-{self.prefix}-{number}"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A worker's place: its number from 0, the end of a pipe that closes with the process that started it, its GPU."""
+
+    company: Company
+    number: int
+    life: int
+    gpu: str | None = None
+
+
+class Siblings:
+    """What one worker among `company`, by its number, knows of the others and asks of them."""
+
+    def __init__(self, company: Company, number: int) -> None:
+        self._company, self._number = company, number
+        self._others = [other for other in range(company.count) if other != number]
+        self.id_prefix = f"{company.prefix}{number:02x}"
+
+    def mark(self, *, ready: bool) -> None:
+        """Tell the others whether this worker is ready."""
+        self._company.flags[self._number] = ready
+
+    @property
+    def all_ready(self) -> bool:
+        """Tell whether every worker is."""
+        return all(self._company.flags[: self._company.count])
+
+    def owner_of(self, prediction_id: str) -> int | None:
+        """Return which other worker made an answer, None if it was this one or none of them."""
+        prefix, number = prediction_id[: len(self._company.prefix)], prediction_id[len(self._company.prefix) :][:2]
+        with suppress(ValueError):
+            if prefix == self._company.prefix and int(number, 16) in self._others:
+                return int(number, 16)
+        return None
+
+    async def states(self) -> list[State]:
+        """Return what every other worker has counted. Raises WorkerSilent: a sum without one would look like a fall."""
+        answers = await self._ask_all(b"GET", b"/counters", ASK_SECONDS)
+        return [orjson.loads(answer.body) for answer in answers]
+
+    async def tell_all(self, target: bytes) -> list[Response]:
+        """Have every other worker carry out a change of what is served."""
+        return await self._ask_all(b"POST", target, LOAD_SECONDS)
+
+    async def pass_on(self, owner: int, target: bytes, body: bytes) -> Response:
+        """Return another worker's answer to a request."""
+        return await self._ask(owner, b"POST", target, ASK_SECONDS, body)
+
+    async def _ask_all(self, method: bytes, target: bytes, seconds: float) -> list[Response]:
+        return await asyncio.gather(*(self._ask(other, method, target, seconds) for other in self._others))
+
+    async def _ask(self, other: int, method: bytes, target: bytes, seconds: float, body: bytes = b"") -> Response:
+        try:
+            async with asyncio.timeout(seconds):
+                return await _exchange(self._company.address(other), self._company.token, method, target, body)
+        except (OSError, TimeoutError, httptools.HttpParserError) as error:
+            raise WorkerSilent(other) from error
+
+    async def listen(self, handle: Handler, refuse: Refuse) -> asyncio.AbstractServer:
+        """Answer the other workers by `handle` until the returned server is closed."""
+        server = HttpServer(guarded(handle, Access(self._company.token, None), refuse), refuse, Traffic(), Limits())
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(self._company.address(self._number))
+        return await asyncio.get_running_loop().create_unix_server(lambda: Connection(server), sock=listener)
+
+
+class _Answer:
+    """Collects one response (httptools' callbacks)."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.content_type = b"application/json"
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-type":
+            self.content_type = value
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+async def _exchange(address: str, token: str, method: bytes, target: bytes, body: bytes) -> Response:
+    """Send one request to a socket; raises OSError if it breaks off."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(address)  # a Unix socket connects at once or not at all
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+    except OSError:
+        connection.close()
+        raise
+    try:
+        head = b"%b %b HTTP/1.1\r\nhost: worker\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % (method, target, token.encode(), len(body)) + body)
+        answer = _Answer()
+        parser = httptools.HttpResponseParser(answer)
+        while not answer.complete:
+            data = await reader.read(1 << 18)
+            if not data:
+                raise ConnectionResetError
+            parser.feed_data(data)
+        return Response(parser.get_status_code(), answer.body, answer.content_type)
+    finally:
+        writer.close()
