@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Evidence:
 
     `slices` has each slice column's value by row, `others` whether baseline and champion are right by row,
     or why that is not known, `corrupted` the same by corruption, `probe` the server's answers or why there are none.
+    `attacked` tells which attacked rows are right, `strangers` gives the areas by kind of stranger at a confidence.
     """
 
     plan: Plan
@@ -37,6 +38,8 @@ class Evidence:
     others: Mapping[str, NDArray[np.bool_] | Settled]
     corrupted: Mapping[str, NDArray[np.bool_]]
     probe: Probe | Settled
+    attacked: NDArray[np.bool_] | Settled = field(default_factory=lambda: unavailable("no attack was tried"))
+    strangers: Callable[[float], Mapping[str, Estimate]] = lambda _confidence: {}
 
 
 def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -112,6 +115,22 @@ def _corrupted_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | 
     return metrics.lowest(shares, criterion.confidence)
 
 
+def _attacked_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if isinstance(evidence.attacked, Settled):
+        return evidence.attacked
+    return metrics.accuracy(evidence.attacked, criterion.confidence)
+
+
+def _stranger_auroc(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    """Take the worst kind; as in `metrics.lowest`, failing is corrected for the choice among them, passing is not."""
+    areas = list(evidence.strangers(criterion.confidence).values())
+    if not areas:
+        return unavailable("no input of no class was asked of the model")
+    corrected = evidence.strangers(1 - (1 - criterion.confidence) / len(areas)).values()
+    worst = min(areas, key=lambda area: area.value)
+    return replace(worst, low=min(area.low for area in areas), high=min(area.high for area in corrected))
+
+
 def _latency(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     if isinstance(evidence.probe, Settled):
         return evidence.probe
@@ -133,6 +152,8 @@ _ANSWERS: dict[str, Callable[[Criterion, Evidence], Estimate | Settled]] = {
     "net_value": _net_value,
     "accuracy_gap": _accuracy_gap,
     "corrupted_accuracy": _corrupted_accuracy,
+    "attacked_accuracy": _attacked_accuracy,
+    "stranger_auroc": _stranger_auroc,
     "latency_p50_ms": _latency,
     "latency_p99_ms": _latency,
     "error_rate": _error_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from sextant_components.baseline import answer_baseline
 from sextant_components.champion import Incomparable, champion_labels
 from sextant_components.context import RunContext, Step
-from sextant_components.corruptions import corrupt
+from sextant_components.corruptions import JUDGED
 from sextant_components.criteria import Evidence, answer, without_champion
 from sextant_components.evaluation_records import (
+    CONFIDENCE,
     record_champion,
     record_confusion,
     record_errors,
@@ -26,19 +28,34 @@ from sextant_components.evaluation_records import (
     record_slices,
     record_subject,
 )
+from sextant_components.evaluation_studies import (
+    AttackResult,
+    attack_rows,
+    record_attack,
+    record_cold_start,
+    record_corruptions,
+    record_found_slices,
+    record_strangers,
+    record_wrong_requests,
+    searched_columns,
+)
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.looks import take_look
 from sextant_components.metrics import Answers
+from sextant_components.model_file import load_network, read_model
+from sextant_components.robustness import Right, corrupted_right, stranger_areas, strangers
 from sextant_components.server_probe import Probe, probe_server, requests_of
 from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
-from sextant_components.tensors import Examples, load_examples, run_in_batches
+from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
 from sextant_plan.bundle import BundleSpec, read_bundle
+from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from sextant_serving.architectures import Network
     from sextant_serving.engines import Engine
 
 PROBE_ROWS = 100  # different sealed rows that the server is asked for, in turn
@@ -58,10 +75,28 @@ class Subject:
     sealed: pl.DataFrame
     examples: Examples
     answers: Answers
+    network: Network | Settled
+
+    def run(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return the served engine's probabilities, shape (rows, classes)."""
+        return run_in_batches(self.engine, inputs, self.spec.serving.max_rows)
 
 
-def run_evaluate(context: RunContext, *, snapshot: Path, splits: Path, bundle: Path) -> Verdict:
-    """Judge every criterion of this step on the sealed rows; raises LooksSpent before opening them once too often."""
+@dataclass(frozen=True)
+class Findings:
+    """What the studies of worse inputs found: right rows by corruption and severity, and under attack."""
+
+    corrupted: dict[tuple[str, int], Right]
+    attack: AttackResult
+
+
+def run_evaluate(
+    context: RunContext, *, snapshot: Path, splits: Path, bundle: Path, model: Path | None = None
+) -> Verdict:
+    """Judge every criterion of this step on the sealed rows; raises LooksSpent before opening them once too often.
+
+    `model` is the trained network that the bundle was made of; without it, what needs gradients is unknown.
+    """
     from sextant_serving.registry import open_registry
 
     spec, info = read_bundle(bundle), read_splits_info(splits)
@@ -73,12 +108,16 @@ def run_evaluate(context: RunContext, *, snapshot: Path, splits: Path, bundle: P
         budget=context.plan.evaluation.looks,
         version=spec.version,
     )
-    subject = _open(context, snapshot=snapshot, splits=splits, info=info, bundle=bundle, spec=spec)
+    subject = _open(context, snapshot=snapshot, splits=splits, info=info, bundle=bundle, spec=spec, model=model)
     with context.ledger(Step.EVALUATE) as ledger:
         record_look(ledger, look)
         record_subject(ledger, spec)
         record_champion(ledger, champion)
-        evidence = _gather(subject, champion)
+        findings = Findings(
+            _corrupted(subject),
+            attack_rows(subject.run, subject.network, subject.examples, context.plan.evaluation.attack),
+        )
+        evidence = _gather(subject, champion, findings)
         for criterion in context.plan.criteria:
             if criterion.definition.step == Step.EVALUATE:
                 record_criterion(ledger, criterion, answer(criterion, evidence))
@@ -87,14 +126,40 @@ def run_evaluate(context: RunContext, *, snapshot: Path, splits: Path, bundle: P
         record_slices(ledger, subject.answers, evidence.slices)
         record_errors(ledger, subject.answers, subject.examples, spec.classes)
         record_latency(ledger, evidence.probe)
+        _record_studies(ledger, subject, findings, evidence)
         record_served_parity(ledger, spec, subject.answers, evidence.probe, rows=min(PROBE_ROWS, len(subject.examples)))
         if context.plan.evaluation.explanation is not None:
-            record_explanation(ledger, context.plan.evaluation.explanation, spec, subject.engine.run, subject.examples)
+            record_explanation(
+                ledger,
+                context.plan.evaluation.explanation,
+                spec,
+                subject.engine.run,
+                subject.examples,
+                network=subject.network,
+            )
         return ledger.verdict
 
 
+def _record_studies(ledger: LedgerWriter, subject: Subject, findings: Findings, evidence: Evidence) -> None:
+    plan = subject.context.plan
+    record_corruptions(ledger, findings.corrupted)
+    record_attack(ledger, plan.evaluation.attack, findings.attack)
+    record_strangers(ledger, evidence.strangers(CONFIDENCE), plan.serving.fallback.abstain_below)
+    record_wrong_requests(ledger, evidence.probe)
+    record_cold_start(ledger, evidence.probe)
+    columns = searched_columns(plan, subject.snapshot, subject.sealed, subject.examples.inputs)
+    record_found_slices(ledger, subject.answers.right, columns)
+
+
 def _open(
-    context: RunContext, *, snapshot: Path, splits: Path, info: SplitsInfo, bundle: Path, spec: BundleSpec
+    context: RunContext,
+    *,
+    snapshot: Path,
+    splits: Path,
+    info: SplitsInfo,
+    bundle: Path,
+    spec: BundleSpec,
+    model: Path | None,
 ) -> Subject:
     """Load the bundle through the server's own engines; raises BundleCorrupt if a golden request differs."""
     from sextant_serving.engines import check_golden, load_engine
@@ -104,12 +169,22 @@ def _open(
     sealed = read_split(splits, "sealed")
     examples = load_examples(snapshot, sealed, image=spec.image, columns=spec.columns)
     probabilities = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
-    return Subject(
-        context, snapshot, splits, info, bundle, spec, engine, sealed, examples, Answers(probabilities, examples.labels)
-    )
+    answers = Answers(probabilities, examples.labels)
+    network = _network(model)
+    return Subject(context, snapshot, splits, info, bundle, spec, engine, sealed, examples, answers, network)
 
 
-def _gather(subject: Subject, champion: Promotion | None) -> Evidence:
+def _network(model: Path | None) -> Network | Settled:
+    """Return the trained network, or why there is none to take gradients from."""
+    if model is None:
+        return unavailable("the trained network was not handed over")
+    from torch import nn
+
+    learned = load_network(model, read_model(model))
+    return learned if isinstance(learned, nn.Module) else unavailable("trees have no gradients")
+
+
+def _gather(subject: Subject, champion: Promotion | None, findings: Findings) -> Evidence:
     plan = subject.context.plan
     wanted = {criterion.relative_to for criterion in plan.criteria}
     others: dict[str, NDArray[np.bool_] | Settled] = {}
@@ -123,8 +198,10 @@ def _gather(subject: Subject, champion: Promotion | None) -> Evidence:
         answers=subject.answers,
         slices={column: slice_values(subject.sealed, column) for column in slice_columns(plan)},
         others=others,
-        corrupted=_corrupted_right(subject),
+        corrupted={kind: right for (kind, severity), right in findings.corrupted.items() if severity == JUDGED},
         probe=_probe(subject),
+        attacked=findings.attack.right,
+        strangers=partial(stranger_areas, subject.answers.confidence, _stranger_confidence(subject)),
     )
 
 
@@ -148,15 +225,15 @@ def _right(said: list[str], subject: Subject) -> NDArray[np.bool_]:
     return np.asarray([one == label for one, label in zip(said, labels, strict=True)], dtype=np.bool_)
 
 
-def _corrupted_right(subject: Subject) -> dict[str, NDArray[np.bool_]]:
+def _stranger_confidence(subject: Subject) -> dict[str, NDArray[np.float64]]:
+    made = strangers(subject.examples.inputs)
+    return {kind: subject.run(inputs).max(axis=1).astype(np.float64) for kind, inputs in made.items()}
+
+
+def _corrupted(subject: Subject) -> dict[tuple[str, int], Right]:
     if subject.spec.image is None:
         return {}
-    right: dict[str, NDArray[np.bool_]] = {}
-    for kind in subject.context.plan.evaluation.corruptions:
-        inputs = {**subject.examples.inputs, "image": corrupt(subject.examples.inputs["image"], kind)}
-        probabilities = run_in_batches(subject.engine, inputs, subject.spec.serving.max_rows)
-        right[kind] = Answers(probabilities, subject.examples.labels).right
-    return right
+    return corrupted_right(subject.run, subject.examples, subject.context.plan.evaluation.corruptions)
 
 
 def _probe(subject: Subject) -> Probe | Settled:

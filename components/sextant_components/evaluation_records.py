@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ from sextant_components import charts, metrics
 from sextant_components.explanation import (
     SAME,
     Run,
+    integrated_gradients,
     occlusion_map,
     permutation_importance,
+    random_network,
     randomised,
     rank_correlation,
 )
@@ -29,6 +32,9 @@ from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
 from sextant_plan.schema import Explanation
 from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from sextant_serving.architectures import Network
 
 SUBJECT_TASK = "bundle under test"
 CHAMPION_TASK = "champion"
@@ -215,34 +221,76 @@ def record_served_parity(
 
 
 def record_explanation(
-    ledger: LedgerWriter, wanted: Explanation, spec: BundleSpec, run: Run, examples: Examples
+    ledger: LedgerWriter,
+    wanted: Explanation,
+    spec: BundleSpec,
+    run: Run,
+    examples: Examples,
+    *,
+    network: Network | Settled,
 ) -> None:
     """Record the promised explanation, how long one takes, and whether random weights would explain the same."""
-    needs = "image" if wanted.method == "occlusion" else "features"
-    if needs not in examples.inputs:
+    needs = {"occlusion": "image", "permutation": "features"}.get(wanted.method)
+    if needs is not None and needs not in examples.inputs:
         _explained(ledger, wanted, Verdict.UNKNOWN, f"the model reads no {needs}", {})
         return
+    if wanted.method == "integrated-gradients" and isinstance(network, Settled):
+        _explained(ledger, wanted, Verdict.UNKNOWN, network.reason, {})
+        return
+    explained = _explain(wanted, spec, run, examples, network)
+    likeness = float(np.mean([rank_correlation(a, b) for a, b in zip(explained.own, explained.random, strict=True)]))
+    in_time = explained.seconds <= wanted.budget
+    verdict = Verdict.PASS if in_time and _depends_on_weights(explained.own, likeness) else Verdict.FAIL
+    text = f"{'within' if in_time else 'over'} the budget; likeness to random weights {likeness:.2f}"
+    _explained(ledger, wanted, verdict, text, {"explanation.png": ledger.artifacts.put_bytes(explained.sheet)})
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Explanations of the model and of random weights, the seconds that one took, and a picture of the first."""
+
+    own: Sequence[NDArray[np.float64]]
+    random: Sequence[NDArray[np.float64]]
+    seconds: float
+    sheet: bytes
+
+
+def _explain(
+    wanted: Explanation, spec: BundleSpec, run: Run, examples: Examples, network: Network | Settled
+) -> _Explained:
+    if wanted.method == "permutation":
+        started = time.perf_counter()
+        one = permutation_importance(run, examples.inputs, examples.labels)
+        seconds = time.perf_counter() - started
+        other = permutation_importance(randomised(spec), examples.inputs, examples.labels)
+        return _Explained([one], [other], seconds, _column_bars(spec, one, "accuracy lost when shuffled"))
+    chosen = examples.take(range(min(EXPLAINED, len(examples))))
+    singles = [chosen.take([row]).inputs for row in range(len(chosen))]
     started = time.perf_counter()
     if wanted.method == "occlusion":
-        chosen = examples.take(range(min(EXPLAINED, len(examples))))
-        one = [occlusion_map(run, chosen.take([row]).inputs) for row in range(len(chosen))]
-        seconds = (time.perf_counter() - started) / len(chosen)
-        blank = randomised(spec)
-        other = [occlusion_map(blank, chosen.take([row]).inputs) for row in range(len(chosen))]
-        sheet = charts.contact_sheet(
-            chosen.inputs["image"], [spec.classes[label] for label in chosen.labels], np.stack(one)
-        )
-    else:
-        one = [permutation_importance(run, examples.inputs, examples.labels)]
-        seconds = time.perf_counter() - started
-        other = [permutation_importance(randomised(spec), examples.inputs, examples.labels)]
-        names = [column.name for column in spec.columns]
-        sheet = charts.bars(dict(zip(names, one[0].tolist(), strict=True)), "accuracy lost when shuffled")
-    likeness = float(np.mean([rank_correlation(a, b) for a, b in zip(one, other, strict=True)]))
-    in_time = seconds <= wanted.budget
-    verdict = Verdict.PASS if in_time and _depends_on_weights(one, likeness) else Verdict.FAIL
-    text = f"{'within' if in_time else 'over'} the budget; likeness to random weights {likeness:.2f}"
-    _explained(ledger, wanted, verdict, text, {"explanation.png": ledger.artifacts.put_bytes(sheet)})
+        own = [occlusion_map(run, each) for each in singles]
+        seconds, blank = (time.perf_counter() - started) / len(chosen), randomised(spec)
+        others = [occlusion_map(blank, each) for each in singles]
+        return _Explained(own, others, seconds, _heat_sheet(spec, chosen, own))
+    assert not isinstance(network, Settled)
+    name, drawn = network.reads[0], random_network(spec)
+    own = [integrated_gradients(network, each, name=name)[0] for each in singles]
+    seconds = (time.perf_counter() - started) / len(chosen)
+    others = [integrated_gradients(drawn, each, name=name)[0] for each in singles]
+    if name == "image":
+        return _Explained(own, others, seconds, _heat_sheet(spec, chosen, own))
+    mean = np.abs(np.stack(own)).mean(axis=0)
+    return _Explained(own, others, seconds, _column_bars(spec, mean, "mean part in the probability, absolute"))
+
+
+def _heat_sheet(spec: BundleSpec, chosen: Examples, maps: Sequence[NDArray[np.float64]]) -> bytes:
+    titles = [spec.classes[label] for label in chosen.labels]
+    return charts.contact_sheet(chosen.inputs["image"], titles, np.stack(maps))
+
+
+def _column_bars(spec: BundleSpec, values: NDArray[np.float64], label: str) -> bytes:
+    names = [column.name for column in spec.columns]
+    return charts.bars(dict(zip(names, values.tolist(), strict=True)), label)
 
 
 def _depends_on_weights(explanations: Sequence[NDArray[np.float64]], likeness: float) -> bool:

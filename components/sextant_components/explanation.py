@@ -13,15 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.tensors import Inputs
+from sextant_components.training import tensors_of
 from sextant_plan.bundle import BundleSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sextant_serving.architectures import Network
     from sextant_serving.architectures.gradient_boosting import Trees
 
 Run = Callable[[Inputs], NDArray[np.float32]]
 
 GRID = 6
 GREY = 127
+PATH_STEPS = 32  # of the integral
 SAME = 0.5  # rank correlation from which two explanations count as the same
 
 
@@ -59,6 +64,48 @@ def permutation_importance(
     return losses
 
 
+def integrated_gradients(network: Network, inputs: Inputs, *, name: str) -> NDArray[np.float64]:
+    """Return what each part of the input `name` adds to the chosen class's probability, over rows of `inputs`.
+
+    Shape (rows, height, width) of an image, the channels summed, and (rows, columns) of features. The way begins at
+    grey, or at the training rows' mean (Sundararajan et al. 2017); computed by Captum.
+    """
+    import torch
+    from captum.attr import IntegratedGradients
+
+    tensors = {each: tensor.to(torch.float32) for each, tensor in tensors_of(inputs, network.reads).items()}
+    others = {each: tensor for each, tensor in tensors.items() if each != name}
+    start = torch.full_like(tensors[name], GREY) if name == "image" else network.feature_mean.expand_as(tensors[name])
+
+    def probabilities(part: Tensor) -> Tensor:
+        times = len(part) // len(tensors[name])
+        rest = {each: tensor.repeat(times, *[1] * (tensor.dim() - 1)) for each, tensor in others.items()}
+        return torch.softmax(network(**{name: part}, **rest), dim=1)
+
+    network.eval()
+    with torch.no_grad():
+        chosen = probabilities(tensors[name]).argmax(dim=1)
+    found = IntegratedGradients(probabilities).attribute(tensors[name], start, target=chosen, n_steps=PATH_STEPS)
+    parts: NDArray[np.float64] = found.detach().numpy().astype(np.float64)
+    return parts.sum(axis=3) if name == "image" else parts
+
+
+def random_network(spec: BundleSpec, *, seed: int = 0) -> Network:
+    """Return the bundle's first network with random weights."""
+    from sextant_components.training import repeatable
+    from sextant_serving.architectures import build
+
+    member = spec.members[0]
+    with repeatable(seed):
+        return build(
+            member.architecture,
+            member.params,
+            image=spec.image,
+            columns=len(spec.columns),
+            classes=len(spec.classes),
+        )
+
+
 def randomised(spec: BundleSpec, *, seed: int = 0) -> Run:
     """Return the bundle's first network with random weights; every engine's bundle names its architecture.
 
@@ -66,11 +113,10 @@ def randomised(spec: BundleSpec, *, seed: int = 0) -> Run:
     the same source's other test.
     """
     from sextant_components.boosting import noise_trees
-    from sextant_components.training import predict, repeatable
-    from sextant_serving.architectures import GRADIENT_BOOSTING, build
+    from sextant_components.training import predict
+    from sextant_serving.architectures import GRADIENT_BOOSTING
 
-    member = spec.members[0]
-    if member.architecture == GRADIENT_BOOSTING:
+    if spec.members[0].architecture == GRADIENT_BOOSTING:
         fitted: list[Trees] = []
 
         def run(inputs: Inputs) -> NDArray[np.float32]:
@@ -79,14 +125,7 @@ def randomised(spec: BundleSpec, *, seed: int = 0) -> Run:
             return predict(fitted[0], inputs)
 
         return run
-    with repeatable(seed):
-        network = build(
-            member.architecture,
-            member.params,
-            image=spec.image,
-            columns=len(spec.columns),
-            classes=len(spec.classes),
-        )
+    network = random_network(spec, seed=seed)
     return lambda inputs: predict(network, inputs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.tables import image_bytes, read_rows
+from sextant_components.wrong_inputs import Refusal, send_wrong
 from sextant_plan.bundle import BundleSpec
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ class Request:
 
 
 @dataclass(frozen=True)
+class ColdStart:
+    """From the start of the process: until the server says it is ready, in seconds; then the first answer, in ms."""
+
+    ready_seconds: float
+    first_ms: float
+
+
+@dataclass(frozen=True)
 class Probe:
     """What came back: times of all counted requests, how many failed, and the answers by request.
 
@@ -40,6 +49,9 @@ class Probe:
     milliseconds: list[float]
     failed: int
     answers: list[NDArray[np.float32] | None]
+    start: ColdStart | None = None
+    refusals: list[Refusal] = field(default_factory=list)
+    unharmed: bool = True
 
 
 def requests_of(snapshot: Path, row_ids: Sequence[int], spec: BundleSpec) -> list[Request]:
@@ -55,14 +67,18 @@ def requests_of(snapshot: Path, row_ids: Sequence[int], spec: BundleSpec) -> lis
 def probe_server(
     bundle: Path, spec: BundleSpec, requests: Sequence[Request], *, count: int, feature_repo: Path | None
 ) -> Probe:
-    """Start a server on the bundle, send it `count` requests of one row in turn, and stop it.
+    """Start a server on the bundle, send it `count` requests of one row in turn, then wrong ones, and stop it.
 
     Raises ServerDidNotStart.
     """
     from sextant_serving.launch import running_server
 
     repo = feature_repo if spec.feature_service is not None else None
+    began = time.perf_counter()
     with running_server(bundle=bundle, feature_repo=repo) as server, server.client() as client:
+        ready = time.perf_counter()
+        _send(client, spec, requests[0])
+        cold = ColdStart(ready - began, (time.perf_counter() - ready) * 1000)
         for number in range(WARM_UP):
             _send(client, spec, requests[number % len(requests)])
         times: list[float] = []
@@ -74,7 +90,15 @@ def probe_server(
             times.append((time.perf_counter() - start) * 1000)
             answers.append(answer)
             failed += broken
-    return Probe(times, failed, answers)
+        refusals = send_wrong(client, spec, requests[0].picture)
+        after, _ = _send(client, spec, requests[0])
+    return Probe(times, failed, answers, cold, refusals, unharmed=_alike(after, answers[0], spec.golden_tolerance))
+
+
+def _alike(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.abs(one - other).max() <= tolerance)
 
 
 def _send(client: Client, spec: BundleSpec, request: Request) -> tuple[NDArray[np.float32] | None, bool]:

@@ -29,7 +29,7 @@ def make_and_release(run_uri: str, ingested: dsl.PipelineTask) -> None:
             trained = uncached(steps.train(**data))
             optimised = uncached(steps.optimise(**data, model=trained.outputs["model"]))
             bundle = optimised.outputs["bundle"]
-            evaluated = uncached(steps.evaluate(**data, bundle=bundle))
+            evaluated = uncached(steps.evaluate(**data, model=trained.outputs["model"], bundle=bundle))
             decided = uncached(steps.decide(run_uri=run_uri, bundle=bundle).after(evaluated))
             with dsl.If(decided.output == PASS, name="decided"):
                 registered = uncached(steps.register(run_uri=run_uri, bundle=bundle))

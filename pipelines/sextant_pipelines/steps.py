@@ -67,11 +67,15 @@ def optimise(
 
 
 @step
-def evaluate(run_uri: str, snapshot: Input[Dataset], splits: Input[Dataset], bundle: Input[Model]) -> str:
-    """Measure the bundle on the sealed split and on the real runtime."""
+def evaluate(
+    run_uri: str, snapshot: Input[Dataset], splits: Input[Dataset], model: Input[Model], bundle: Input[Model]
+) -> str:
+    """Measure the bundle on the sealed split and on the real runtime; gradients come from the trained model."""
     from sextant_pipelines.runtime import run_step
 
-    return run_step("evaluate", run_uri, snapshot=snapshot.path, splits=splits.path, bundle=bundle.path)
+    return run_step(
+        "evaluate", run_uri, snapshot=snapshot.path, splits=splits.path, model=model.path, bundle=bundle.path
+    )
 
 
 @step

@@ -260,7 +260,17 @@ METRICS: dict[str, Metric] = {
         Metric(
             "corrupted_accuracy", Kind.ROBUSTNESS, "share", True, "evaluate", "proportion",
             "clopper-pearson, Holm over corruptions", _GATE,
-            "Accuracy under the plan's corruptions, the worst corruption counting.",
+            "Accuracy under the plan's corruptions at severity 3 of 5, the worst corruption counting.",
+        ),
+        Metric(
+            "attacked_accuracy", Kind.ROBUSTNESS, "share", True, "evaluate", "proportion", "clopper-pearson", _GATE,
+            "Accuracy under the attack of evaluation.attack by projected gradient descent (Madry et al. 2018).",
+        ),
+        Metric(
+            "stranger_auroc", Kind.ROBUSTNESS, "share", True, "evaluate", "statistic", "Newcombe (2006), method 5",
+            _GATE,
+            "Chance that the highest probability is higher for a sealed row than for an input of no class, the kind of "
+            "input counting that is told apart worst.",
         ),
         Metric(
             "latency_p99_ms", Kind.LATENCY, "ms", False, "evaluate", "quantile", "order statistics", _LIVE,

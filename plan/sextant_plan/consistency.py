@@ -37,11 +37,19 @@ def inconsistencies(plan: Plan, architectures: Architectures | None) -> Iterator
     yield from _sign_off_faults(plan)
     yield from rollout_faults(plan)
     yield from log_faults(plan)
+    yield from _evaluation_faults(plan)
+
+
+def _evaluation_faults(plan: Plan) -> Iterator[Fault]:
     if plan.evaluation.sealed_split + plan.evaluation.valid_split >= 0.9:
         yield Fault(
             ("evaluation", "valid_split"),
             "the sealed and the valid split leave less than a tenth to train on",
             "Make sealed_split + valid_split less than 0.9",
+        )
+    if plan.evaluation.staleness is not None and plan.data.timestamp is None:
+        yield Fault(
+            ("evaluation", "staleness"), "the rows have no time", "Name their column in data.timestamp, or remove this"
         )
 
 

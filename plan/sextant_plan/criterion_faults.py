@@ -102,6 +102,7 @@ def _prerequisite_faults(plan: Plan, criterion: Criterion, path: Path_) -> Itera
         "label_agreement": (plan.data.labelling, "data.labelling with the raters' columns"),
         "net_value": (plan.goal.economics, "goal.economics"),
         "corrupted_accuracy": (plan.evaluation.corruptions, "evaluation.corruptions"),
+        "attacked_accuracy": (plan.evaluation.attack, "evaluation.attack: {}"),
     }
     present, what = needs.get(criterion.metric, (True, ""))
     if not present:

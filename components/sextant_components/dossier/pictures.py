@@ -18,7 +18,20 @@ MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LARGEST_PICTURE_BYTES = 4 << 20  # beyond it the page opens slowly on a phone
 LARGEST_TABLE_ROWS = 40
 PLOTTED_ALONE = frozenset({"latency.json", "reference.json"})  # their tables would be lists of bare numbers
-LEADING = ("name", "number", "slice", "engine", "candidate", "class", "corruption", "file", "row_id", "label")
+LEADING = (
+    "name",
+    "number",
+    "slice",
+    "engine",
+    "candidate",
+    "class",
+    "corruption",
+    "attack",
+    "kind",
+    "file",
+    "row_id",
+    "label",
+)
 PAIR = ["name", "value"]
 CLOSING = ("low", "high", "n", "verdict")
 ALT = {

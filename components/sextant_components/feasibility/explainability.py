@@ -9,7 +9,7 @@ import numpy as np
 from sextant_components.explanation import occlusion_map, permutation_importance
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
 from sextant_components.feasibility.stand_in import stand_in
-from sextant_plan.schema import Explanation
+from sextant_plan.schema import Explanation, Plan
 
 
 def assess(study: Study) -> Heading:
@@ -21,6 +21,8 @@ def assess(study: Study) -> Heading:
         problems.append(f"risk class {plan.goal.risk_class} and no evaluation.explanation")
     if explanation is not None and explanation.method == "occlusion" and inputs.image is None:
         problems.append("occlusion explains pictures and the model reads none")
+    if explanation is not None and explanation.method == "integrated-gradients" and _only_trees(plan):
+        problems.append("integrated-gradients needs a network and every candidate is trees")
     if explanation is not None and explanation.method == "permutation" and not (inputs.columns or inputs.features):
         problems.append("permutation explains columns and the model reads none")
     if explanation is not None and not problems and _seconds(study, explanation) > explanation.budget:
@@ -36,10 +38,18 @@ def assess(study: Study) -> Heading:
     )
 
 
+def _only_trees(plan: Plan) -> bool:
+    from sextant_serving.architectures import GRADIENT_BOOSTING
+
+    return all(candidate.architecture == GRADIENT_BOOSTING for candidate in plan.model.candidates)
+
+
 def _seconds(study: Study, explanation: Explanation) -> float:
     """Return how long one explanation of the stand-in network takes, in seconds."""
     inputs = study.plan.model.inputs
     columns = np.zeros((1, len(inputs.columns) + len(inputs.features)), dtype=np.float32)
+    if explanation.method == "integrated-gradients":
+        return 0.0  # the stand-in has no gradients to time
     rows = 1 if explanation.method == "occlusion" else round(study.plan.evaluation.sealed_split * study.rows.height)
     arrays = {"features": np.repeat(columns, rows, axis=0)} if columns.size else {}
     if inputs.image is not None:

@@ -1,0 +1,122 @@
+"""Worse inputs, inputs of no class, attacks and wrong requests: what is measured is what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from sextant_components.attacks import fgsm, pgd
+from sextant_components.corruptions import SEVERITIES, corrupt, kinds
+from sextant_components.evaluate import run_evaluate
+from sextant_components.model_file import load_network, read_model
+from sextant_components.robustness import auroc, strangers
+from sextant_components.tables import read_split
+from sextant_components.tensors import Examples, load_examples
+from sextant_components.training import accuracy_of, predict
+from sextant_plan.ledger import Record, read_run
+from sextant_plan.schema import Attack
+from sextant_plan.verdicts import Verdict
+
+
+def _pictures(channels: int) -> Any:
+    return np.random.default_rng(2).integers(40, 216, (6, 24, 32, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_corruption_keeps_the_shape_and_hurts_more_with_severity(kind: str, channels: int) -> None:
+    """Pixels move further from the original from the first severity to the last, and the seed fixes them."""
+    pictures = _pictures(channels)
+    changed = [corrupt(pictures, kind, severity=severity) for severity in SEVERITIES]
+    assert {(one.shape, one.dtype) for one in changed} == {(pictures.shape, pictures.dtype)}
+    distances = [float(np.abs(one.astype(int) - pictures).mean()) for one in changed]
+    assert 0 < distances[0] < distances[-1]
+    assert np.array_equal(changed[2], corrupt(pictures, kind))
+
+
+def test_the_area_is_scikit_learns_and_its_bounds_have_a_width_at_the_edge() -> None:
+    """Where every row scores above every stranger the lower bound is still below one."""
+    generator = np.random.default_rng(4)
+    inside, outside = generator.normal(1.0, 1.0, 80), generator.normal(0.0, 1.0, 60)
+    found = auroc(inside, outside, 0.95)
+    scores, is_inside = np.concatenate([inside, outside]), [1] * 80 + [0] * 60
+    assert found.value == pytest.approx(roc_auc_score(is_inside, scores))
+    assert found.low < found.value < found.high
+    edge = auroc(inside + 100, outside, 0.95)
+    assert (edge.value, edge.high) == (1.0, 1.0)
+    assert 0.9 < edge.low < 1.0
+
+
+def test_strangers_are_as_many_as_the_rows_and_none_of_them(bars: Any) -> None:
+    """Every kind changes every picture; a table alone gets numbers outside its range."""
+    pictures = _pictures(3)
+    for made in strangers({"image": pictures}).values():
+        assert made["image"].shape == pictures.shape
+        assert (made["image"] != pictures).any(axis=(1, 2, 3)).all()
+    features = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
+    (far,) = strangers({"features": features}).values()
+    outside = (far["features"] < features.min(axis=0)) | (far["features"] > features.max(axis=0))
+    assert outside.all()
+
+
+@pytest.fixture
+def sealed(made: Any, bars: Any) -> Examples:
+    """The sealed rows as tensors."""
+    return load_examples(bars.snapshot, read_split(bars.splits, "sealed"), image=made.spec.image, columns=[])
+
+
+def test_an_attack_keeps_its_bounds_and_finds_more_errors_than_noise(made: Any, sealed: Examples) -> None:
+    """The change is at most what is allowed, and chosen changes cost more than random ones of the same size."""
+    network = load_network(made.model, read_model(made.model))
+    attack = Attack(pixels=24, steps=10)
+    by_method = {"fgsm": fgsm(network, sealed, attack), "pgd": pgd(network, sealed, attack)}  # type: ignore[arg-type]
+    original = sealed.inputs["image"].astype(int)
+    for inputs in by_method.values():
+        assert inputs["image"].dtype == np.uint8
+        assert np.abs(inputs["image"].astype(int) - original).max() <= 24
+    noise = original + 24 * np.random.default_rng(0).choice([-1, 1], original.shape)
+    by_method["noise"] = {"image": np.clip(noise, 0, 255).astype(np.uint8)}
+    accuracy = {name: accuracy_of(predict(network, inputs), sealed.labels) for name, inputs in by_method.items()}
+    assert accuracy["pgd"] <= accuracy["fgsm"] < accuracy["noise"]
+
+
+def test_an_evaluation_records_its_studies(made: Any, bars: Any, home: Path, open_run_at: Any, tmp_path: Path) -> None:
+    """Severities, attack, strangers, wrong requests, cold start and slices are on record; gradients explain."""
+    criteria = [
+        {"id": "attacked", "metric": "attacked_accuracy", "at_least": 0.0, "min_n": 20},
+        {"id": "strangers", "metric": "stranger_auroc", "at_least": 0.01, "min_n": 20},
+        {"id": "corruptions", "metric": "corrupted_accuracy", "at_least": 0.1, "min_n": 50},
+    ]
+    evaluation = {
+        "slices": ["light"],
+        "corruptions": ["dark", "jpeg"],
+        "attack": {"rows": 30, "pixels": 8},
+        "explanation": {"method": "integrated-gradients", "budget": "60s"},
+        "latency_requests": 20,
+    }
+    context = open_run_at(tmp_path / "r1", home=home, criteria=criteria, evaluation=evaluation)
+    run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=made.bundle, model=made.model)
+    records: dict[str, Record] = {record.task: record for record in read_run(context.run)["evaluate"]}
+    for task in ("fuzz: wrong requests", "criterion strangers", "criterion corruptions", "explanation"):
+        assert records[task].verdict is Verdict.PASS, records[task]
+    assert records["criterion attacked"].n == 30
+    tables = {name: digest for record in records.values() for name, digest in record.artifacts.items()}
+    assert context.artifacts.read_bytes(tables["corruptions.json"]).count(b'"severity"') == 2 * len(SEVERITIES)
+    assert {"attack.json", "strangers.json", "cold_start.json", "found_slices.json", "explanation.png"} <= set(tables)
+
+
+def test_without_the_network_what_needs_gradients_is_unknown(
+    made: Any, bars: Any, home: Path, open_run_at: Any, tmp_path: Path
+) -> None:
+    """A criterion on an attack that could not be made does not pass, and says why."""
+    criteria = [{"id": "attacked", "metric": "attacked_accuracy", "at_least": 0.0, "min_n": 20}]
+    evaluation = {"attack": {}, "latency_requests": 5}
+    context = open_run_at(tmp_path / "r1", home=home, criteria=criteria, evaluation=evaluation)
+    run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=made.bundle)
+    records = {record.task: record for record in read_run(context.run)["evaluate"]}
+    assert records["criterion attacked"].verdict is Verdict.UNKNOWN
+    assert records["criterion attacked"].value == "the trained network was not handed over"
