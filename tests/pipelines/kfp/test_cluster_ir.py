@@ -59,6 +59,7 @@ def test_a_clusters_pipeline_is_read_strictly_by_kfps_own_messages(
 
     ir, platform = _documents(for_cluster(pipeline_text(name), load_profile(write_profile(FULL))))
     json_format.ParseDict(ir, proto.PipelineSpec())
+    json_format.ParseDict(ir["deploymentSpec"], proto.PipelineDeploymentConfig())
     json_format.ParseDict(platform, proto.PlatformSpec())
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.object_store import SECRET_KEY, object_store
 
 from sextant_components.context import RunFile, Step, open_run
 from sextant_pipelines import run_store
@@ -25,7 +20,6 @@ from sextant_plan.verdicts import Verdict
 
 ROOT = Path(__file__).parents[3]
 PLAN = (ROOT / "examples" / "tiny" / "plan.yaml").read_bytes()
-KEYS = {"ROOT_ACCESS_KEY": "sextant-test", "ROOT_SECRET_KEY": "not-a-secret-of-anyone"}
 
 
 def _file(folder: Path, run_id: str = "one") -> RunFile:
@@ -45,42 +39,10 @@ def memory_uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def s3_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A bucket of a real object store, versitygw over a folder, named by the environment as a pod's would be."""
-    binary = os.environ.get("SEXTANT_VERSITYGW") or shutil.which("versitygw")
-    if binary is None:
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail("versitygw is not installed: go install github.com/versity/versitygw/cmd/versitygw@latest")
-        pytest.skip("needs versitygw (go install github.com/versity/versitygw/cmd/versitygw@latest)")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "runs").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [binary, "--port", f"127.0.0.1:{port}", "posix", "--nometa", str(folder)],
-        env={**os.environ, **KEYS},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", KEYS["ROOT_ACCESS_KEY"])
-    patch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["ROOT_SECRET_KEY"])
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "the object store did not start"
-                assert process.poll() is None, "the object store ended"
-                threading.Event().wait(0.05)
+    with object_store(tmp_path_factory.mktemp("s3"), "runs") as store, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
         yield "s3://runs"
-    finally:
-        patch.undo()
-        process.terminate()
-        process.wait(30)
 
 
 def _check_a_step(uri: str, folder: Path) -> None:
@@ -119,7 +81,7 @@ def test_a_step_works_on_a_run_in_a_real_object_store(s3_uri: str, tmp_path: Pat
     everything = b"".join(
         read_files(uri, ["run.json", "plan.yaml", "ledger/watch-1.jsonl", "conclusion.json"]).values()
     )
-    assert KEYS["ROOT_SECRET_KEY"].encode() not in everything
+    assert SECRET_KEY.encode() not in everything
 
 
 @pytest.mark.servers
