@@ -11,8 +11,8 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-slow test-servers test-browser test-cluster bench soak \
-        lint format types layers rules manifests generate lock clean
+.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-slow test-servers test-browser test-containers test-cluster \
+        bench soak lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 test: test-unit test-end-to-end ## Everything that needs Python alone (under 10 minutes on two cores)
 
 test-unit: $(READY) ## Unit and behaviour tests
-	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak and not slow and not containers"
 
 test-end-to-end: $(READY) ## Whole life cycles of the tiny plan
 	$(BIN)/python -m pytest -m end_to_end tests/end_to_end
@@ -53,6 +53,9 @@ test-servers: $(READY) ## Tests against real servers on this machine (Prometheus
 
 test-browser: $(READY) ## Tests that open pages in a real Chromium
 	$(BIN)/python -m pytest -m browser
+
+test-containers: $(READY) ## The steps as containers, as Kubeflow Pipelines runs them (root, buildah, runc, a base image)
+	$(BIN)/python -m pytest -m containers tests/containers
 
 test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
 	$(BIN)/python -m pytest -m cluster

@@ -1,0 +1,39 @@
+"""What two runs of one plan have in common: evidence by its ids, and what is each run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from sextant_plan.ledger import Record
+
+# Measured by the clock; their numbers differ from run to run on one machine too.
+MEASURED = (
+    "optimise/engine latency*",
+    "evaluate/criterion latency",
+    "evaluate/request latency",
+    "decide/decision latency",
+)
+# A bundle says when it was made, so that its digest names one making; everything else in it is compared file by file.
+DATED = (
+    "optimise/bundle",
+    "evaluate/bundle under test",
+    "decide/bundle decided on",
+)
+
+
+def key(record: Record) -> str:
+    """Return what a record is about."""
+    return f"{record.step}/{record.task}"
+
+
+def differences(first: Sequence[Record], second: Sequence[Record], own: Iterable[str]) -> list[str]:
+    """Say in which records two attempts of a step differ; those that match a pattern of `own` may, but in verdicts."""
+    if [key(record) for record in first] != [key(record) for record in second]:
+        return [f"records {[key(record) for record in first]} and {[key(record) for record in second]}"]
+    return [
+        f"{key(one)}: {one.verdict} {one.value} and {other.verdict} {other.value}"
+        for one, other in zip(first, second, strict=True)
+        if one.verdict is not other.verdict
+        or (one.id != other.id and not any(fnmatchcase(key(one), pattern) for pattern in own))
+    ]
