@@ -1,7 +1,7 @@
 """The plan's features in Feast: a local repository, the point-in-time join for training, the online store.
 
-Registry and online store are SQLite; the offline store is our own over DuckDB, because Feast's file join drops
-rows and its DuckDB join is slow.
+Registry and online store are SQLite, or what the file named by SEXTANT_FEAST_STORES says, such as Redis or
+PostgreSQL; the offline store is our own over DuckDB, because Feast's file join drops rows and its DuckDB join is slow.
 Everything that writes holds one lock a repository, so that runs of one plan wait for each other.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sextant_components.feature_sources import EVENT_TIME, ViewTable, feast_name
-from sextant_plan.errors import InfrastructureError
+from sextant_components.online_loading import OnlineView, load_newest, newest_events
+from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.files import LockHeld, locked
 from sextant_plan.schema import Plan
 from sextant_serving.feast_import import import_feast
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 600.0  # a run holds the lock for seconds; longer means that one hangs
 REPOSITORY_FILE = "feature_store.yaml"
+STORES_VARIABLE = "SEXTANT_FEAST_STORES"
+SHARED_STORES = frozenset({"online_store", "registry"})
 _ROW = "row_id"
 
 
@@ -80,17 +84,16 @@ class FeatureRepository:
         import yaml
 
         registry = {"registry_type": "sql", "path": f"sqlite:///{self.folder / 'registry.db'}", "cache_ttl_seconds": 60}
-        return yaml.safe_dump(
-            {
-                "project": self.service,
-                "provider": "local",
-                "registry": registry,
-                "online_store": {"type": "sqlite", "path": str(self.folder / "online.db")},
-                "offline_store": {"type": "sextant_components.feast_asof.AsofOfflineStore"},
-                "entity_key_serialization_version": 3,
-            },
-            sort_keys=False,
-        )
+        online = {"type": "sextant_serving.feast_sqlite.RowSqliteOnlineStore", "path": str(self.folder / "online.db")}
+        settings = {
+            "project": self.service,
+            "provider": "local",
+            "registry": registry,
+            "online_store": online,
+            "offline_store": {"type": "sextant_components.feast_asof.AsofOfflineStore"},
+            "entity_key_serialization_version": 3,
+        }
+        return yaml.safe_dump(settings | _shared_stores(), sort_keys=False)
 
     def _view(self, table: ViewTable, entity: Any) -> Any:
         import polars as pl
@@ -136,28 +139,56 @@ class FeatureRepository:
         """Return the service's features as `view__feature`, in the plan's order of views."""
         return [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
 
-    def materialise(self, *, until: datetime) -> None:
-        """Load every entity's latest event up to `until` into the online store.
+    def materialise(self, *, until: datetime) -> dict[str, datetime | None]:
+        """Load every entity's newest event up to `until` into the online store; return each view's newest time.
 
-        The whole range each time: the incremental form cuts by event time and never loads an event that
-        arrives late, and an end in the future would hide what arrives until then.
+        Only what changed since the last load is written (see `online_loading`).
         """
-        firsts = [table.events[EVENT_TIME].min() for table in self._tables]
-        starts = [first for first in firsts if isinstance(first, datetime)]
-        start = min([*starts, until]) - timedelta(seconds=1)
-        with _quietly():
-            self._store.materialize(start_date=start, end_date=until.astimezone(UTC))
+        found: dict[str, datetime | None] = {}
+        for table in self._tables:
+            newest = newest_events(table.events, self._entity, until)
+            with _quietly():
+                load_newest(newest, self._entity, self._online_view(table), self.folder / "loaded" / table.name)
+            last = newest[EVENT_TIME].max()
+            found[table.name] = last if isinstance(last, datetime) else None
+        return found
+
+    def _online_view(self, table: ViewTable) -> OnlineView:
+        names = table.view.columns
+
+        def write(events: pl.DataFrame) -> None:
+            self._store.write_to_online_store(table.name, events.to_pandas())
+
+        def read(keys: list[str]) -> pl.DataFrame:
+            import polars as pl
+
+            found = self._read(keys, [f"{table.name}:{name}" for name in names])
+            stored = {f"{table.name}__{name}": table.events.schema[name] for name in names}
+            return pl.DataFrame(
+                {full.partition("__")[2]: pl.Series(found[full], dtype=t) for full, t in stored.items()}
+            )
+
+        def clear() -> None:
+            """Drop and make the view's tables by the call with which `apply` makes them."""
+            view, provider = self._store.get_feature_view(table.name), self._store._get_provider()
+            for dropped, kept in (([view], []), ([], [view])):
+                provider.update_infra(self.service, dropped, kept, [], [], partial=True)
+
+        return OnlineView(write, read, clear)
 
     def online(self, keys: Sequence[str]) -> pl.DataFrame:
         """Return what the online store holds for each key, one column `view__feature` each."""
         import polars as pl
 
-        found = self._store.get_online_features(
-            features=self._store.get_feature_service(self.service),
-            entity_rows=[{self._entity: key} for key in keys],
-            full_feature_names=True,
-        ).to_dict()
+        found = self._read(keys, self._store.get_feature_service(self.service))
         return pl.DataFrame({name: found[name] for name in self.feature_names()}, strict=False)
+
+    def _read(self, keys: Sequence[str], features: Any) -> dict[str, list[Any]]:
+        found = self._store.get_online_features(
+            features=features, entity_rows={self._entity: list(keys)}, full_feature_names=True
+        )
+        values: dict[str, list[Any]] = found.to_dict()
+        return values
 
 
 @contextlib.contextmanager
@@ -166,6 +197,27 @@ def _quietly() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
         yield
+
+
+def _shared_stores() -> dict[str, Any]:
+    """Return the stores that the file of SEXTANT_FEAST_STORES sets in place of local ones; without it, none.
+
+    A ${VARIABLE} in it stays as it is: Feast puts its value in when it opens the repository, so that no password
+    is written down. Raises UsageError for a file that cannot be read or that sets anything else.
+    """
+    import yaml
+
+    named = os.environ.get(STORES_VARIABLE)
+    if not named:
+        return {}
+    try:
+        found = yaml.safe_load(Path(named).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{named}: not a readable YAML file, named by {STORES_VARIABLE}. Correct it.") from error
+    if not isinstance(found, dict) or not found.keys() <= SHARED_STORES:
+        allowed = " and ".join(sorted(SHARED_STORES))
+        raise UsageError(f"{named}: sets {sorted(found)}. {STORES_VARIABLE} names a file that sets {allowed} alone.")
+    return found
 
 
 def _wanted_by_view(plan: Plan) -> dict[str, list[str]]:

@@ -59,13 +59,14 @@ def join_features(context: RunContext, ledger: LedgerWriter, rows: pl.DataFrame)
     with repository.locked():
         repository.apply()
         joined = repository.join(keys)
-        repository.materialise(until=until)
+        loaded = repository.materialise(until=until)
         compared = comparable_online(keys, tables, entity, until)
         step = max(1, len(compared) // PARITY_ROWS)
         compared = compared[::step][:PARITY_ROWS]
         online = repository.online(keys[compared][entity].to_list()) if compared else joined.clear()
     _record_sources(ledger, tables)
     _record_join(ledger, keys, tables, entity, joined)
+    _record_loaded(ledger, loaded)
     return PreparedFeatures(repository, joined, compared, online)
 
 
@@ -80,6 +81,18 @@ def _record_sources(ledger: LedgerWriter, tables: Sequence[ViewTable]) -> None:
             for table in tables
         },
         verdict=Verdict.PASS,
+    )
+
+
+def _record_loaded(ledger: LedgerWriter, newest: dict[str, datetime | None]) -> None:
+    ledger.record(
+        "online features",
+        requirement="the online store has each entity's newest event, and how fresh that is, is known",
+        risk="a server answers with the features of last week, and nothing looks broken",
+        qa_method="each entity's newest event is compared with what was loaded before, and what differs is written; "
+        "servers report the newest event that they read by view",
+        value={"newest": {name: at.isoformat() if at else None for name, at in newest.items()}},
+        verdict=Verdict.PASS if all(newest.values()) else Verdict.UNKNOWN,
     )
 
 

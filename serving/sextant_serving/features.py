@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sextant_plan.bundle import BundleSpec
 from sextant_serving.feast_import import import_feast
 
 StoredRow = dict[str, object]
+_SCALARS = frozenset({"double_val", "float_val", "int64_val", "int32_val", "string_val", "bool_val"})
 
 
 class FeatureLookup:
@@ -31,9 +33,13 @@ class FeatureLookup:
         self._service = self._store.get_feature_service(spec.feature_service)
         self._names = {f"{column.view}__{column.name}": column.name for column in spec.columns if column.view}
         views = {column.view for column in spec.columns if column.view}
-        ttls = {view: self._store.get_feature_view(view).ttl or timedelta(0) for view in views}
         self.newest: dict[str, float] = {}  # Unix time of the newest event seen, by view
-        self._ttl_seconds = {full: ttls[full.split("__", 1)[0]].total_seconds() for full in self._names}
+        ttls = {view: self._store.get_feature_view(view).ttl or timedelta(0) for view in views}
+        self._ttl_seconds = {view: ttl.total_seconds() for view, ttl in ttls.items()}
+        # The first lookup resolves the service and connects, which is no work for the first request to wait for; a
+        # store that is away now may be back by then.
+        with contextlib.suppress(Exception):
+            self.lookup([""])
 
     def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:
         """Return the features by column name for each key, or None where one is absent or past its ttl.
@@ -44,27 +50,42 @@ class FeatureLookup:
         from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
         response = self._store.get_online_features(
-            features=self._service,
-            entity_rows=[{self._entity: key} for key in keys],
-            full_feature_names=True,
+            features=self._service, entity_rows={self._entity: list(keys)}, full_feature_names=True
         )
-        values, now = response.to_dict(), time.time()
-        rows: list[StoredRow | None] = [{} for _ in keys]
+        rows: list[StoredRow] = [{} for _ in keys]
+        missing: set[int] = set()
+        views: set[str] = set()
+        absent = FieldStatus.NOT_FOUND
         for full, vector in zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True):
-            if full not in self._names:
+            name = self._names.get(full)
+            if name is None:
                 continue
-            name, ttl = self._names[full], self._ttl_seconds[full]
-            for index, (status, stamp) in enumerate(zip(vector.statuses, vector.event_timestamps, strict=True)):
-                row = rows[index]
-                absent = status == FieldStatus.NOT_FOUND
-                if not absent:
-                    view = full.split("__", 1)[0]
-                    self.newest[view] = max(self.newest.get(view, 0.0), float(stamp.seconds))
-                if absent or (ttl > 0 and now - stamp.seconds > ttl):
-                    rows[index] = None
-                elif row is not None:
-                    row[name] = values[full][index]
-        return rows
+            view = full.split("__", 1)[0]
+            if view not in views:  # all features of a view have one time
+                views.add(view)
+                missing.update(self._expired(view, [stamp.seconds for stamp in vector.event_timestamps]))
+            if absent in vector.statuses:
+                missing.update(index for index, status in enumerate(vector.statuses) if status == absent)
+            for row, value in zip(rows, vector.values, strict=True):
+                row[name] = _plain(value)
+        return [None if index in missing else row for index, row in enumerate(rows)]
+
+    def _expired(self, view: str, times: Sequence[int]) -> Iterator[int]:
+        """Note the newest event (Unix times, 0 for none) and yield the places of those past the view's ttl."""
+        if newest := max(times, default=0):
+            self.newest[view] = max(self.newest.get(view, 0.0), float(newest))
+        ttl, now = self._ttl_seconds[view], time.time()
+        return (index for index, seconds in enumerate(times) if ttl > 0 and now - seconds > ttl)
+
+
+def _plain(value: Any) -> object:
+    """Return a stored value; Feast's own conversion, which tries thirty kinds, is left to the rare ones."""
+    kind = value.WhichOneof("val")
+    if kind in _SCALARS:
+        return getattr(value, kind)
+    from feast.type_map import feast_value_type_to_python_type
+
+    return feast_value_type_to_python_type(value)  # None for a null
 
 
 def _online_store(repo: Path) -> Any:
