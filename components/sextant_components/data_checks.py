@@ -19,6 +19,7 @@ from sextant_plan.schema import ColumnRule, ImageInput, Plan
 if TYPE_CHECKING:
     import polars as pl
 
+UNREADABLE = "picture"  # the rule of a fix for a picture that the server would refuse
 DECODERS = 2  # Pillow decodes without the interpreter's lock
 
 
@@ -86,7 +87,7 @@ def unreadable_pictures(snapshot: Path, spec: ImageInput) -> list[Fix]:
         for row_ids, pictures in picture_batches(snapshot):
             for row_id, bad in zip(row_ids, pool.map(refused, pictures), strict=True):
                 if bad:
-                    fixes.append(Fix(row_id, "picture", "not a readable JPEG or PNG within the size limits"))
+                    fixes.append(Fix(row_id, UNREADABLE, "not a readable JPEG or PNG within the size limits"))
     return fixes
 
 

@@ -6,6 +6,7 @@ import time
 
 from sextant_components.context import RunContext, Step
 from sextant_components.logged_window import LoggedWindow, read_logged
+from sextant_components.production_checks import record_production_checks
 from sextant_components.watch import WITHOUT_CRITERION_Z
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.alerts import Rule
@@ -48,6 +49,7 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
             if rule.criterion is not None and set(rule.criterion.definition.series) <= LOGGED:
                 _record_rule(ledger, rule, rule.criterion, counted)
         _record_drift(ledger, plan, logged, counted)
+        record_production_checks(ledger, plan, logged.rows)
     return ledger.verdict
 
 

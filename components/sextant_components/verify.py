@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sextant_components.context import RunContext, Step
+from sextant_components.corrections import reviewed_rows
 from sextant_components.data_checks import (
+    UNREADABLE,
     Fix,
     balance_is_judged,
     contradictions_and_repeats,
@@ -50,6 +52,7 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
     with context.ledger(Step.VERIFY) as ledger:
         check_snapshot(snapshot)
         rows = read_rows(snapshot)
+        reviewed = reviewed_rows(rows)
         fixes = _record_rules(ledger, plan, rows)
         if plan.model.inputs.image is not None:
             unreadable = unreadable_pictures(snapshot, plan.model.inputs.image)
@@ -58,13 +61,14 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
         _record_leakage(ledger, plan, rows)
         digests = input_digests(plan, rows)
         _record_rates(ledger, plan, rows, digests)
+        fixes = [fix for fix in fixes if not _is_undone(fix, reviewed)]
         usable = _without(rows, fixes)
         _write_twins(verified, record_suspects(ledger, plan, usable, snapshot=snapshot, path=verified / SUSPECTS_FILE))
         doubles = contradictions_and_repeats(plan, usable, [digests[row] for row in usable["row_id"].to_list()])
         if plan.model.inputs.image is not None:
             contradictory = [fix for fix in doubles if fix.rule == "contradiction"]
             _record_share(ledger, "contradictory labels", "equal inputs have one label", contradictory, rows.height)
-        fixes += doubles
+        fixes += [fix for fix in doubles if not _is_undone(fix, reviewed)]
         kept = _without(rows, fixes)
         _record_classes(ledger, plan, rows, kept)
         kept.select("row_id").write_parquet(verified / KEPT_FILE)
@@ -87,6 +91,11 @@ def read_twins(verified: Path) -> dict[int, int]:
 
 def _write_twins(verified: Path, first: dict[int, int]) -> None:
     (verified / TWINS_FILE).write_text(json.dumps(first) + "\n", encoding="utf-8")
+
+
+def _is_undone(fix: Fix, reviewed: Mapping[int, str]) -> bool:
+    """Tell whether a person's correction keeps the row; a picture that cannot be read is of no use to keep."""
+    return reviewed.get(fix.row_id) == "keep" and fix.rule != UNREADABLE
 
 
 def _without(rows: pl.DataFrame, fixes: Sequence[Fix]) -> pl.DataFrame:
@@ -179,7 +188,7 @@ def _write_fixes(ledger: LedgerWriter, path: Path, fixes: Sequence[Fix], kept: i
         "fixes",
         requirement="every row that is left out is named with the rule that put it out",
         risk="data is trimmed until the numbers please",
-        qa_method="fixes.jsonl, one line for each row and rule",
+        qa_method="fixes.jsonl, one line for each row and rule; a correction that says keep undoes a fix",
         value={"kept": kept, "dropped": len({fix.row_id for fix in fixes})},
         verdict=Verdict.PASS if kept else Verdict.FAIL,
         artifacts={FIXES_FILE: ledger.artifacts.put_bytes(lines.encode())},

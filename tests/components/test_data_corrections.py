@@ -11,7 +11,7 @@ import pytest
 from sextant_components.ingest import run_ingest
 from sextant_components.suspects.recording import SUSPECTS_FILE
 from sextant_components.tables import read_rows, read_snapshot
-from sextant_components.verify import run_verify
+from sextant_components.verify import read_kept, run_verify
 from sextant_plan.errors import DataError, PlanError
 
 
@@ -156,3 +156,15 @@ def test_a_relabelled_row_is_suspected_for_all_but_its_label(workshop: Any) -> N
     workshop.replace("weight", 3, 900.0)
     _correct(workshop, _line(entity="I-003", label="pale"))
     assert _suspects(workshop, "s")[3] == {"outlier"}
+
+
+def test_a_fix_that_verification_made_is_undone_by_keep(workshop: Any) -> None:
+    """A row that a rule put out comes back when a person says that it is right; the rule still puts out the others."""
+    workshop.plan["data"]["columns"]["weight"]["max"] = 86  # rows 58 and 59 are heavier
+    _correct(workshop, _line(entity="I-059", action="keep", label=None))
+    context = workshop.open()
+    run_ingest(context, snapshot=workshop.root / "s")
+    run_verify(context, snapshot=workshop.root / "s", verified=workshop.root / "v")
+    kept = read_kept(workshop.root / "v")
+    assert 59 in kept
+    assert 58 not in kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.promotion import ActiveModel, write_active
 from sextant_plan.reference import FeatureReference, Reference, write_reference
+from sextant_plan.schema import ColumnRule
 from sextant_plan.verdicts import Verdict
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -162,6 +164,30 @@ def test_shifted_inputs_fail(run: RunContext, log: Log) -> None:
     log("a", heavy=0.9)
     _, records = _judge(run)
     assert records["alert input-drift"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("rule", "rules", "broken", "verdict"),
+    [
+        ({"max": 0.1}, [], {"weight.max": 200}, Verdict.FAIL),
+        ({"min": -1, "max": 1}, [], {}, Verdict.PASS),
+        ({}, ["weight != weight"], {}, Verdict.PASS),
+        ({}, ["weight <= weight"], {}, Verdict.PASS),
+    ],
+    ids=["out of range", "at the limits", "not told apart in single precision", "a rule over two columns"],
+)
+def test_production_rows_are_checked_by_the_rules_of_training_rows(
+    run: RunContext, log: Log, rule: dict[str, float], rules: list[str], broken: dict[str, int], verdict: Verdict
+) -> None:
+    """Half of the logged weights are 1, half -1."""
+    log("a")
+    columns = {"weight": ColumnRule(type="number", **rule)}  # type: ignore[arg-type]
+    data = run.plan.data.model_copy(update={"columns": columns, "rules": rules})
+    changed = replace(run, plan=run.plan.model_copy(update={"data": data}))
+    _, records = _judge(changed)
+    found = records["anomalies: rules in production"]
+    assert found.value["broken"] == broken
+    assert found.verdict is verdict
 
 
 def test_only_the_windows_rows_of_the_version_that_users_had_count(run: RunContext, log: Log) -> None:
