@@ -177,7 +177,7 @@ def test_shifted_inputs_fail(run: RunContext, log: Log) -> None:
     ids=["out of range", "at the limits", "not told apart in single precision", "a rule over two columns"],
 )
 def test_production_rows_are_checked_by_the_rules_of_training_rows(
-    run: RunContext, log: Log, rule: dict[str, float], rules: list[str], broken: dict[str, int], verdict: Verdict
+    run: RunContext, log: Log, rule: dict[str, float], rules: list[str], *, broken: dict[str, int], verdict: Verdict
 ) -> None:
     """Half of the logged weights are 1, half -1."""
     log("a")
