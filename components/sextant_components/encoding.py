@@ -58,10 +58,11 @@ def fit_columns(plan: Plan, train: pl.DataFrame) -> list[Column]:
     features = [name.partition(":") for name in plan.model.inputs.features]
     places: list[tuple[str, str | None]] = [(name, None) for name in plan.model.inputs.columns]
     places += [(column, feast_name(view)) for view, _, column in features]
-    return [_fit(train[name], view) for name, view in places]
+    rules = plan.data.columns
+    return [_fit(train[name], view, clip=0.0 if view else rules[name].clip) for name, view in places]
 
 
-def _fit(column: pl.Series, view: str | None) -> Column:
+def _fit(column: pl.Series, view: str | None, *, clip: float) -> Column:
     import polars as pl
 
     if column.dtype == pl.String:
@@ -75,7 +76,10 @@ def _fit(column: pl.Series, view: str | None) -> Column:
         return Column(name=column.name, view=view, vocabulary=vocabulary)
     numbers = column.cast(pl.Float64).drop_nulls().to_numpy()
     finite = numbers[np.isfinite(numbers)]
-    return Column(name=column.name, view=view, default=float(np.median(finite)) if finite.size else 0.0)
+    if not finite.size:
+        return Column(name=column.name, view=view)
+    low, high = np.quantile(finite, [clip, 1 - clip]).tolist() if clip else (None, None)
+    return Column(name=column.name, view=view, default=float(np.median(finite)), low=low, high=high)
 
 
 def encoded(inputs: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

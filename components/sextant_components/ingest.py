@@ -28,7 +28,7 @@ def run_ingest(context: RunContext, *, snapshot: Path, window: TimeWindow | None
     with context.ledger(Step.INGEST) as ledger:
         mirror = fetch_source(plan, context.home)
         source = read_source(plan, context.data_root)
-        described = write_snapshot(source, plan.data, context.data_root, snapshot)
+        described = write_snapshot(source, plan.data, context.data_root, snapshot, context.home)
         write_croissant(plan, described, read_schema(snapshot), snapshot)
         _record_identity(ledger, described)
         if window is not None:

@@ -14,6 +14,7 @@ from sextant_components.context import RunContext, Step
 from sextant_components.data_checks import input_digests
 from sextant_components.encoding import column_reference, encoded, fit_columns, model_inputs
 from sextant_components.prepare_features import PreparedFeatures, join_features, record_parity
+from sextant_components.selection_records import harmful_rows, record_column_gains, record_noise_gain
 from sextant_components.snapshots import picture_batches
 from sextant_components.splits import SPLIT_SEED, group_rows, split_rows
 from sextant_components.table_files import as_text
@@ -70,6 +71,8 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
         values = encoded(inputs, columns)
         classes = sorted(set(rows["label"].to_list()))
         table = _split_table(plan, rows, values, classes)
+        left_out = _select(ledger, plan, table, placed, columns=columns, snapshot=snapshot, verified=verified)
+        placed["train"] &= ~table["row_id"].is_in(left_out)
         for name in SPLITS:
             table.filter(placed[name]).write_parquet(splits / f"{name}.parquet")
         _write_descriptions(splits, columns, classes)
@@ -153,6 +156,28 @@ def _require_class(
             f"form {groups} group{'s' if groups > 1 else ''}",
             "Collect rows of the class in at least 3 groups, or leave the class out",
         )
+
+
+def _select(
+    ledger: LedgerWriter,
+    plan: Plan,
+    table: pl.DataFrame,
+    placed: dict[SplitName, pl.Series],
+    *,
+    columns: Sequence[Column],
+    snapshot: Path,
+    verified: Path,
+) -> set[int]:
+    """Measure what the plan wants measured; return the rows to leave out of training."""
+    wanted, spec = plan.data.selection, plan.model.inputs.image
+    train, valid = table.filter(placed["train"]), table.filter(placed["valid"])
+    if wanted.columns and columns:
+        record_column_gains(ledger, train, columns)
+    if spec is not None and spec.denoise != "none":
+        record_noise_gain(ledger, snapshot, train, valid, spec)
+    if wanted.rows == "off":
+        return set()
+    return harmful_rows(ledger, plan, verified=verified, snapshot=snapshot, train=train, valid=valid, columns=columns)
 
 
 def _split_table(plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:

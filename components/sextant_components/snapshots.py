@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sextant_components.kept_pictures import BATCH_ROWS, copy_pictures, store_folder
 from sextant_components.sources import Source
 from sextant_components.tables import IMAGES_FILE, ROWS_FILE, SNAPSHOT_FILE, Lineage, Snapshot, read_rows, read_snapshot
 from sextant_plan.canonical import digest_of
-from sextant_plan.errors import DataError, InfrastructureError
+from sextant_plan.errors import InfrastructureError
 from sextant_plan.schema import Data
 
 if TYPE_CHECKING:
     import polars as pl
 
-BATCH_ROWS = 512  # pictures held in memory while they are copied
 
-
-def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path) -> Snapshot:
+def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path, home: Path) -> Snapshot:
     """Copy the source into `snapshot`, rows in an order that depends on their content alone.
 
-    Raises DataError if a picture cannot be read from disk.
+    Pictures that have not changed since the home's last snapshot are not read again. Raises DataError if a picture
+    cannot be read from disk.
     """
     import polars as pl
 
@@ -44,7 +44,7 @@ def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path) -> Sn
         )
     if source.pictures is not None:
         ordered = [source.pictures[index] for index in order["place"].to_list()]
-        digests = _copy_pictures(ordered, snapshot / IMAGES_FILE)
+        digests = copy_pictures(ordered, snapshot / IMAGES_FILE, store_folder(home, root)).digests
         rows = rows.with_columns(pl.Series("image_sha256", digests))
         names = dict(zip(rows[data.image].to_list(), digests, strict=True))
         lineage.append(Lineage(file=str(data.images), digest=digest_of(names), rows=len(names)))
@@ -65,30 +65,6 @@ def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path) -> Sn
     )
     (snapshot / SNAPSHOT_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return described
-
-
-def _copy_pictures(paths: list[Path], target: Path) -> list[str]:
-    import polars as pl
-    import pyarrow.parquet as pq
-
-    types = pl.Schema({"row_id": pl.Int64, "data": pl.Binary})
-    form = types.to_frame().to_arrow().schema
-    digests: list[str] = []
-    with pq.ParquetWriter(target, form, compression="none") as writer:  # PNG and JPEG are compressed already
-        for start in range(0, len(paths), BATCH_ROWS):
-            batch = [_picture(path) for path in paths[start : start + BATCH_ROWS]]
-            digests += [hashlib.sha256(data).hexdigest() for data in batch]
-            row_ids = range(start, start + len(batch))
-            # By way of polars, because pyarrow's own constructors import pandas, which takes two seconds.
-            writer.write_table(pl.DataFrame({"row_id": row_ids, "data": batch}, schema=types).to_arrow())
-    return digests
-
-
-def _picture(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", "Restore the file, or remove its row") from error
 
 
 def content_hash(rows: pl.DataFrame) -> str:

@@ -32,7 +32,8 @@ CHECKPOINTS = "checkpoints"  # in the run's folder, so that another attempt of t
 def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path) -> Verdict:
     """Write the best of the search to `model` and record how it was found and what it is worth."""
     inputs, checkpoints = context.plan.model.inputs, context.run / CHECKPOINTS
-    shape = Shape(inputs.image, read_columns(splits), read_classes(splits), context.plan_dir)
+    augment = tuple(context.plan.model.augment)
+    shape = Shape(inputs.image, read_columns(splits), read_classes(splits), context.plan_dir, augment)
     train, valid = (
         load_examples(snapshot, read_split(splits, name), image=shape.image, columns=shape.columns)
         for name in ("train", "valid")

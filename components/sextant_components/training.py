@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sextant_components.augmentation import augmented
 from sextant_components.checkpoints import Epoch, Progress, checkpoint_file, restore_checkpoint, save_checkpoint
 from sextant_components.tensors import Examples, Inputs, batches
 from sextant_plan.bundle import Column
-from sextant_plan.schema import ImageInput
+from sextant_plan.schema import Augmentation, ImageInput
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ class Shape:
     columns: list[Column]
     classes: list[str]
     plan_dir: Path = Path()
+    augment: tuple[Augmentation, ...] = ("light",)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def fit(
         for number, epoch in enumerate(list(progress.history)):
             on_epoch(number, epoch)
         for number in range(len(progress.history), settings.epochs):
-            train_loss = _train_epoch(network, train, settings.batch_size, optimiser, schedule)
+            train_loss = _train_epoch(network, train, settings.batch_size, optimiser, schedule, augment=shape.augment)
             _judge(progress, network, train_loss, valid)
             if file is not None:
                 save_checkpoint(file, progress, parts)
@@ -106,6 +108,7 @@ def _described(settings: Settings, shape: Shape) -> dict[str, object]:
         "image": shape.image.model_dump() if shape.image else None,
         "columns": [column.model_dump() for column in shape.columns],
         "classes": shape.classes,
+        "augment": list(shape.augment),
     }
 
 
@@ -215,6 +218,8 @@ def _train_epoch(
     size: int,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    *,
+    augment: Sequence[Augmentation],
 ) -> float:
     import torch
 
@@ -225,7 +230,7 @@ def _train_epoch(
         piece = train.take(order[start : start + size])
         tensors = tensors_of(piece.inputs, network.reads)
         if "image" in tensors:
-            tensors["image"] = jitter(tensors["image"])
+            tensors["image"] = augmented(tensors["image"], augment)
         labels = torch.from_numpy(piece.labels)
         loss = torch.nn.functional.cross_entropy(network(**tensors), labels)
         optimiser.zero_grad()
@@ -234,18 +239,3 @@ def _train_epoch(
         schedule.step()
         total, rows = total + float(loss.detach()) * len(piece), rows + len(piece)
     return total / max(rows, 1)
-
-
-def jitter(image: torch.Tensor) -> torch.Tensor:
-    """Return the pictures with random contrast, brightness and noise, as cameras and lamps differ.
-
-    Takes and returns uint8, rows x height x width x channels. Nothing is mirrored or turned, because for
-    letters and labels that changes the meaning.
-    """
-    import torch
-
-    each = (len(image), 1, 1, 1)
-    contrast = torch.empty(each).uniform_(0.7, 1.3)
-    brightness = torch.empty(each).uniform_(-30.0, 30.0)
-    noise = torch.empty(each).uniform_(0.0, 16.0) * torch.randn(image.shape)
-    return ((image.float() - 127.5) * contrast + 127.5 + brightness + noise).clamp(0, 255).to(torch.uint8)

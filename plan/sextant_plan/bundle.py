@@ -43,7 +43,8 @@ class Member(Closed):
 class Column(Closed):
     """One number that the model reads besides the picture, in the order of the `features` tensor.
 
-    A category is its index in `vocabulary`, and len(vocabulary) if unknown; a missing number is `default`.
+    A category is its index in `vocabulary`, and len(vocabulary) if unknown; a missing number is `default`, and one
+    below `low` or above `high` is read as that.
     `view` names the Feast view that serves it; None means it comes with the request.
     """
 
@@ -51,6 +52,8 @@ class Column(Closed):
     view: str | None = None
     vocabulary: list[str] | None = None
     default: float = 0.0
+    low: float | None = None
+    high: float | None = None
 
 
 class CodeRef(Closed):

@@ -26,6 +26,10 @@ def data_faults(plan: Plan) -> Iterator[Fault]:
             "a split by time needs the rows' times",
             "Name their column in data.timestamp, or use content",
         )
+    for name, column in data.columns.items():
+        if column.clip and column.type != "number":
+            path = ("data", "columns", name, "clip")
+            yield Fault(path, f"{name} is a {column.type} and has no quantiles", "Remove it, or declare a number")
     for index, text in enumerate(data.rules):
         yield from _rule_faults(plan, ("data", "rules", index), text)
 

@@ -106,11 +106,15 @@ class Criterion(Closed):
 
 
 class ColumnRule(Closed):
-    """What a column of the table must hold; `verify` checks every row against it."""
+    """What a column of the table must hold; `verify` checks every row against it.
+
+    `clip` is the share of the training values at each end of a number that the model reads as that end's quantile.
+    """
 
     type: Literal["number", "category", "text", "timestamp", "boolean"]
     min: float | None = None
     max: float | None = None
+    clip: float = Field(default=0.0, ge=0, lt=0.5)
     values: list[str] | None = None
     required: bool = True
     unique: bool = False
@@ -138,6 +142,17 @@ class Labelling(Closed):
     raters: list[str] = Field(min_length=2)
     agreement_at_least: Share = 0.67
     gold: str | None = None
+
+
+class Selection(Closed):
+    """What `prepare` measures before training: the gain of each column, and of each kind of suspect training row.
+
+    Columns are only measured, because a plan says what a model reads. Rows of a kind that is proved to harm are left
+    out of training with `apply`, and only counted with `measure`.
+    """
+
+    columns: bool = False
+    rows: Literal["off", "measure", "apply"] = "off"
 
 
 class Procured(Closed):
@@ -168,6 +183,7 @@ class Data(Closed):
     columns: dict[str, ColumnRule] = {}
     rules: list[str] = []
     corrections: str | None = None
+    selection: Selection = Selection()
     procurement: list[Procured] = []
     labelling: Labelling | None = None
     licence: Licence
@@ -206,11 +222,15 @@ class Features(Closed):
 
 
 class ImageInput(Closed):
-    """The picture as the model takes it: height and width in pixels, 1 (grey) or 3 (RGB) channels."""
+    """The picture as the model takes it: height and width in pixels, 1 (grey) or 3 (RGB) channels.
+
+    `denoise: median` takes the median of each 3 x 3 pixels, in training as in serving.
+    """
 
     height: int = Field(ge=8, le=512)
     width: int = Field(ge=8, le=512)
     channels: Literal[1, 3] = 3
+    denoise: Literal["none", "median"] = "none"
 
 
 class Inputs(Closed):
@@ -240,12 +260,17 @@ class Search(Closed):
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
 
 
+Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
+"""A way in which training pictures are changed at random; see `sextant_components.augmentation`."""
+
+
 class Model(Closed):
     task: Literal["image-classification", "tabular-classification", "image-tabular-classification"]
     inputs: Inputs
     candidates: list[Candidate] = Field(min_length=1)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
+    augment: list[Augmentation] = ["light"]
     search: Search = Search()
     seeds: int = Field(default=2, ge=1)
     engines: list[Literal["torch-safetensors", "onnx"]] = Field(default=["torch-safetensors", "onnx"], min_length=1)

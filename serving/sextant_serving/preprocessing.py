@@ -23,11 +23,11 @@ STATISTICS_GRID = 64  # drift counters read at most 64 x 64 pixels: at 224 x 224
 
 
 def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG to shape (height, width, channels), turned upright and resized to `spec`.
+    """Decode a JPEG or PNG to shape (height, width, channels), turned upright, resized and denoised as `spec` says.
 
     Raises BadPicture if the bytes are no such picture, are cut short, or exceed the size limits.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageFilter, ImageOps
 
     if len(data) > MAX_PICTURE_BYTES:
         raise BadPicture(f"more than {MAX_PICTURE_BYTES} bytes")
@@ -38,7 +38,8 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
             if not too_large:
                 picture.draft(mode, size)  # a large JPEG is decoded at a fraction of its size
                 upright = ImageOps.exif_transpose(picture)
-                pixels = np.asarray(_to_mode(upright, mode).resize(size, Image.Resampling.BILINEAR))
+                ready = _to_mode(upright, mode).resize(size, Image.Resampling.BILINEAR)
+                pixels = np.asarray(ready if spec.denoise == "none" else ready.filter(ImageFilter.MedianFilter(3)))
     except Exception as error:  # Pillow's decoders raise a dozen types on malformed files
         raise BadPicture("not a readable JPEG or PNG") from error
     if too_large:
@@ -84,6 +85,8 @@ def encode_column(values: Sequence[object] | NDArray[np.generic], column: Column
     else:
         numbers = np.asarray([_number(value, column, row) for row, value in enumerate(values)], dtype=np.float64)
     numbers = np.where(np.isfinite(numbers), numbers, column.default)
+    if column.low is not None or column.high is not None:
+        numbers = np.clip(numbers, column.low, column.high)
     with np.errstate(over="ignore"):
         narrow = numbers.astype(np.float32)
     return np.where(np.isfinite(narrow), narrow, np.float32(column.default))
