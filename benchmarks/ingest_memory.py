@@ -1,0 +1,128 @@
+"""Ingest of a table of 1,000,000 rows and 60 columns, and of a folder of 100,000 small pictures: seconds and memory.
+
+    python -m benchmarks.ingest_memory [--rows 1000000] [--columns 60] [--pictures 100000] [--form csv]
+
+Each is ingested twice in processes of their own, the second time without a change; the greatest memory is that of the
+process, libraries included. The folder is also ingested after one picture was changed.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import tempfile
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import polars as pl
+import yaml
+from PIL import Image
+
+CLASSES = ("a", "b", "c")
+SIDE = 16  # pixels a side
+
+
+def _plan(**data: Any) -> dict[str, Any]:
+    tabular = "table" in data
+    inputs = {"columns": ["n00"]} if tabular else {"image": {"height": SIDE, "width": SIDE, "channels": 1}}
+    return {
+        "name": "ingested",
+        "owner": {"team": "bench", "approvers": ["one"]},
+        "goal": {"business": "measure", "why_ml": "no rule"},
+        "criteria": [{"id": "accuracy", "metric": "accuracy", "at_least": 0.5}],
+        "data": {
+            "source": "data",
+            "label": "label",
+            "licence": {"name": "CC0-1.0", "source": "generated", "allows_training": True},
+            "consent": {"basis": "generated"},
+            **data,
+        },
+        "model": {
+            "task": "tabular-classification" if tabular else "image-classification",
+            "inputs": inputs,
+            "candidates": [{"architecture": "linear"}],
+        },
+    }
+
+
+def _write_table(folder: Path, rows: int, columns: int, form: str) -> None:
+    rng = np.random.default_rng(0)
+    numbers = {f"n{index:02d}": rng.normal(size=rows).round(4) for index in range(columns - columns // 6 - 2)}
+    words = {f"c{index:02d}": rng.choice(["north", "south", "east", "west"], rows) for index in range(columns // 6)}
+    keys = {"key": [f"K-{row:08d}" for row in rng.permutation(rows)], "label": rng.choice(CLASSES, rows)}
+    table = pl.DataFrame(keys | numbers | words)
+    path = folder / f"table.{form}"
+    table.write_csv(path) if form == "csv" else table.write_parquet(path)
+
+
+def _write_pictures(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (folder / "pictures" / name).mkdir(parents=True)
+    for number in range(count):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)).save(buffer, "PNG")
+        (folder / "pictures" / CLASSES[number % 3] / f"{number:06d}.png").write_bytes(buffer.getvalue())
+
+
+def _ingest(root: str, name: str, answer: Connection) -> None:
+    from sextant_components.context import create_run
+    from sextant_components.ingest import run_ingest
+
+    folder = Path(root)
+    context = create_run(folder / name, run_id=name, plan_path=folder / "plan.yaml", home=folder / "home")
+    start = time.perf_counter()
+    run_ingest(context, snapshot=folder / f"{name}-snapshot")
+    answer.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def _measure(folder: Path, name: str, what: str) -> None:
+    """Ingest in a fresh process, and print what that took."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_ingest, args=(str(folder), name, sender))
+    process.start()
+    sender.close()
+    seconds, megabytes = receiver.recv()
+    process.join()
+    print(f"{what}: {seconds:.1f} s, greatest memory {megabytes:,.0f} MB", flush=True)
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True, help="Rows of the table; 0 leaves it out.")
+@click.option("--columns", default=60, show_default=True, help="Columns of the table; every sixth is a category.")
+@click.option("--pictures", default=100_000, show_default=True, help="Pictures of the folder; 0 leaves it out.")
+@click.option(
+    "--form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="The table's form."
+)
+def main(rows: int, columns: int, pictures: int, form: str) -> None:
+    """Print the seconds and the greatest memory of each ingest."""
+    with tempfile.TemporaryDirectory() as name:
+        if rows:
+            folder = Path(name, "table")
+            (folder / "data").mkdir(parents=True)
+            rules = {"n00": {"type": "number"}}
+            plan = _plan(table=f"table.{form}", entity="key", columns=rules)
+            (folder / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+            _write_table(folder / "data", rows, columns, form)
+            _measure(folder, "first", f"{rows:,} rows x {columns} columns of {form.upper()}")
+        if pictures:
+            folder = Path(name, "folder")
+            (folder / "data").mkdir(parents=True)
+            (folder / "plan.yaml").write_text(yaml.safe_dump(_plan(images="pictures")), encoding="utf-8")
+            _write_pictures(folder / "data", pictures)
+            time.sleep(3)  # files of this moment are not trusted to be settled
+            _measure(folder, "first", f"{pictures:,} pictures")
+            _measure(folder, "again", f"{pictures:,} pictures, none of them changed")
+            changed = folder / "data" / "pictures" / CLASSES[0] / "000000.png"
+            changed.write_bytes((folder / "data" / "pictures" / CLASSES[1] / "000001.png").read_bytes())
+            _measure(folder, "changed", f"{pictures:,} pictures, one of them changed")
+
+
+if __name__ == "__main__":
+    main()
