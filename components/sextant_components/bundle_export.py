@@ -20,7 +20,6 @@ from sextant_plan.bundle import (
     GOLDEN_FILE,
     REFERENCE_FILE,
     BundleSpec,
-    CodeRef,
     Engine,
     Member,
     ServingSpec,
@@ -29,8 +28,8 @@ from sextant_plan.bundle import (
 )
 from sextant_plan.canonical import digest_of, digest_of_files
 from sextant_plan.catalogue import Kind
-from sextant_plan.entrypoints import entrypoint_digest
 from sextant_plan.schema import Plan
+from sextant_serving.on_demand import code_reference, on_demand_specs
 
 if TYPE_CHECKING:
     from sextant_components.training import Learned
@@ -149,7 +148,8 @@ def serving_spec(plan: Plan) -> ServingSpec:
         missing_features=fallback.missing_features,
         batch_sizes=batching.sizes,
         log=plan.serving.log,
-        attachment=CodeRef(entrypoint=entrypoint, digest=entrypoint_digest(entrypoint)) if entrypoint else None,
+        attachment=code_reference(entrypoint) if entrypoint else None,
+        on_demand=on_demand_specs(plan),
     )
 
 

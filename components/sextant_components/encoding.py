@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.feature_sources import feast_name
 from sextant_components.sources import RESERVED
 from sextant_components.table_files import as_booleans, as_numbers, as_text
 from sextant_plan.bundle import Column
 from sextant_plan.errors import DataError
 from sextant_plan.reference import FeatureReference, bin_index, profile
 from sextant_plan.schema import Plan
+from sextant_serving.on_demand import feast_name
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,6 +10,7 @@ from sextant_components.table_files import as_instants, as_numbers, as_text, dat
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import DataError
 from sextant_plan.schema import FeatureView, Plan
+from sextant_serving.on_demand import feast_name
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,11 +35,6 @@ class ViewTable:
     def name(self) -> str:
         """The view's name in Feast, whose tables allow no hyphen."""
         return feast_name(self.view.name)
-
-
-def feast_name(name: str) -> str:
-    """Return a plan's name as Feast takes it."""
-    return name.replace("-", "_")
 
 
 def read_views(plan: Plan, root: Path) -> list[ViewTable]:

@@ -16,12 +16,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sextant_components.feature_sources import EVENT_TIME, ViewTable, feast_name
+from sextant_components.feature_sources import EVENT_TIME, ViewTable
 from sextant_components.online_loading import OnlineView, load_newest, newest_events
+from sextant_components.table_files import as_text
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.files import LockHeld, locked
 from sextant_plan.schema import Plan
 from sextant_serving.feast_import import import_feast
+from sextant_serving.on_demand import Transform, feast_name, load_transform, on_demand_specs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,6 +43,8 @@ class FeatureRepository:
         self.folder, self.service = folder.resolve(), feast_name(plan.name)
         self._entity, self._tables = plan.data.entity, list(tables)
         self._wanted = _wanted_by_view(plan)
+        self._features = [f"{feast_name(view)}__{name}" for view, name in map(_parts, plan.model.inputs.features)]
+        self._transforms = [load_transform(spec) for spec in on_demand_specs(plan)]
         self._store: Any = None
 
     @contextlib.contextmanager
@@ -133,11 +137,8 @@ class FeatureRepository:
                 f"{self.folder}: Feast's join gave {joined.height} rows for {keys.height}. "
                 "Training rows would be lost or doubled; check the version of feast."
             )
-        return keys.select(_ROW).join(joined, on=_ROW, how="left", maintain_order="left").select(self.feature_names())
-
-    def feature_names(self) -> list[str]:
-        """Return the service's features as `view__feature`, in the plan's order of views."""
-        return [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
+        ordered = keys.select(_ROW).join(joined, on=_ROW, how="left", maintain_order="left")
+        return _with_on_demand(ordered, self._transforms).select(self._features)
 
     def materialise(self, *, until: datetime) -> dict[str, datetime | None]:
         """Load every entity's newest event up to `until` into the online store; return each view's newest time.
@@ -181,7 +182,9 @@ class FeatureRepository:
         import polars as pl
 
         found = self._read(keys, self._store.get_feature_service(self.service))
-        return pl.DataFrame({name: found[name] for name in self.feature_names()}, strict=False)
+        stored = [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
+        table = pl.DataFrame({name: found[name] for name in stored}, strict=False)
+        return _with_on_demand(table, self._transforms).select(self._features)
 
     def _read(self, keys: Sequence[str], features: Any) -> dict[str, list[Any]]:
         found = self._store.get_online_features(
@@ -222,7 +225,32 @@ def _shared_stores() -> dict[str, Any]:
 
 def _wanted_by_view(plan: Plan) -> dict[str, list[str]]:
     wanted: dict[str, list[str]] = {}
-    for name in plan.model.inputs.features:
-        view, _, column = name.partition(":")
+    assert plan.features is not None
+    for name in plan.features.stored_inputs(plan.model.inputs.features):
+        view, column = _parts(name)
         wanted.setdefault(feast_name(view), []).append(column)
     return wanted
+
+
+def _parts(name: str) -> tuple[str, str]:
+    view, _, column = name.partition(":")
+    return view, column
+
+
+def _with_on_demand(table: pl.DataFrame, transforms: Sequence[Transform]) -> pl.DataFrame:
+    """Return the table of `view__feature` columns with those that are computed from them."""
+
+    for transform in transforms:
+        if set(transform.spec.inputs) <= set(table.columns):  # else the model reads nothing of it
+            found = transform.compute({name: table[full].to_list() for full, name in transform.names.items()})
+            view = transform.spec.view
+            table = table.with_columns(_series(f"{view}__{name}", values) for name, values in found.items())
+    return table
+
+
+def _series(name: str, values: list[Any]) -> pl.Series:
+    """Return float64 where every value is a number or missing, else text."""
+    import polars as pl
+
+    numbers = all(value is None or isinstance(value, int | float) for value in values)
+    return pl.Series(name, values, dtype=pl.Float64) if numbers else as_text(pl.Series(name, values, strict=False))

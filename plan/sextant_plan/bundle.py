@@ -63,6 +63,15 @@ class CodeRef(Closed):
     digest: str
 
 
+class OnDemandSpec(Closed):
+    """Features that are computed from looked-up ones: `inputs` are `view__feature`, `view` stands in `Column.view`."""
+
+    view: str
+    code: CodeRef
+    inputs: list[str]
+    columns: list[str]
+
+
 class ServingSpec(Closed):
     """What the plan says of serving, carried along so that the server needs no plan."""
 
@@ -76,6 +85,7 @@ class ServingSpec(Closed):
     batch_sizes: list[int] = []
     log: PredictionLog = PredictionLog()
     attachment: CodeRef | None = None
+    on_demand: list[OnDemandSpec] = []
 
 
 class BundleSpec(Closed):

@@ -108,12 +108,24 @@ def _feature_faults(plan: Plan) -> Iterator[Fault]:
         yield Fault(
             ("features",), "the model reads no feature", "List them in model.inputs.features, or remove this part"
         )
+    stored = [f"{view.name}:{column}" for view in views.values() for column in view.columns]
+    on_demand = plan.features.on_demand if plan.features else []
+    computed = [f"{each.name}:{column}" for each in on_demand for column in each.columns]
     for index, name in enumerate(plan.model.inputs.features):
-        path = ("model", "inputs", "features", index)
-        view, colon, column = name.partition(":")
-        known = [f"{v.name}:{c}" for v in views.values() for c in v.columns]
-        if not colon or view not in views or column not in views[view].columns:
-            yield Fault(path, f"{name} is not a feature of any view", choose(name, known))
+        if name not in stored and name not in computed:
+            path = ("model", "inputs", "features", index)
+            yield Fault(path, f"{name} is not a feature of any view", choose(name, [*stored, *computed]))
+    names = [each.name.replace("-", "_") for each in (*views.values(), *on_demand)]
+    for place, each in enumerate(on_demand):
+        where: tuple[str | int, ...] = ("features", "on_demand", place)
+        if names.count(each.name.replace("-", "_")) > 1:
+            yield Fault((*where, "name"), f"{each.name} names something else too", "Give it a name of its own")
+        for index, name in enumerate(each.inputs):
+            if name not in stored:
+                yield Fault((*where, "inputs", index), f"{name} is not a feature of any view", choose(name, stored))
+        plain = [name.partition(":")[2] for name in each.inputs]
+        for name in sorted({name for name in plain if plain.count(name) > 1}):
+            yield Fault((*where, "inputs"), f"two inputs are called {name}", "Rename one in its table and view")
 
 
 def _input_faults(plan: Plan) -> Iterator[Fault]:

@@ -32,8 +32,8 @@ _UPSERT = (
 class RowSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     """Settings as of Feast's SQLite store; Feast finds this class by its name."""
 
-    type: Literal["sextant_serving.feast_sqlite.RowSqliteOnlineStore"] = (  # type: ignore[assignment]
-        "sextant_serving.feast_sqlite.RowSqliteOnlineStore"
+    type: Literal["sextant_serving.feast_sqlite.RowSqliteOnlineStore"] = (
+        "sextant_serving.feast_sqlite.RowSqliteOnlineStore"  # type: ignore[assignment]
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sextant_plan.bundle import BundleSpec
 from sextant_serving.feast_import import import_feast
+from sextant_serving.on_demand import Transform
 
 StoredRow = dict[str, object]
 _SCALARS = frozenset({"double_val", "float_val", "int64_val", "int32_val", "string_val", "bool_val"})
@@ -24,15 +25,22 @@ class FeatureLookup:
     ttl as present, so their age is judged here.
     """
 
-    def __init__(self, repo: Path, spec: BundleSpec) -> None:
-        """Open the repository at `repo`; raises Feast's own errors if it or the service is not there."""
+    def __init__(self, repo: Path, spec: BundleSpec, transforms: Sequence[Transform] = ()) -> None:
+        """Open the repository at `repo`; raises Feast's own errors if it or the service is not there.
+
+        `transforms` are the bundle's on-demand features.
+        """
         assert spec.entity is not None, "a bundle with a feature service names its entity"
         assert spec.feature_service is not None
         self._entity = spec.entity
         self._store = _online_store(repo)
         self._service = self._store.get_feature_service(spec.feature_service)
-        self._names = {f"{column.view}__{column.name}": column.name for column in spec.columns if column.view}
-        views = {column.view for column in spec.columns if column.view}
+        self._transforms = list(transforms)
+        computed = {transform.spec.view for transform in transforms}
+        stored = [column for column in spec.columns if column.view and column.view not in computed]
+        self._names = {f"{column.view}__{column.name}": column.name for column in stored}
+        self._names |= {full: name for transform in transforms for full, name in transform.names.items()}
+        views = {full.split("__", 1)[0] for full in self._names}
         self.newest: dict[str, float] = {}  # Unix time of the newest event seen, by view
         ttls = {view: self._store.get_feature_view(view).ttl or timedelta(0) for view in views}
         self._ttl_seconds = {view: ttl.total_seconds() for view, ttl in ttls.items()}
@@ -68,7 +76,17 @@ class FeatureLookup:
                 missing.update(index for index, status in enumerate(vector.statuses) if status == absent)
             for row, value in zip(rows, vector.values, strict=True):
                 row[name] = _plain(value)
-        return [None if index in missing else row for index, row in enumerate(rows)]
+        found = [None if index in missing else row for index, row in enumerate(rows)]
+        self._compute([row for row in found if row is not None])
+        return found
+
+    def _compute(self, rows: list[StoredRow]) -> None:
+        """Add the on-demand features to complete rows."""
+        for transform in self._transforms if rows else ():
+            given = transform.compute({name: [row[name] for row in rows] for name in transform.names.values()})
+            for name, values in given.items():
+                for row, value in zip(rows, values, strict=True):
+                    row[name] = value
 
     def _expired(self, view: str, times: Sequence[int]) -> Iterator[int]:
         """Note the newest event (Unix times, 0 for none) and yield the places of those past the view's ttl."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, CodeRef, read_bundle
-from sextant_plan.entrypoints import entrypoint_digest, load_entrypoint
+from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, read_bundle
 from sextant_plan.errors import BundleCorrupt, UsageError
 from sextant_plan.reference import read_reference
 from sextant_serving.batch_sizes import SizedEngine
 from sextant_serving.engines import Engine, Inputs, check_golden, load_engine
-from sextant_serving.errors import CodeDiffers, StoreUnavailable
+from sextant_serving.errors import StoreUnavailable
 from sextant_serving.features import FeatureLookup
 from sextant_serving.metrics import ModelMetrics
+from sextant_serving.on_demand import Transform, load_code, load_transform
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,18 @@ def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
     if spec.feature_service is not None:
         if source.feature_repo is None:
             raise UsageError(f"{source.bundle}: the model reads features. Give --feature-repo DIR, a Feast repository.")
-        lookup = lookup_thread.submit(_open_lookup, source.feature_repo, spec).result()
-    attach = _load_attachment(spec.serving.attachment) if spec.serving.attachment else None
+        transforms = [load_transform(each) for each in spec.serving.on_demand]
+        lookup = lookup_thread.submit(_open_lookup, source.feature_repo, spec, transforms).result()
+    attach = load_code(spec.serving.attachment) if spec.serving.attachment else None
     name, version = source.name or spec.name, source.version or spec.version
     reference = read_reference(source.bundle / REFERENCE_FILE)
     metrics = ModelMetrics(spec, reference, (name, version, source.variant))
     return Loaded(name, version, spec, engine, lookup, attach, metrics)
 
 
-def _load_attachment(code: CodeRef) -> Callable[..., Any]:
-    if entrypoint_digest(code.entrypoint) != code.digest:
-        raise CodeDiffers(code.entrypoint)
-    return load_entrypoint(code.entrypoint)
-
-
-def _open_lookup(repo: Path, spec: BundleSpec) -> FeatureLookup:
+def _open_lookup(repo: Path, spec: BundleSpec, transforms: Sequence[Transform]) -> FeatureLookup:
     try:
-        return FeatureLookup(repo, spec)
+        return FeatureLookup(repo, spec, transforms)
     except Exception as error:  # a registry can be away in as many ways as there are registries
         raise StoreUnavailable(repo, spec.feature_service or "", type(error).__name__) from error
 

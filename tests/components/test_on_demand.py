@@ -1,0 +1,154 @@
+"""On-demand features: one function computes them from stored ones for training and for the server."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sextant_components.ingest import run_ingest
+from sextant_components.prepare import run_prepare
+from sextant_components.tables import read_columns, read_features, read_rows, read_splits_info
+from sextant_components.verify import run_verify
+from sextant_plan.entrypoints import EntrypointError
+from sextant_plan.errors import PlanError
+from sextant_plan.verdicts import Verdict
+from sextant_serving.errors import CodeDiffers
+from sextant_serving.features import FeatureLookup
+from sextant_serving.on_demand import load_transform, on_demand_specs
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
+CODE = """
+def derive(inputs):
+    return {
+        "double": [None if mass is None else 2 * mass for mass in inputs["mass"]],
+        "sign": [None if lane is None else lane.upper() for lane in inputs["lane"]],
+    }
+
+def short(inputs):
+    return {name: values[1:] for name, values in derive(inputs).items()}
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed module of the user's; its file, and its name in `entrypoint`."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    (folder / "user_features.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "user_features", raising=False)
+    return folder / "user_features.py"
+
+
+@pytest.fixture
+def derived(workshop: Any, code: Path) -> Any:
+    """The workshop with a view of two features, of which the model reads one and two that are computed from both."""
+    workshop.plan["features"] = {
+        "views": [
+            {"name": "item-facts", "source": "facts.csv", "timestamp": "at", "columns": ["mass", "lane"], "ttl": "365d"}
+        ],
+        "on_demand": [
+            {
+                "name": "item-sums",
+                "entrypoint": "user_features:derive",
+                "inputs": ["item-facts:mass", "item-facts:lane"],
+                "columns": ["double", "sign"],
+            }
+        ],
+    }
+    workshop.plan["model"]["inputs"]["features"] = ["item-sums:double", "item-facts:mass", "item-sums:sign"]
+    now = datetime.now(UTC)  # the rows are seen now, so that their features are fresh when they are served
+    workshop.table = workshop.table.with_columns(
+        pl.Series("seen", [(now - timedelta(hours=60 - row)).isoformat() for row in range(60)])
+    )
+    events = [
+        {
+            "item": f"I-{row:03d}",
+            "at": (now - timedelta(hours=62)).isoformat(),
+            "mass": float(row),
+            "lane": "ab"[row % 2],
+        }
+        for row in range(1, 60)
+    ]
+    pl.DataFrame(events).write_csv(workshop.data / "facts.csv")
+    return workshop
+
+
+def test_training_and_the_server_compute_the_same(derived: Any, records: Any) -> None:
+    """The joined rows, the online rows and the server's lookup agree; an entity without features has none."""
+    context = derived.open()
+    snapshot, verified, splits = (context.run / name for name in ("s", "v", "p"))
+    run_ingest(context, snapshot=snapshot)
+    run_verify(context, snapshot=snapshot, verified=verified)
+    run_prepare(context, snapshot=snapshot, verified=verified, splits=splits)
+    found, items = read_features(splits), read_rows(snapshot).select("row_id", "item")
+    assert found is not None
+    assert found.columns == ["row_id", "double", "mass", "sign"]
+    rows = {row["item"]: row for row in items.join(found, on="row_id").to_dicts()}
+    assert (rows["I-007"]["double"], rows["I-007"]["sign"]) == (14.0, "B")
+    assert rows["I-000"]["double"] is None
+    record = records(context, "prepare")
+    assert record["point-in-time join"].value["differing"] == 0
+    assert record["train/serve parity"].value == {"rows": 59, "differing": 0}
+    assert record["train/serve parity"].verdict is Verdict.PASS
+
+    columns, info = read_columns(splits), read_splits_info(splits)
+    assert [(column.name, column.view) for column in columns[2:]] == [
+        ("double", "item_sums"),
+        ("mass", "item_facts"),
+        ("sign", "item_sums"),
+    ]
+    spec: Any = SimpleNamespace(entity="item", feature_service=info.feature_service, columns=columns)
+    transforms = [load_transform(each) for each in on_demand_specs(context.plan)]
+    lookup = FeatureLookup(Path(str(info.feature_repo)), spec, transforms)
+    served = lookup.lookup(["I-007", "I-000", "I-008"])
+    assert served[0] == {"mass": 7.0, "lane": "b", "double": 14.0, "sign": "B"}
+    assert served[1] is None
+    assert served[2] is not None
+    assert served[2]["double"] == 16.0
+    assert set(lookup.newest) == {"item_facts"}
+
+
+def test_code_that_was_changed_after_the_bundle_was_sealed_is_refused(derived: Any, code: Path) -> None:
+    """The server would compute other features than training did."""
+    (spec,) = on_demand_specs(derived.open().plan)
+    code.write_text(CODE.replace("2 * mass", "3 * mass"))
+    with pytest.raises(CodeDiffers, match="user_features:derive"):
+        load_transform(spec)
+
+
+def test_a_function_that_gives_too_few_values_is_named(derived: Any) -> None:
+    """Values would be given to the wrong rows."""
+    derived.plan["features"]["on_demand"][0]["entrypoint"] = "user_features:short"
+    (spec,) = on_demand_specs(derived.open().plan)
+    with pytest.raises(
+        EntrypointError, match=r"user_features:short: it has to return 2 values for each of double, sign"
+    ):
+        load_transform(spec).compute({"mass": [1.0, 2.0], "lane": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"inputs": ["item-facts:maas"]},
+            r"on_demand\[0\]\.inputs\[0\]: item-facts:maas .* Did you mean item-facts:mass",
+        ),
+        ({"name": "item-facts"}, r"on_demand\[0\]\.name: item-facts names something else too"),
+        ({"columns": ["treble"]}, r"inputs\.features\[0\]: item-sums:double is not a feature of any view"),
+    ],
+    ids=["unknown input", "a view's name", "a column that it does not give"],
+)
+def test_an_on_demand_feature_that_cannot_be_computed_is_a_fault_of_the_plan(
+    derived: Any, change: dict[str, Any], message: str
+) -> None:
+    """Before anything is run."""
+    derived.plan["features"]["on_demand"][0] |= change
+    with pytest.raises(PlanError, match=message):
+        derived.open()
