@@ -115,7 +115,8 @@ def _feature_faults(plan: Plan) -> Iterator[Fault]:
         if name not in stored and name not in computed:
             path = ("model", "inputs", "features", index)
             yield Fault(path, f"{name} is not a feature of any view", choose(name, [*stored, *computed]))
-    names = [each.name.replace("-", "_") for each in (*views.values(), *on_demand)]
+    given = [*(view.name for view in views.values()), *(each.name for each in on_demand)]
+    names = [name.replace("-", "_") for name in given]  # as Feast takes them
     for place, each in enumerate(on_demand):
         where: tuple[str | int, ...] = ("features", "on_demand", place)
         if names.count(each.name.replace("-", "_")) > 1:

@@ -181,7 +181,7 @@ def test_production_rows_are_checked_by_the_rules_of_training_rows(
 ) -> None:
     """Half of the logged weights are 1, half -1."""
     log("a")
-    columns = {"weight": ColumnRule(type="number", **rule)}  # type: ignore[arg-type]
+    columns = {"weight": ColumnRule(type="number", **rule)}
     data = run.plan.data.model_copy(update={"columns": columns, "rules": rules})
     changed = replace(run, plan=run.plan.model_copy(update={"data": data}))
     _, records = _judge(changed)
