@@ -143,13 +143,13 @@ def test_a_split_by_time_needs_times(workshop: Any) -> None:
         workshop.open()
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_folder_may_list_its_pictures_by_a_metadata_file(workshop: Any, tmp_path: Path, form: str) -> None:
     """Hugging Face's form, file_name beside the labels, gives the same pictures and labels as the table."""
     run_ingest(workshop.open(), snapshot=tmp_path / "table")
     listed = workshop.table.select(pl.col("image").alias("file_name"), "site", "weight", "kind")
     path = workshop.data / "images" / f"metadata.{form}"
-    listed.write_csv(path) if form == "csv" else listed.write_ndjson(path)
+    getattr(listed, {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}[form])(path)
     for key in ("table", "entity", "timestamp"):
         del workshop.plan["data"][key]
     run_ingest(workshop.open(), snapshot=tmp_path / "folder")
