@@ -11,6 +11,7 @@ from sextant_components.evaluation_records import CHAMPION_TASK
 from sextant_components.register import VERSION_TASK
 from sextant_components.sign_off import signing_subject
 from sextant_plan.bundle import BundleSpec, read_bundle
+from sextant_plan.drills import last_drills, wanted_drills
 from sextant_plan.errors import UsageError
 from sextant_plan.ledger import Record, attempts, finished, read_attempt, read_run
 from sextant_plan.sign_off import read_signatures
@@ -36,6 +37,7 @@ def release_of(context: RunContext, *, bundle: Path, spec: BundleSpec, version: 
         replaces=replaces,
         subject=signing_subject(context) if signed else None,
         signatures=read_signatures(context.run) if signed else [],
+        drills=_wanted_drills(context),
     )
 
 
@@ -57,6 +59,13 @@ def judged_against(records: list[Record]) -> tuple[int, str | None]:
     if not found or not isinstance(found[-1], dict):
         return 0, None
     return int(found[-1]["sequence"]), str(found[-1]["version"])
+
+
+def _wanted_drills(context: RunContext) -> list[list[str]]:
+    """Return the ledgers of the last drills that the plan asks for."""
+    wanted = wanted_drills(context.plan)
+    last = last_drills(context.home, context.plan.name) if wanted else {}
+    return [list(last[name].lines) for name in wanted if name in last]
 
 
 def _decision_lines(run: Path) -> list[str]:

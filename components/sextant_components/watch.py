@@ -20,6 +20,7 @@ from sextant_monitoring.scrape import parse_scrape, window_between
 from sextant_plan.alerts import Rule
 from sextant_plan.catalogue import COMMON_LABELS, FALLBACK_REASONS, FALLBACKS, PREDICTIONS, Enforcement
 from sextant_plan.drift_rule import DriftRule, FeatureDrift, drift_by_feature
+from sextant_plan.drills import last_drills
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.promotion import ActiveModel
@@ -81,6 +82,7 @@ def run_watch(context: RunContext, *, snapshot: Path, splits: Path) -> Verdict:
         _record_drift(ledger, context.plan, rules, watched)
         _record_fallbacks(ledger, context.plan, watched)
         _record_labels(ledger, watched.replay)
+        _record_drills(ledger, context)
     return ledger.verdict
 
 
@@ -235,3 +237,23 @@ def _record_labels(ledger: LedgerWriter, replay: Replay) -> None:
         value={"sent": sent, "joined": joined, **dict(sorted(replay.outcomes.items()))},
         verdict=verdict,
     )
+
+
+def _record_drills(ledger: LedgerWriter, context: RunContext) -> None:
+    """Record the last drill of each kind; what a promotion asks of them was checked before this version was live."""
+    for name, held in last_drills(context.home, context.plan.name).items():
+        ledger.record(
+            f"drill {name}",
+            requirement="the failure is noticed, and over within the time that the plan allows",
+            risk="the first outage is the first time that anybody tries the way out of it",
+            qa_method=f"the failure was caused for real: {held.outcome.fault}",
+            value={
+                "noticed after, s": held.outcome.detected_after,
+                "over after, s": held.outcome.recovered_after,
+                "noticed by": held.outcome.detected_by,
+                "profile": held.outcome.profile,
+                "held": held.time,
+            },
+            verdict=held.verdict,
+            counts=False,
+        )

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sextant_plan.criterion_faults import criterion_faults
 from sextant_plan.data_faults import data_faults
+from sextant_plan.drills import drill_of, wanted_drills
 from sextant_plan.fault import Fault, choose, meant
 from sextant_plan.log_faults import log_faults
 from sextant_plan.prose import placeholder_in
 from sextant_plan.rollout_faults import rollout_faults
 from sextant_plan.rules import alert_references
 from sextant_plan.schema import Plan
+from sextant_plan.types import DrillName
 
 # The inputs that each installed architecture cannot do without: `image`, `features` or both.
 Architectures = Mapping[str, Sequence[str]]
@@ -34,6 +36,7 @@ def inconsistencies(plan: Plan, architectures: Architectures | None) -> Iterator
     yield from _input_faults(plan)
     yield from _model_faults(plan, architectures)
     yield from _failure_faults(plan)
+    yield from _drill_faults(plan)
     yield from _sign_off_faults(plan)
     yield from rollout_faults(plan)
     yield from log_faults(plan)
@@ -73,6 +76,18 @@ def _failure_faults(plan: Plan) -> Iterator[Fault]:
     for index, mode in enumerate(plan.failure):
         if mode.alert is not None and mode.alert not in known:
             yield Fault(("failure", index, "alert"), f"no alert is called {mode.alert}", choose(mode.alert, known))
+
+
+def _drill_faults(plan: Plan) -> Iterator[Fault]:
+    if plan.drills is not None and not wanted_drills(plan):
+        yield Fault(
+            ("drills",),
+            "no failure mode can be rehearsed, so that no drill would be asked for",
+            f"Add drill: to one under failure, or list drills under also; they are {', '.join(DrillName)}",
+        )
+    asked = {drill_of(mode) for mode in plan.failure} | set(plan.drills.also if plan.drills else [])
+    if plan.features is None and asked & {DrillName.FEATURE_STORE_DOWN, DrillName.RESTORE_FEATURES}:
+        yield Fault(("failure",), "a drill breaks the feature store, and the plan has none", "Remove that drill")
 
 
 def _sign_off_faults(plan: Plan) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sextant_plan.catalogue import METRICS, PAIRED_BOUND, Enforcement, Metric
-from sextant_plan.types import Duration, Entrypoint, Name, Share
+from sextant_plan.types import DrillName, Duration, Entrypoint, Name, Share
 
 
 class Closed(BaseModel):
@@ -568,10 +568,25 @@ class Monitoring(Closed):
 
 
 class FailureMode(Closed):
+    """One way to fail; `drill` names what rehearses it, where its own name is not a drill's already."""
+
     mode: Name
     fallback: str
     recover_within: Duration
     alert: str | None = None
+    drill: DrillName | None = None
+
+
+class Drills(Closed):
+    """Which rehearsals a promotion asks for: of every failure mode that a drill can stage, and of those in `also`.
+
+    The last of each must have passed and be no older than `max_age`. A model's first release, of which nothing can be
+    rehearsed in service yet, is let through with `grace_first_release`.
+    """
+
+    max_age: Duration
+    grace_first_release: bool = True
+    also: list[DrillName] = []
 
 
 class SignOff(Closed):
@@ -604,6 +619,7 @@ class Plan(Closed):
     rollout: Rollout = Rollout()
     monitoring: Monitoring = Monitoring()
     failure: list[FailureMode] = []
+    drills: Drills | None = None
     sign_off: SignOff | None = None
     amends: Amendment | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
@@ -50,3 +51,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0
 
 Share = Annotated[float, AfterValidator(_in_unit_interval)]
 """A number from 0 to 1."""
+
+
+class DrillName(StrEnum):
+    """The failures that can be rehearsed (docs/how-to/rehearse-failure.md says what each does)."""
+
+    SLOW_MODEL = "slow-model"
+    BAD_MODEL = "bad-model"
+    DRIFT = "drift"
+    FEATURE_STORE_DOWN = "feature-store-down"
+    DEAD_POD = "dead-pod"
+    RESTORE_REGISTRY = "restore-registry"
+    RESTORE_FEATURES = "restore-features"
+    RESTORE_OBJECTS = "restore-objects"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 from sextant_plan.canonical import digest_of
+from sextant_plan.drills import drill_objections
 from sextant_plan.errors import LedgerCorrupt
 from sextant_plan.ledger import Record, finished
 from sextant_plan.sign_off import standing
@@ -30,8 +32,8 @@ def admit(release: Release, digest_of_version: DigestOf) -> Refusal | None:
     """Return the first thing that stands against a release, None if nothing does.
 
     The documents are checked against their hashes first; after that the decision must be a pass on this very bundle
-    by this very plan, the registry must know the version by this digest, and every signature that the plan asks for
-    must hold.
+    by this very plan, the registry must know the version by this digest, the drills that the plan asks for must have
+    passed not too long ago, and every signature that it asks for must hold.
     """
     return next(chain(objections(release, digest_of_version), _against_signatures(release)), None)
 
@@ -52,6 +54,7 @@ def objections(release: Release, digest_of_version: DigestOf) -> Iterator[Refusa
         yield _unknown(
             f"version {release.version} is not bound to this bundle", "Run the register step for this bundle first"
         )
+    yield from _against_drills(release)
 
 
 def _against_decision(records: list[Record], release: Release) -> Iterator[Refusal]:
@@ -67,6 +70,18 @@ def _against_decision(records: list[Record], release: Release) -> Iterator[Refus
         yield _unknown("the decision is about another bundle", "Evaluate and decide on this bundle first")
     if last.plan_hash != release.plan_hash:
         yield _unknown("the decision is by another plan", "Run the plan of this release first")
+
+
+def _against_drills(release: Release) -> Iterator[Refusal]:
+    """Yield what is wrong with the drills, by this machine's clock."""
+    try:
+        conducted = release.conducted()
+    except LedgerCorrupt as error:
+        yield _unknown(f"a drill's evidence is damaged ({error})", "Make the release again from its run")
+        return
+    first = release.replaces is None
+    for verdict, problem in drill_objections(release.read_plan(), conducted, first=first, now=time.time()):
+        yield Refusal(verdict, problem, "Hold it with sextant drill, then sextant promote the run again")
 
 
 def _against_signatures(release: Release) -> Iterator[Refusal]:

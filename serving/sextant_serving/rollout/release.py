@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from sextant_plan.drills import Conducted, read_conducted
 from sextant_plan.ledger import Record, verify_lines
 from sextant_plan.promotion import Promotion
 from sextant_plan.schema import Closed, Plan
@@ -18,7 +19,7 @@ class Release(Closed):
     `plan` is the plan's canonical form and `decision` the lines of the decide step's ledger, so that both can be
     checked against their hashes. `bundle_version` is what a server that serves the bundle says of itself. `replaces`
     is the version that the evaluation compared with, and `sequence` the place of its promotion, 0 and None for none.
-    `stable` and `canary` name the variants.
+    `drills` are the ledgers of the drills that the plan asks for. `stable` and `canary` name the variants.
     """
 
     schema_version: Literal[1] = 1
@@ -36,6 +37,7 @@ class Release(Closed):
     replaces: str | None
     subject: Subject | None = None
     signatures: list[Signature] = []
+    drills: list[list[str]] = []
     stable: str = "stable"
     canary: str = "canary"
 
@@ -46,6 +48,10 @@ class Release(Closed):
     def records(self) -> list[Record]:
         """Return the decision's records. Raises LedgerCorrupt if they are not what was written."""
         return verify_lines((line.encode() for line in self.decision), f"release of {self.name} {self.version}")
+
+    def conducted(self) -> list[Conducted]:
+        """Return the drills. Raises LedgerCorrupt if one is not what was written."""
+        return [read_conducted(lines, f"a drill of {self.name}") for lines in self.drills]
 
     def promotion(self) -> Promotion:
         """Return the promotion to write: in the place after the version that this one was judged against."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from sextant_plan.canonical import digest_of
+from sextant_plan.drills import Outcome
 from sextant_plan.ledger import LedgerWriter, Origin
 from sextant_plan.schema import Plan
 from sextant_plan.sign_off import Signature, Subject
+from sextant_plan.types import DrillName
 from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.admission import admit
 from sextant_serving.rollout.release import Release
@@ -109,3 +112,58 @@ def test_a_decision_by_another_plan_is_refused(make_release: MakeRelease) -> Non
     refusal = admit(make_release(plan_hash="sha256:" + "0" * 64), bound)
     assert refusal is not None
     assert refusal.reason == "the decision is by another plan"
+
+
+def drilled(release: Release, tmp_path: Path, *, age: float | None) -> Release:
+    """The release of a plan that asks for a drill no older than a day; the drill ended `age` seconds ago."""
+    mode = {"mode": "dead-pod", "fallback": "-", "recover_within": "60s"}
+    plan = Plan.model_validate(
+        {**release.plan, "sign_off": None, "failure": [mode], "drills": {"max_age": "1d"}}
+    ).canonical()
+    with LedgerWriter(tmp_path / "again", "decide", "evaluation", Origin("run", digest_of(plan), "-", "-")) as ledger:
+        ledger.record(
+            "bundle decided on", requirement="-", risk="-", qa_method="-", verdict=Verdict.PASS,
+            value={"digest": DIGEST},
+        )  # fmt: skip
+    changes: dict[str, Any] = {"plan": plan, "plan_hash": digest_of(plan), "decision": ledger.path.read_text().splitlines()}
+    if age is not None:
+        with LedgerWriter(tmp_path / "drill", "drill", "monitoring", Origin("d", "-", "-", "-")) as ledger:
+            outcome = Outcome(
+                drill=DrillName.DEAD_POD, plan="parcels", profile="local", modes=[], fault="-", detected_by="-",
+                detected_after=1.0, recovery="-", recovered_after=2.0, recover_within=60.0,
+            )  # fmt: skip
+            ledger.record(
+                "drill", requirement="-", risk="-", qa_method="-", verdict=outcome.verdict,
+                value=outcome.model_dump(mode="json"),
+            )  # fmt: skip
+        changes["drills"] = [ledger.path.read_text().splitlines()]
+    return release.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("age", "reason"),
+    [
+        pytest.param(None, "the drill dead-pod was never held", id="never held"),
+        pytest.param(10.0, None, id="young enough"),
+        pytest.param(2 * 86400.0, "the last drill dead-pod is 2.0 d old", id="too old"),
+    ],
+)
+def test_a_promotion_waits_for_the_drills_of_the_plan(
+    make_release: MakeRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float | None, reason: str | None
+) -> None:
+    """The age is judged when the release is admitted, not when it was made."""
+    release = drilled(make_release(), tmp_path, age=age)
+    now = time.time() + (age or 0.0)
+    monkeypatch.setattr("sextant_serving.rollout.admission.time.time", lambda: now)
+    refusal = admit(release, bound)
+    assert (refusal is None) == (reason is None)
+    assert refusal is None or (refusal.verdict is Verdict.UNKNOWN and refusal.reason.startswith(str(reason)))
+
+
+def test_a_drill_whose_evidence_was_changed_is_refused(make_release: MakeRelease, tmp_path: Path) -> None:
+    """Whoever writes the release cannot write a drill into it."""
+    release = drilled(make_release(), tmp_path, age=1.0)
+    changed = [line.replace('"detected_after":1', '"detected_after":0') for line in release.drills[0]]
+    refusal = admit(release.model_copy(update={"drills": [changed]}), bound)
+    assert refusal is not None
+    assert refusal.reason.startswith("a drill's evidence is damaged")

@@ -1,0 +1,183 @@
+"""Backups of what a home cannot make anew: the registry, the feature store, and the objects named by their digests.
+
+A backup is a folder. SQLite files are copied by SQLite's own online backup, so that a run may write meanwhile; a
+PostgreSQL by pg_dump. Restoring writes into a place that is empty, and what came back is verified against the digests.
+A home comes back where it was, because registry, promotions and feature store name absolute paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from sextant_plan.bundle import read_bundle
+from sextant_plan.errors import InfrastructureError, UsageError
+from sextant_plan.files import write_atomically
+from sextant_plan.schema import Closed
+
+REGISTRY_FILE, REGISTRY_OBJECTS = "mlflow.db", "mlartifacts"
+FEATURES_FOLDER, BUNDLES_FOLDER, RUNS_FOLDER = "feast", "bundles", "runs"
+ACTIVE_FILE = "active.json"
+DUMP_FILE = "registry.dump"
+DESCRIPTION_FILE = "backup.json"
+
+
+class Backup(Closed):
+    """The contents of backup.json: the home's absolute path, and when its backup was made, in Unix seconds."""
+
+    schema_version: Literal[1] = 1
+    home: str
+    made: float
+
+
+class BackupDamaged(InfrastructureError):
+    """A file of a backup that is not what its name says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: the content is not that of its digest. Use an earlier backup; nothing is in service."
+        )
+
+
+def back_up_registry(home: Path, target: Path) -> None:
+    """Copy the registry on SQLite and its artifacts."""
+    target.mkdir(parents=True, exist_ok=True)
+    copy_sqlite(home / REGISTRY_FILE, target / REGISTRY_FILE)
+    _copy_folder(home / REGISTRY_OBJECTS, target / REGISTRY_OBJECTS)
+
+
+def back_up_features(repo: Path, target: Path) -> None:
+    """Copy a feature repository: registry, online store, the events behind it."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(repo.rglob("*")):
+        place = target / path.relative_to(repo)
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        elif path.suffix == ".db":
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy_sqlite(path, place)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
+
+
+def back_up_objects(home: Path, target: Path) -> None:
+    """Copy bundles and the runs' evidence; an object that is there already is the same one, and is left."""
+    for folder in (home / BUNDLES_FOLDER, *sorted((home / RUNS_FOLDER).glob("*/artifacts"))):
+        for path in _files(folder):
+            place = target / path.relative_to(home)
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, place)
+
+
+def back_up_home(home: Path, target: Path) -> None:
+    """Copy all that is needed to go on elsewhere: registry, features, objects, runs, and what is in service."""
+    back_up_objects(home, target)
+    for path in _files(home / RUNS_FOLDER):
+        if "artifacts" not in path.parts and path.name != ".lock":
+            place = target / path.relative_to(home)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
+    for repo in sorted(path for path in (home / FEATURES_FOLDER).glob("*") if path.is_dir()):
+        back_up_features(repo, target / FEATURES_FOLDER / repo.name)
+    if (home / REGISTRY_FILE).exists():
+        back_up_registry(home, target)
+    if (home / ACTIVE_FILE).exists():
+        # Last, so that what it names is in the backup.
+        shutil.copy2(home / ACTIVE_FILE, target / ACTIVE_FILE)
+    said = Backup(home=str(home.resolve()), made=time.time())
+    write_atomically(target / DESCRIPTION_FILE, (said.model_dump_json() + "\n").encode())
+
+
+def restore_home(backup: Path) -> Path:
+    """Write a backup back to where its home was, which must be empty or absent; return that path.
+
+    Raises UsageError if it is not, or if the folder is no whole backup; BundleCorrupt and BackupDamaged before anything
+    is written.
+    """
+    try:
+        home = Path(Backup.model_validate_json((backup / DESCRIPTION_FILE).read_bytes()).home)
+    except (FileNotFoundError, ValidationError) as error:
+        raise UsageError(f"{backup}: no {DESCRIPTION_FILE} of a whole backup here. Name another folder.") from error
+    verify_objects(backup)
+    restore(backup, home)
+    return home
+
+
+def restore(backup: Path, target: Path) -> None:
+    """Copy a backup into a place that is empty or absent. Raises UsageError if it is not."""
+    if target.exists() and any(target.iterdir()):
+        raise UsageError(f"{target}: not empty. Move it aside first; what is there may be needed once more.")
+    shutil.copytree(backup, target, dirs_exist_ok=True)
+
+
+def verify_objects(root: Path) -> int:
+    """Check every bundle and every piece of evidence below `root` against its digest; return how many there are.
+
+    Raises BundleCorrupt and BackupDamaged.
+    """
+    count = 0
+    for description in sorted((root / BUNDLES_FOLDER).glob("*/*/bundle.json")):
+        found = read_bundle(description.parent)
+        if found.digest.removeprefix("sha256:") != description.parent.name:
+            raise BackupDamaged(description.parent)
+        count += 1
+    for path in sorted((root / RUNS_FOLDER).glob("*/artifacts/sha256/*")):
+        if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
+            raise BackupDamaged(path)
+        count += 1
+    return count
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a database as of one moment, whoever writes to it meanwhile. Raises InfrastructureError."""
+    try:
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as origin,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            origin.backup(copy)
+    except sqlite3.Error as error:
+        raise InfrastructureError(f"{source}: {error}. Is it a SQLite database, and the disk not full?") from error
+
+
+def dump_postgresql(address: str, target: Path) -> None:
+    """Write a dump of a PostgreSQL database, as of one moment, with pg_dump. Raises InfrastructureError."""
+    target.mkdir(parents=True, exist_ok=True)
+    _call("pg_dump", "--format=custom", "--no-owner", f"--file={target / DUMP_FILE}", f"--dbname={address}")
+
+
+def restore_postgresql(backup: Path, address: str) -> None:
+    """Read a dump back into an empty PostgreSQL database, all of it or nothing. Raises InfrastructureError."""
+    _call(
+        "pg_restore", "--no-owner", "--exit-on-error", "--single-transaction", f"--dbname={address}",
+        str(backup / DUMP_FILE),
+    )  # fmt: skip
+
+
+def _call(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise InfrastructureError(f"{command[0]}: not installed. Install the client tools of PostgreSQL.") from error
+    if done.returncode != 0:
+        raise InfrastructureError(f"{command[0]}: {done.stderr.strip().splitlines()[-1]}. Nothing was changed.")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)

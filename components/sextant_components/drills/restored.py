@@ -1,0 +1,114 @@
+"""Drills of restoring: registry, feature store and objects are backed up, lost, restored and compared.
+
+The live ones are only read. The recovery point is how much of what was written last is not in the backup: that is the
+time since the last backup, and here the time the backup itself took; the schedule of backups adds its interval.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from sextant_components.backups import (
+    back_up_features,
+    back_up_objects,
+    back_up_registry,
+    restore,
+    verify_objects,
+)
+from sextant_components.drills.detectors import Detector
+from sextant_components.drills.feature_outage import copied_repo
+from sextant_components.drills.result import Result
+from sextant_components.drills.stage import Stage
+
+KEYS = 200  # entities whose features are compared
+PROBE = "sextant-drill"
+
+
+def rehearse_registry(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001 - the loss is staged, not noticed
+    """Lose a copy of the registry after a write that the backup has and one that it has not."""
+    primary, backup, restored = (stage.scratch / name for name in ("primary", "backup", "restored"))
+    back_up_registry(stage.home, primary)
+    _note(primary, "before")
+    start = time.monotonic()
+    back_up_registry(primary, backup)
+    backed_up = time.monotonic() - start
+    _note(primary, "after")
+    expected = _registry_content(stage.home, stage.plan.name)
+    shutil.rmtree(primary)
+    lost = time.monotonic()
+    restore(backup, restored)
+    found = _registry_content(restored, stage.plan.name)
+    seconds = time.monotonic() - lost
+    whole = found == expected and _notes(restored) == ["before"]
+    return _result("the registry is gone", backed_up, seconds if whole else None, {"promotions": len(expected)})
+
+
+def rehearse_features(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001
+    """Lose a copy of the feature store, restore it, and compare what it answers."""
+    repo = copied_repo(stage)
+    keys = [str(row.fields[stage.spec.entity]) for row in stage.rows[:KEYS] if stage.spec.entity in row.fields]
+    expected = _looked_up(stage, repo, keys)
+    start = time.monotonic()
+    back_up_features(repo, stage.scratch / "backup")
+    backed_up = time.monotonic() - start
+    shutil.rmtree(repo)
+    lost = time.monotonic()
+    restore(stage.scratch / "backup", repo)
+    found = _looked_up(stage, repo, keys)
+    seconds = time.monotonic() - lost
+    whole = found == expected and any(row is not None for row in found)
+    return _result("the feature store is gone", backed_up, seconds if whole else None, {"entities": len(keys)})
+
+
+def rehearse_objects(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001
+    """Restore the bundles and the evidence elsewhere, and check each against its digest."""
+    backup, restored = stage.scratch / "backup", stage.scratch / "restored"
+    start = time.monotonic()
+    back_up_objects(stage.home, backup)
+    backed_up = time.monotonic() - start
+    lost = time.monotonic()
+    restore(backup, restored)
+    count = verify_objects(restored)
+    seconds = time.monotonic() - lost
+    whole = count == verify_objects(stage.home)
+    return _result("bundles and evidence are gone", backed_up, seconds if whole else None, {"objects": count})
+
+
+def _result(fault: str, backed_up: float, restored: float | None, facts: dict[str, float | int | str]) -> Result:
+    return Result(
+        fault=fault,
+        detected_after=0.0,
+        detected_by="whoever restores",
+        recovery="the backup is restored elsewhere and compared with what was",
+        recovered_after=restored,
+        facts={"recovery point, seconds": round(backed_up, 3), **facts},
+    )
+
+
+def _registry_content(home: Path, name: str) -> list[Any]:
+    """Return the promotions with the digest that each version is bound to, read as a rollout reads them."""
+    from sextant_serving.registry import open_registry
+
+    registry = open_registry(home)
+    return [(promotion, registry.digest_of(name, promotion.version)) for promotion in registry.history(name)]
+
+
+def _note(home: Path, text: str) -> None:
+    from sextant_serving.registry import open_registry
+
+    open_registry(home).store.ledger(PROBE).write(text, text)
+
+
+def _notes(home: Path) -> list[str]:
+    from sextant_serving.registry import open_registry
+
+    return sorted(open_registry(home).store.ledger(PROBE).read())
+
+
+def _looked_up(stage: Stage, repo: Path, keys: list[str]) -> list[dict[str, object] | None]:
+    from sextant_serving.features import FeatureLookup
+
+    return FeatureLookup(repo, stage.spec).lookup(keys)

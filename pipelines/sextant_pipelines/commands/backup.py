@@ -1,0 +1,63 @@
+"""`sextant backup`: copies of what a home cannot make anew, and the way back from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sextant_pipelines.options import Function, home_option
+
+
+def _database_option(function: Function) -> Function:
+    option = click.option(
+        "--database", metavar="URL", help="The registry's PostgreSQL, where it is not the home's own SQLite file."
+    )
+    return option(function)
+
+
+@click.group("backup")
+def command() -> None:
+    """Back up the registry, the features, the bundles and the evidence of a home, and restore them."""
+
+
+@command.command("create")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@home_option
+@_database_option
+def create(folder: Path, home: Path, database: str | None) -> None:
+    """Write a backup into FOLDER; into an earlier one, what is new."""
+    from sextant_components.backups import back_up_home, dump_postgresql, verify_objects
+    from sextant_plan.errors import UsageError
+
+    if not home.is_dir():
+        raise UsageError(f"{home}: no home to back up. Name another with --home.")
+    back_up_home(home, folder)
+    if database is not None:
+        dump_postgresql(database, folder)
+    click.echo(f"{folder}: {verify_objects(folder)} objects, each as its digest says")
+
+
+@command.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def verify(folder: Path) -> None:
+    """Check every object of the backup in FOLDER against its digest."""
+    from sextant_components.backups import verify_objects
+
+    click.echo(f"{folder}: {verify_objects(folder)} objects, each as its digest says")
+
+
+@command.command("restore")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@_database_option
+def restore(folder: Path, database: str | None) -> None:
+    """Write the backup in FOLDER back to where its home was, and its dump into an empty database.
+
+    The place has to be empty: move what is left of the old home aside first.
+    """
+    from sextant_components.backups import restore_home, restore_postgresql, verify_objects
+
+    home = restore_home(folder)
+    if database is not None:
+        restore_postgresql(folder, database)
+    click.echo(f"{home}: {verify_objects(home)} objects, each as its digest says")
