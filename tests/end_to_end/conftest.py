@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +79,6 @@ def workshop(tmp_path: Path, tiny_data: Path) -> Workshop:
 def shared_workshop(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Workshop:
     """The workshop of the one whole run that several tests look at."""
     return _lay_out(tmp_path_factory.mktemp("whole"), tiny_data)
-
-
-@pytest.fixture(scope="session")
-def lay_out() -> Callable[[Path, Path], Workshop]:
-    """How to lay out a workshop in a folder, for tests that share one of their own."""
-    return _lay_out
 
 
 @pytest.fixture(scope="session")

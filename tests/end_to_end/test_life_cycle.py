@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,33 @@ def test_the_server_answers_by_every_protocol(whole_run: dict[str, Any], shared_
     assert labels == [row["label"]] * 4
     assert refused.returncode == 2
     assert server.returncode == 0
+
+
+FAILURES = """
+failure:
+  - {mode: slow-server, fallback: "503 after the deadline", recover_within: 1h, alert: latency, drill: slow-model}
+  - {mode: dead-pod, fallback: "another is started", recover_within: 1h}
+  - {mode: dark, fallback: "keep serving, retrain", recover_within: 1h, alert: input-drift, drill: drift}
+"""
+
+
+def test_the_failures_of_the_plan_are_noticed_and_over(whole_run: dict[str, Any], shared_workshop: Any) -> None:
+    """Each is caused for real beside the version in service, whose home is read and not written but for the drills."""
+    assert whole_run["steps"]
+    plan = shared_workshop.folder / "failures.yaml"
+    plan.write_text(shared_workshop.plan.read_text(encoding="utf-8") + FAILURES, encoding="utf-8")
+    names = ["slow-server", "dead-pod", "dark", "bad-model", "restore-registry", "restore-objects"]
+    before = (shared_workshop.home / "active.json").read_bytes()
+    done = shared_workshop.run("drill", *names, "--plan", plan.name, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    held = {each["drill"]: each for each in json.loads(done.stdout)}
+    assert set(held) == {"slow-model", "dead-pod", "drift", "bad-model", "restore-registry", "restore-objects"}
+    # While bad bundles are refused and inputs shift, the version in service answers everything.
+    assert held["bad-model"]["failed"] == held["drift"]["failed"] == 0
+    assert held["dead-pod"]["failed"] > 0, "a killed server must be felt, or the drill killed nothing"
+    assert (shared_workshop.home / "active.json").read_bytes() == before
+    with closing(sqlite3.connect(shared_workshop.home / "mlflow.db")) as database:
+        (notes,) = database.execute("select count(*) from experiments where name like '%sextant-drill%'").fetchone()
+    assert notes == 0, "a drill wrote into the live registry"
+    listed = shared_workshop.run("drill", "--plan", plan.name)
+    assert listed.stdout.count("pass 0.0 d ago") == len(names)

@@ -100,7 +100,7 @@ def test_any_value_of_any_key_is_answered(place: tuple[str, tuple[str | int, ...
     holder[key] = value
     findings, lines = _check(plan)
     _assert_placed(findings, lines)
-    if value == {"nobody": 1}:
+    if value == {"nobody": 1} and key not in OPEN[1]:
         assert findings
 
 

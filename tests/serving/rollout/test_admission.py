@@ -125,7 +125,11 @@ def drilled(release: Release, tmp_path: Path, *, age: float | None) -> Release:
             "bundle decided on", requirement="-", risk="-", qa_method="-", verdict=Verdict.PASS,
             value={"digest": DIGEST},
         )  # fmt: skip
-    changes: dict[str, Any] = {"plan": plan, "plan_hash": digest_of(plan), "decision": ledger.path.read_text().splitlines()}
+    changes: dict[str, Any] = {
+        "plan": plan,
+        "plan_hash": digest_of(plan),
+        "decision": ledger.path.read_text().splitlines(),
+    }
     if age is not None:
         with LedgerWriter(tmp_path / "drill", "drill", "monitoring", Origin("d", "-", "-", "-")) as ledger:
             outcome = Outcome(
