@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from sextant_components.drills.detectors import Detector
@@ -13,22 +16,22 @@ from sextant_components.feature_store import REPOSITORY_FILE
 from sextant_plan.errors import UsageError
 
 ONLINE_FILE = "online.db"
+AWAY = "__away"
 
 
 def rehearse(stage: Stage, detector: Detector) -> Result:
-    """Empty the copy of the online store that a server of the drill's own reads, and put it back."""
+    """Take the tables from a copy of the online store, which a server of the drill's own reads, and bring them back."""
     repo = copied_repo(stage)
     online = repo / ONLINE_FILE
-    whole = online.read_bytes()
     with serving(stage, feature_repo=repo) as server, asking(stage, server.url) as load:
         load.wait_for(IN_USE)
         before = scrape(server.url)
         assert before is not None
         began = time.monotonic()
-        online.write_bytes(b"")
+        _rename_tables(online, _away)
         detected = seconds_until(lambda: detector.fires(before, scrape(server.url)), since=began)
         failed_meanwhile = load.failed
-        online.write_bytes(whole)
+        _rename_tables(online, _back)
 
         def is_over() -> bool:
             start = scrape(server.url)
@@ -47,6 +50,22 @@ def rehearse(stage: Stage, detector: Detector) -> Result:
         failed=load.failed,
         facts={"failed while the store was away": failed_meanwhile},
     )
+
+
+def _away(name: str) -> str:
+    return name + AWAY
+
+
+def _back(name: str) -> str:
+    return name.removesuffix(AWAY)
+
+
+def _rename_tables(database: Path, renamed: Callable[[str], str]) -> None:
+    """Rename every table in one transaction, which other connections see; swapping the file, they would not."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        tables = connection.execute("select name from sqlite_master where type = 'table'").fetchall()
+        for (name,) in tables:
+            connection.execute(f'alter table "{name}" rename to "{renamed(name)}"')
 
 
 def copied_repo(stage: Stage) -> Path:
