@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group("render")
 def command() -> None:
-    """Write what a cluster or a monitor needs: pipeline, components, rules, dashboard, criteria, schema."""
+    """Write what a cluster or a monitor needs: pipeline, components, rules, dashboard, criteria, schema, an SBOM."""
 
 
 output_option = click.option(
@@ -181,6 +181,23 @@ def schema(output: Path | None) -> int:
     from sextant_plan.pages import plan_json_schema
 
     _write(plan_json_schema(), output)
+    return 0
+
+
+@command.command("sbom")
+@click.argument("lock", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--name", help="The image. Default: sextant- and the lock's name.")
+@click.option(
+    "--debian",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The image's Debian packages, as `dpkg-query -W -f '${Package}\\t${Version}\\n'` writes them.",
+)
+@output_option
+def sbom(lock: Path, name: str | None, debian: Path | None, output: Path | None) -> int:
+    """Write the bill of materials (CycloneDX) of the image that is built from LOCK, such as requirements/serve.txt."""
+    from sextant_pipelines.bill import bill_of_materials
+
+    _write(bill_of_materials(name or f"sextant-{lock.stem}", lock, debian), output)
     return 0
 
 
