@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 from sextant_components.drills.detectors import Detector
 from sextant_components.drills.result import Result
-from sextant_components.drills.stage import IN_USE, Stage, asking, later, scrape, seconds_until, serving
+from sextant_components.drills.stage import IN_USE, Stage, asking, scrape, seconds_until, serving
 
 
 def rehearse(stage: Stage, detector: Detector) -> Result:
     """Kill the server as the system would, and start another as a supervisor would."""
     from sextant_serving.client import Client
 
-    with serving(stage) as victim, asking(stage, victim.url) as load, later() as servers:
+    with serving(stage) as victim, asking(stage, victim.url) as load, ExitStack() as servers:
         load.wait_for(IN_USE)
         before = scrape(victim.url)
         assert before is not None

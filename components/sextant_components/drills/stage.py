@@ -9,7 +9,7 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -179,10 +179,3 @@ def seconds_until(holds: Callable[[], bool], *, since: float, limit: float = WAI
             return time.monotonic() - since
         time.sleep(POLL_SECONDS)
     return None
-
-
-@contextmanager
-def later() -> Iterator[ExitStack]:
-    """Give a stack for servers that start within the block and end with it."""
-    with ExitStack() as stack:
-        yield stack

@@ -11,12 +11,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sextant_components.drills.detectors import Detector
 from sextant_components.drills.result import Result
-from sextant_components.drills.stage import IN_USE, Stage, asking, later, scrape, seconds_until, send, serving
+from sextant_components.drills.stage import IN_USE, Stage, asking, scrape, seconds_until, send, serving
 
 if TYPE_CHECKING:
     from sextant_serving.client import Client
@@ -30,7 +30,7 @@ def rehearse(stage: Stage, detector: Detector) -> Result:
     from sextant_serving.client import Client
 
     limit = stage.plan.serving.latency_slo_ms / 1000
-    with serving(stage) as slow, asking(stage, slow.url) as load, later() as servers:
+    with serving(stage) as slow, asking(stage, slow.url) as load, ExitStack() as servers:
         # An open connection that asks nothing, as a gateway keeps: batches are then waited for.
         idle = servers.enter_context(Client(slow.url, stage.active.name))
         idle.ready()
