@@ -42,7 +42,7 @@ def _plan(*criteria: dict[str, Any], **parts: Any) -> Plan:
                 "inputs": {"image": {"height": 16, "width": 16}},
                 "candidates": [{"architecture": "linear"}],
             },
-            "evaluation": {"slices": ["supplier"], "corruptions": ["noise"]},
+            "evaluation": {"slices": ["supplier"], "corruptions": ["noise"], "attack": {}},
             "rollout": {"strategy": "canary", "deadline": "4d"} if canary else {},
             **parts,
         }

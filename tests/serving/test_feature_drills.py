@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from sextant_components.backups import back_up_features
 from sextant_components.drills import feature_outage, restored
 from sextant_components.drills.detectors import detector_of
 from sextant_components.drills.stage import Stage
@@ -103,7 +104,7 @@ def test_a_store_that_came_back_empty_fails_the_drill(stage: Stage, monkeypatch:
     """A restore that runs without an error proves nothing."""
 
     def lose_rows(repo: Path, target: Path) -> None:
-        restored_fully(repo, target)
+        back_up_features(repo, target)
         import sqlite3
         from contextlib import closing
 
@@ -111,7 +112,6 @@ def test_a_store_that_came_back_empty_fails_the_drill(stage: Stage, monkeypatch:
             for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
                 database.execute(f'delete from "{table}"')
 
-    restored_fully = restored.back_up_features
     monkeypatch.setattr(restored, "back_up_features", lose_rows)
     result = restored.rehearse_features(stage, detector_of(stage.plan, DrillName.RESTORE_FEATURES, []))
     assert result.recovered_after is None
