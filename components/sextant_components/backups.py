@@ -8,14 +8,16 @@ A home comes back where it was, because registry, promotions and feature store n
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
@@ -165,13 +167,39 @@ def restore_postgresql(backup: Path, address: str) -> None:
     )  # fmt: skip
 
 
-def _call(*command: str) -> None:
+def fingerprint_postgresql(address: str) -> dict[str, str]:
+    """Return a digest of the rows of each table, by the table's name, so that two databases can be compared."""
+    listed = _call("psql", address, "-At", "-c", "select format('%I.%I', schemaname, tablename) from pg_tables "
+                   "where schemaname not in ('pg_catalog', 'information_schema') order by 1")  # fmt: skip
+    rows = "select count(*) || ':' || coalesce(md5(string_agg(t::text, e'\\n' order by t::text)), '') from {} t"
+    return {name: _call("psql", address, "-At", "-c", rows.format(name)).strip() for name in listed.split()}
+
+
+@contextmanager
+def scratch_postgresql(address: str) -> Iterator[str]:
+    """Give the address of an empty database beside another on the same server, removed after the block.
+
+    The user of the address needs the right to create databases. Raises InfrastructureError.
+    """
+    name = f"sextant_drill_{secrets.token_hex(6)}"
+    parts = urlsplit(address)
+    _call("psql", address, "-qc", f'create database "{name}"')
+    try:
+        yield urlunsplit(parts._replace(path=f"/{name}"))
+    finally:
+        _call("psql", address, "-qc", f'drop database "{name}"')
+
+
+def _call(*command: str) -> str:
+    """Run a program of PostgreSQL's client and return its output; a failure names the program, not the address."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise InfrastructureError(f"{command[0]}: not installed. Install the client tools of PostgreSQL.") from error
     if done.returncode != 0:
-        raise InfrastructureError(f"{command[0]}: {done.stderr.strip().splitlines()[-1]}. Nothing was changed.")
+        said = (done.stderr.strip().splitlines() or ["no word why"])[-1]
+        raise InfrastructureError(f"{command[0]}: {said}. Is the address right, and the server as new as the client?")
+    return done.stdout
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -33,14 +33,15 @@ LOCAL: dict[DrillName, Rehearse] = {
 }
 
 
-def hold_local(plan: Plan, home: Path, drill: DrillName) -> Outcome:
+def hold_local(plan: Plan, home: Path, drill: DrillName, *, database: str | None = None) -> Outcome:
     """Hold a drill on this machine, write its ledger below the home, and return its outcome.
 
+    `database` is the address of the registry's PostgreSQL, where that is what is to be restored.
     Raises UsageError if it cannot be staged here, NothingActive, and what the servers raise.
     """
     detector = detector_of(plan, drill, modes_of(plan, drill))
     with tempfile.TemporaryDirectory(prefix="sextant-drill-") as scratch:
-        result = LOCAL[drill](open_stage(plan, home, Path(scratch)), detector)
+        result = LOCAL[drill](open_stage(plan, home, Path(scratch), database), detector)
     return record(plan, home, drill, result, profile="local", detected_by=detector.name)
 
 

@@ -74,7 +74,7 @@ def copied_repo(stage: Stage) -> Path:
     if source is None or not (source / ONLINE_FILE).is_file():
         raise UsageError(
             f"{stage.home}: the model in service reads no features from a store on files. "
-            "Hold this drill on the cluster, with --namespace."
+            "A Redis or a PostgreSQL is stopped and restored by its own means; this drill cannot do it."
         )
     target = stage.scratch / "feast"
     shutil.copytree(source, target)

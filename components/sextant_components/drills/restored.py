@@ -15,7 +15,11 @@ from sextant_components.backups import (
     back_up_features,
     back_up_objects,
     back_up_registry,
+    dump_postgresql,
+    fingerprint_postgresql,
     restore,
+    restore_postgresql,
+    scratch_postgresql,
     verify_objects,
 )
 from sextant_components.drills.detectors import Detector
@@ -29,6 +33,8 @@ PROBE = "sextant-drill"
 
 def rehearse_registry(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001 - the loss is staged, not noticed
     """Lose a copy of the registry after a write that the backup has and one that it has not."""
+    if stage.database is not None:
+        return _rehearse_postgresql(stage, stage.database)
     primary, backup, restored = (stage.scratch / name for name in ("primary", "backup", "restored"))
     back_up_registry(stage.home, primary)
     _note(primary, "before")
@@ -44,6 +50,26 @@ def rehearse_registry(stage: Stage, detector: Detector) -> Result:  # noqa: ARG0
     seconds = time.monotonic() - lost
     whole = found == expected and _notes(restored) == ["before"]
     return _result("the registry is gone", backed_up, seconds if whole else None, {"promotions": len(expected)})
+
+
+def _rehearse_postgresql(stage: Stage, address: str) -> Result:
+    """Restore a dump of the registry into a database beside it, and compare the rows of every table."""
+    backup = stage.scratch / "backup"
+    before = fingerprint_postgresql(address)
+    start = time.monotonic()
+    dump_postgresql(address, backup)
+    backed_up = time.monotonic() - start
+    # A table that was written while it was dumped cannot be compared; whoever is away writes nothing.
+    still = fingerprint_postgresql(address)
+    expected = {name: rows for name, rows in before.items() if still.get(name) == rows}
+    lost = time.monotonic()
+    with scratch_postgresql(address) as empty:
+        restore_postgresql(backup, empty)
+        found = fingerprint_postgresql(empty)
+        seconds = time.monotonic() - lost
+    whole = bool(expected) and found.keys() == before.keys() and expected.items() <= found.items()
+    facts: dict[str, float | int | str] = {"tables": len(before), "tables compared": len(expected)}
+    return _result("the registry's PostgreSQL is gone", backed_up, seconds if whole else None, facts)
 
 
 def rehearse_features(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001

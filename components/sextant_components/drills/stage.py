@@ -36,7 +36,10 @@ IN_USE = 200  # requests before the fault
 
 @dataclass(frozen=True)
 class Stage:
-    """What every drill has: the plan, the model in service, rows as clients send them, and a folder to work in."""
+    """What every drill has: the plan, the model in service, rows as clients send them, and a folder to work in.
+
+    `database` is the registry's PostgreSQL, None where the registry is the home's own.
+    """
 
     plan: Plan
     home: Path
@@ -44,6 +47,7 @@ class Stage:
     spec: BundleSpec
     rows: Sequence[LiveRow]
     scratch: Path
+    database: str | None = None
 
     @property
     def bundle(self) -> Path:
@@ -56,7 +60,7 @@ class Stage:
         return Path(self.active.feature_repo) if self.active.feature_repo else None
 
 
-def open_stage(plan: Plan, home: Path, scratch: Path) -> Stage:
+def open_stage(plan: Plan, home: Path, scratch: Path, database: str | None = None) -> Stage:
     """Return the stage of the model in service. Raises UsageError if it is of another plan, and NothingActive."""
     from sextant_serving.home import served_model
 
@@ -64,7 +68,7 @@ def open_stage(plan: Plan, home: Path, scratch: Path) -> Stage:
     if active.name != plan.name:
         raise UsageError(f"{home}: {active.name} is in service here, and the plan is of {plan.name}. Name its home.")
     spec = read_bundle(Path(active.bundle))
-    return Stage(plan, home, active, spec, _rows(plan, home, spec), scratch)
+    return Stage(plan, home, active, spec, _rows(plan, home, spec), scratch, database)
 
 
 def _rows(plan: Plan, home: Path, spec: BundleSpec) -> list[LiveRow]:

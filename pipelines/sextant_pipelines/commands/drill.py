@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="The plan whose failure modes are rehearsed.",
 )
+@click.option("--database", metavar="URL", help="The registry's PostgreSQL, which restore-registry then restores.")
 @home_option
 @json_option
-def command(names: tuple[str, ...], plan_path: Path, home: Path, as_json: bool) -> int:
+def command(*, names: tuple[str, ...], plan_path: Path, database: str | None, home: Path, as_json: bool) -> int:
     """Rehearse failures of the model in service; without NAME, list the drills and when each was last held.
 
     NAME is a drill or a failure mode of the plan. Each drill works on servers and copies of its own; what is in
@@ -45,7 +46,7 @@ def command(names: tuple[str, ...], plan_path: Path, home: Path, as_json: bool) 
         _list(plan, last_drills(home, plan.name), as_json=as_json)
         return int(ExitCode.OK)
     chosen = list(dict.fromkeys(_drill(plan, name) for name in names))
-    outcomes = [_hold(plan, home, drill) for drill in chosen]
+    outcomes = [_hold(plan, home, drill, database) for drill in chosen]
     if as_json:
         print_json([{**each.model_dump(mode="json"), "verdict": each.verdict} for each in outcomes])
     passed = all(outcome.verdict == "pass" for outcome in outcomes)
@@ -72,11 +73,11 @@ def _drill(plan: Plan, name: str) -> DrillName:
     raise UsageError(f"{name}: neither a drill nor a failure mode of the plan. {choose(name, drills | modes.keys())}.")
 
 
-def _hold(plan: Plan, home: Path, drill: DrillName) -> Outcome:
+def _hold(plan: Plan, home: Path, drill: DrillName, database: str | None) -> Outcome:
     from sextant_components.drills.conduct import hold_local
 
     click.echo(f"holding  {drill}", err=True)
-    outcome = hold_local(plan, home, drill)
+    outcome = hold_local(plan, home, drill, database=database)
     for line in _lines(outcome):
         click.echo(line, err=True)
     return outcome
