@@ -59,9 +59,13 @@ TASKS = (
         "selection", "data", "Selection and balance",
         requirement="each class has rows to train, validate and test on, and rare classes are judged by themselves",
         risk="a high accuracy hides that the rare class is never recognised",
-        method="rows by class after verification; ratio of the largest class to the smallest",
-        lives_in=("sextant_components.verify", "sextant_components.splits"),
-        evidence=("verify/rows a class", "verify/class balance", "prepare/splits", "prepare/sealed split"),
+        method="rows by class after verification; ratio of the largest class to the smallest; measured gains of "
+        "columns and of suspect rows",
+        lives_in=("sextant_components.verify", "sextant_components.splits", "sextant_components.selection_records"),
+        evidence=(
+            "verify/rows a class", "verify/class balance", "prepare/splits", "prepare/sealed split",
+            "prepare/selection of *",
+        ),
     ),
     Task(
         "processing", "data", "Processing: construction and standardisation",
@@ -69,7 +73,8 @@ TASKS = (
         risk="the test rows leak into the transforms, or serving prepares its input differently",
         method="transforms fitted on the training split; each input's training rows by bin; train/serve parity",
         lives_in=("sextant_components.encoding", "sextant_components.prepare", "sextant_serving.preprocessing"),
-        evidence=("prepare/reference profile", "prepare/*parity*", "prepare/transform*", "prepare/encoding*"),
+        evidence=("prepare/reference profile", "prepare/*parity*", "prepare/transform*", "prepare/encoding*",
+                  "prepare/noise reduction"),
     ),
     Task(
         "features", "data", "Features of the store",
@@ -77,7 +82,7 @@ TASKS = (
         risk="the model learns from the future, or is served other features than it learned from",
         method="point-in-time join checked row by row; offline and online values compared",
         lives_in=("sextant_components.prepare_features", "sextant_components.feature_store"),
-        evidence=("prepare/feature*", "prepare/point-in-time join"),
+        evidence=("prepare/feature*", "prepare/point-in-time join", "prepare/online features"),
         excuse=NO_SUPPLIED_FEATURES,
     ),
 )  # fmt: skip
