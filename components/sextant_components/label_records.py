@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import isnan
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sextant_components.sources import Source
 from sextant_plan.bounds import proportion
@@ -11,7 +14,7 @@ from sextant_plan.errors import DataError
 from sextant_plan.fault import choose
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Criterion, Labelling, Plan
-from sextant_plan.statistics.agreement import nominal_alpha
+from sextant_plan.statistics.agreement import cohen_kappa, nominal_alpha
 from sextant_plan.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def record_labelling(ledger: LedgerWriter, plan: Plan, source: Source) -> None:
     if labelling is not None:
         wanted = [criterion for criterion in plan.criteria if criterion.metric == "label_agreement"]
         _record_agreement(ledger, source.rows, labelling, wanted)
+        _record_pairs(ledger, source.rows, labelling.raters)
         if labelling.gold is not None:
             _record_gold(ledger, source, labelling.raters, labelling.gold)
     _record_cost(ledger, plan, source)
@@ -56,6 +60,29 @@ def _record_agreement(
             verdict=judge(estimate, at_least=limit, at_most=None, min_n=min_n),
             criterion=criterion,
         )
+
+
+def _record_pairs(ledger: LedgerWriter, rows: pl.DataFrame, raters: list[str]) -> None:
+    """Record how far each two raters agree beyond chance: who differs from the rest is seen here and not in alpha."""
+    found = {}
+    for one, other in combinations(raters, 2):
+        both = rows.select(one, other).drop_nulls()
+        labels = sorted({*both[one].to_list(), *both[other].to_list()})
+        table = np.zeros((len(labels), len(labels)), dtype=np.int64)
+        for given, said in both.iter_rows():
+            table[labels.index(given), labels.index(said)] += 1
+        if len(labels) > 1:  # with one label there is no chance to agree beyond
+            kappa = cohen_kappa(table, AGREEMENT_CONFIDENCE)
+            found[f"{one} and {other}"] = {"kappa": kappa.value, "low": kappa.low, "high": kappa.high, "n": kappa.n}
+    ledger.record(
+        "raters in pairs",
+        requirement="it is known which raters agree with each other",
+        risk="one rater's habits hide in an agreement over all",
+        qa_method=f"Cohen's kappa of each two raters with one-sided bounds at {AGREEMENT_CONFIDENCE:g}",
+        value=found or NO_AGREEMENT,
+        verdict=Verdict.PASS if found else Verdict.UNKNOWN,
+        counts=False,
+    )
 
 
 def _record_gold(ledger: LedgerWriter, source: Source, raters: list[str], gold: str) -> None:

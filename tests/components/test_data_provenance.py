@@ -82,6 +82,18 @@ def test_each_rater_is_measured_on_the_gold_items(workshop: Any, tmp_path: Path,
     assert found["labelling cost"].value["cost"] == 60
 
 
+def test_raters_are_compared_in_pairs(workshop: Any, tmp_path: Path, records: Any) -> None:
+    """The second rater calls four rows grey, of which one is: kappa of three classes of twenty rows, by hand."""
+    _rated(workshop, [None] * 60)
+    context = workshop.open()
+    run_ingest(context, snapshot=tmp_path / "s")
+    found = records(context, "ingest")["raters in pairs"].value["r1 and r2"]
+    agreed, expected = 57 / 60, (20 * 18 + 20 * 23 + 20 * 19) / 60**2
+    assert found["kappa"] == pytest.approx((agreed - expected) / (1 - expected))
+    assert found["low"] < found["kappa"] < found["high"]
+    assert found["n"] == 60
+
+
 def test_a_gold_answer_that_is_no_class_is_named(workshop: Any, tmp_path: Path) -> None:
     """Every rater would be wrong on it."""
     _rated(workshop, ["gray"] + [None] * 59)

@@ -23,7 +23,7 @@ TASKS = (
         risk="the model learns one person's habits",
         method="Krippendorff's alpha over the raters' columns, with a bootstrap bound",
         lives_in=("sextant_plan.statistics.agreement", "sextant_components.ingest"),
-        evidence=("ingest/labelling*", "ingest/label*", "ingest/raters on gold*"),
+        evidence=("ingest/labelling*", "ingest/label*", "ingest/raters *"),
         metrics=("label_agreement",),
         excuse=NO_RATERS,
     ),
