@@ -2,8 +2,8 @@
 
     python -m benchmarks.online_features [--entities 20000] [--features 10] [--lookups 2000]
 
-The same lookup over Sextant's SQLite store and over Feast's own. They take turns, so that a busy machine slows both;
-the processor's time says what a free core would take.
+The same lookup over Sextant's SQLite store and over Feast's own. They take turns of many lookups, so that a busy
+machine slows both; the processor's time says what a free core would take.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from sextant_serving.feast_import import import_feast
 
 STORES = {"Sextant": "sextant_serving.feast_sqlite.RowSqliteOnlineStore", "Feast": "sqlite"}
 BATCH = 64
+TURNS = 10
+WARM = 5  # first lookups of a turn, which fill Feast's one cache for all stores of a process
 
 
 def _repository(folder: Path, kind: str, events: pl.DataFrame) -> None:
@@ -36,7 +38,7 @@ def _repository(folder: Path, kind: str, events: pl.DataFrame) -> None:
     folder.mkdir()
     events.write_parquet(folder / "events.parquet")
     settings = {
-        "project": "bench",
+        "project": folder.name.lower(),
         "provider": "local",
         "registry": {
             "registry_type": "sql",
@@ -99,11 +101,11 @@ def main(entities: int, features: int, lookups: int) -> None:
             _repository(Path(name, label), kind, events)
             calls[label] = _lookup(Path(name, label), names)
         for size, count in ((1, lookups), (BATCH, lookups // 4)):
-            for turn in range(count):
-                wanted = [keys[place] for place in rng.integers(0, entities, size)]
-                for label, call in calls.items():
+            for label, call in [*calls.items()] * TURNS:
+                for lookup in range(count // TURNS):
+                    wanted = [keys[place] for place in rng.integers(0, entities, size)]
                     spent = _time(call, wanted)
-                    if turn >= count // 20:  # the first ones open connections and fill caches
+                    if lookup >= WARM:
                         times.setdefault((label, size), []).append(spent)
     print(f"{entities:,} entities, {features} features; milliseconds of a lookup")
     for (label, size), both in times.items():
