@@ -143,10 +143,11 @@ def _joined(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: s
         .sort("time")
         .unique(["prediction_id", *COMMON_LABELS], keep="first")
     )
-    return answered.join(_first_labels(logs.feedback), on="prediction_id", how="left").collect(engine="streaming")
+    return answered.join(first_labels(logs.feedback), on="prediction_id", how="left").collect(engine="streaming")
 
 
-def _first_labels(feedback: Path) -> pl.LazyFrame:
+def first_labels(feedback: Path) -> pl.LazyFrame:
+    """Return each prediction's first label as `truth`, by `prediction_id`; of an absent or empty log no row."""
     import polars as pl
 
     schema = {"prediction_id": pl.String, "label": pl.String, "received": pl.Float64}

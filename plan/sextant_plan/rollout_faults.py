@@ -26,6 +26,8 @@ def rollout_faults(plan: Plan) -> Iterator[Fault]:
                 f"{len(steps)} steps of {rollout.min_looks} looks take {needed:g} s, longer than the deadline",
                 "Lengthen it, or shorten rollout.interval or rollout.min_looks",
             )
+    if rollout.comparison is not None:
+        yield from _comparison_faults(plan)
     acceptance = rollout.acceptance
     if acceptance is None:
         return
@@ -45,3 +47,17 @@ def rollout_faults(plan: Plan) -> Iterator[Fault]:
             f"with {len(acceptance.users)} users, all satisfied, the lower bound is {best:.2f}",
             "Name more users, or lower satisfied_at_least or confidence",
         )
+
+
+def _comparison_faults(plan: Plan) -> Iterator[Fault]:
+    """Yield what keeps a challenger's worth from being known."""
+    path = ("rollout", "comparison")
+    if plan.goal.economics is None:
+        yield Fault(path, "nothing says what an answer is worth", "Add goal.economics")
+    if plan.data.entity is None:
+        yield Fault(path, "no unit is named that could stay with one variant", "Name the unit's column in data.entity")
+    elif plan.data.entity not in (*plan.serving.log.columns, *plan.serving.log.hashed):
+        yield Fault(
+            path, f"the prediction log does not hold the unit {plan.data.entity}",
+            f"Add {plan.data.entity} to serving.log.hashed, or to serving.log.columns",
+        )  # fmt: skip

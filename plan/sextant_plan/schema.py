@@ -432,6 +432,18 @@ class Acceptance(Closed):
     confidence: float = Field(default=0.8, gt=0.5, lt=1)
 
 
+class Comparison(Closed):
+    """What a challenger has to be worth: money of one answer, in the economics' currency, more than the champion's.
+
+    Each unit (`data.entity`) counts once, by the mean worth of its answers. A challenger is better once the lower bound
+    of the gain reaches `gain_at_least`, at `min_units` of its own or more; negative, it tolerates a loss.
+    """
+
+    gain_at_least: float = 0.0
+    min_units: int = Field(default=1000, ge=1)
+    join_at_least: Share = 0.5
+
+
 class Rollout(Closed):
     """How a version takes over. A canary serves `steps` percent in turn, judged once in each `interval` (a look).
 
@@ -446,6 +458,7 @@ class Rollout(Closed):
     min_looks: int = Field(default=5, ge=1)
     burstiness: float = Field(default=0.0, ge=0, lt=1)
     acceptance: Acceptance | None = None
+    comparison: Comparison | None = None
 
     @model_validator(mode="after")
     def _steps_rise_to_all_traffic(self) -> Rollout:

@@ -80,3 +80,28 @@ def test_looks_take_time() -> None:
     """An interval of nothing would look for ever."""
     with pytest.raises(ValidationError, match="longer than nothing"):
         Rollout(interval=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        pytest.param({}, None, id="sound"),
+        pytest.param({"goal": {"economics": None}}, "what an answer is worth", id="no money"),
+        pytest.param({"data": {"entity": None}}, "no unit is named", id="no unit"),
+        pytest.param({"serving": {}}, "does not hold the unit parcel_id", id="unit not logged"),
+    ],
+)
+def test_a_comparison_whose_worth_cannot_be_known_is_a_fault(changes: dict[str, Any], problem: str | None) -> None:
+    """Found before the experiment, not when its result is read."""
+    sound = plan(comparison={}).canonical()
+    economics = {"value_per_correct": 1, "cost_per_error": 2, "predictions_per_day": 10}
+    parts = {
+        "goal": {"economics": economics},
+        "data": {"entity": "parcel_id", "table": "table.csv"},
+        "serving": {"log": {"hashed": ["parcel_id"]}},
+    }
+    for key, value in (parts | changes).items():
+        sound[key] = (sound[key] | parts[key] if key != "serving" else sound[key]) | value
+    found = list(rollout_faults(Plan.model_validate(sound)))
+    assert [fault.problem for fault in found if problem is None or problem not in fault.problem] == []
+    assert (problem is None) == (found == [])

@@ -164,6 +164,47 @@ def accept(
     _wish(home, name, namespace, accepted)
 
 
+@command.command("compare")
+@click.argument("plan_path", metavar="PLAN", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    required=True,
+    help="The server's prediction log.",
+)
+@click.option(
+    "--feedback", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The server's feedback log."
+)
+@json_option
+def compare(plan_path: Path, predictions: Path, feedback: Path, as_json: bool) -> int:
+    """Compare the challengers of an A/B experiment with the champion by what their answers are worth.
+
+    By the plan's rollout.comparison. May be asked as often as you like: the bounds hold at every look. Exits 0 if every
+    challenger is worth more, 1 if one is proved not to be, 3 if one is undecided.
+    """
+    from dataclasses import asdict
+
+    from sextant_monitoring.comparison import compare_variants
+    from sextant_monitoring.quality import LabelLogs
+    from sextant_plan.loading import load_plan
+    from sextant_plan.verdicts import Verdict, exit_code, worst
+
+    plan = load_plan(plan_path)
+    found = compare_variants(plan, LabelLogs(predictions, feedback))
+    if as_json:
+        print_json([asdict(each) for each in found])
+    currency = plan.goal.economics.currency if plan.goal.economics else ""
+    for each in found if not as_json else ():
+        click.echo(
+            f"{each.verdict:8} {each.variant}: {each.worth[1]:.4g} {currency} an answer, champion {each.worth[0]:.4g}; "
+            f"gain between {each.low:.4g} and {each.high:.4g} over {each.units[1]} and {each.units[0]} units"
+            + (f"; {each.reason}" if each.reason else "")
+        )
+    if not found and not as_json:
+        click.echo("no challenger has answered a unit")
+    return int(exit_code(worst(each.verdict for each in found) if found else Verdict.UNKNOWN))
+
+
 def _wish(home: Path, name: str | None, namespace: str | None, change: Callable[[Wishes], Wishes]) -> None:
     from sextant_pipelines.rollouts import Place
 
