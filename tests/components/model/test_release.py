@@ -12,6 +12,8 @@ import pytest
 
 from sextant_components.context import RunContext, Step
 from sextant_components.decide import run_decide
+from sextant_components.drills.conduct import record
+from sextant_components.drills.result import Result
 from sextant_components.evaluate import run_evaluate
 from sextant_components.evaluation_records import record_champion, record_subject
 from sextant_components.gates import Settled, record_criterion
@@ -23,6 +25,7 @@ from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import BundleCorrupt, ExitCode
 from sextant_plan.ledger import read_run
 from sextant_plan.promotion import NotAdmitted, PromotionLost
+from sextant_plan.types import DrillName
 from sextant_plan.verdicts import Verdict
 from sextant_serving.home import served_model
 from sextant_serving.registry import CHAMPION, open_registry
@@ -202,6 +205,38 @@ def test_a_first_version_has_no_canary_and_the_next_is_staged(
     assert staged is not None
     assert (staged.version, staged.replaces, staged.sequence) == (version, "1", 1)
     assert admit(staged, open_registry(home).digest_of) is None
+
+
+def test_the_next_version_waits_for_the_plans_drills(
+    bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """The first is let through by grace. A drill that failed refuses the next; one that passed lets the same run on."""
+    asked = {
+        "failure": [{"mode": "dead-pod", "fallback": "another starts", "recover_within": "60s"}],
+        "drills": {"max_age": "30d"},
+    }
+    first, second = (open_run_at(tmp_path / name, home=home, **asked) for name in ("r1", "r2"))
+    sealed = _sealed_by(first, bundle, tmp_path / "one")
+    _judged(first, sealed)
+    assert run_roll_out(first, bundle=sealed, version=run_register(first, bundle=sealed)) is Verdict.PASS
+
+    other = _sealed_by(second, bundle, tmp_path / "two", abstain_below=0.5)
+    _judged(second, other)
+    version = run_register(second, bundle=other)
+    with pytest.raises(NotAdmitted, match="the drill dead-pod was never held") as unknown:
+        run_roll_out(second, bundle=other, version=version)
+    assert unknown.value.exit_code is ExitCode.GATE_UNKNOWN
+
+    late, in_time = (Result("-", 1.0, "-", seconds) for seconds in (61.0, 2.0))
+    record(second.plan, home, DrillName.DEAD_POD, late, profile="local", detected_by="-")
+    with pytest.raises(NotAdmitted, match="the last drill dead-pod ended as fail") as failed:
+        run_roll_out(second, bundle=other, version=version)
+    assert failed.value.exit_code is ExitCode.GATE_FAILED
+    assert served_model(home).version == "1"
+
+    record(second.plan, home, DrillName.DEAD_POD, in_time, profile="local", detected_by="-")
+    assert run_roll_out(second, bundle=other, version=version) is Verdict.PASS
+    assert served_model(home).version == version
 
 
 def test_register_after_a_kill_leaves_one_version(context: RunContext, bundle: Path) -> None:

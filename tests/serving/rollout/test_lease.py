@@ -7,12 +7,16 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from sextant_serving.rollout.cluster import ClusterRollouts
+from sextant_serving.rollout.controller import Controller, ControllerMetrics
 from sextant_serving.rollout.kube import Kube
 from sextant_serving.rollout.lease import LEASE_SECONDS, Lease
+from sextant_serving.rollout.state import RolloutState
 
 
 class LeaseServer(ThreadingHTTPServer):
@@ -23,6 +27,7 @@ class LeaseServer(ThreadingHTTPServer):
         self.leases: dict[str, dict[str, Any]] = {}
         self.lock = threading.Lock()
         self.version = 0
+        self.away = False
         self.before_put: Callable[[], object] = lambda: None
 
     def store(self, body: dict[str, Any]) -> None:
@@ -35,8 +40,10 @@ class Handler(BaseHTTPRequestHandler):
     server: LeaseServer
 
     def do_GET(self) -> None:
+        if self.server.away:
+            return self._answer(503, {})
         found = self.server.leases.get(self.path.rpartition("/")[2])
-        self._answer(404 if found is None else 200, found or {})
+        return self._answer(404 if found is None else 200, found or {})
 
     def do_POST(self) -> None:
         body = self._body()
@@ -159,3 +166,29 @@ def test_two_that_take_a_run_out_lease_at_once_are_told_apart(api: LeaseServer) 
     for thread in threads:
         thread.join()
     assert sorted(held.values()) == [False, True]
+
+
+def test_a_controller_outlives_an_api_server_that_is_away(api: LeaseServer) -> None:
+    """It takes no step and does not end; once the server answers again it leads again."""
+
+    class Steps:
+        """Rollouts that count their steps."""
+
+        taken = 0
+
+        def tick(self, _name: str) -> RolloutState:
+            self.taken += 1
+            return RolloutState(digest="sha256:" + "0" * 64, began=0.0, deadline=1.0)
+
+    steps = Steps()
+    metrics = ControllerMetrics(CollectorRegistry(), "demo")
+    controller = Controller(cast("ClusterRollouts", steps), lease("one", Clock()), metrics)
+    controller.names = {"parcels"}
+    assert controller.step()
+    api.away = True
+    assert not controller.step()
+    assert not controller.step()
+    assert steps.taken == 1
+    api.away = False
+    assert controller.step()
+    assert steps.taken == 2
