@@ -57,7 +57,9 @@ TASKS = (
         requirement="each failure mode has an answer, a time to recover and a way to be noticed",
         risk="the first outage is the first time that anybody thinks of one",
         method="failure modes of the plan; fallbacks counted by the server while it is watched",
-        lives_in=("sextant_components.feasibility.intent", "sextant_plan.presence_rules"),
+        lives_in=(
+            "sextant_components.feasibility.intent", "sextant_components.drills.conduct", "sextant_plan.presence_rules",
+        ),
         evidence=("plan/fallback plan", "watch/drill*"),
         excuse=NO_FAILURE_MODES,
     ),
