@@ -46,7 +46,9 @@ def _measure_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for model in [MODELS[name] for name in options.models]:
         bundle = make_bundle(model, options.work / "bundles")
         for connections in options.connections:
-            cells.append(_told(measure_raw(model, bundle, connections=connections, seconds=options.seconds)))
+            cells.append(
+                _told(measure_raw(model, bundle, connections=connections, seconds=options.seconds, first=options.first))
+            )
         for name in options.servers:
             try:
                 cells.extend(map(_told, _measure_server(CONTENDERS[name], model, bundle, options)))
@@ -59,6 +61,7 @@ def _measure_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "python": platform.python_version(),
                 "load_average": [load_before, os.getloadavg()[0]],
                 "seconds": options.seconds,
+                "first": options.first,
                 "versions": versions,
                 "failures": failures,
                 "cells": [asdict(cell) for cell in cells],
@@ -72,7 +75,15 @@ def _measure_server(
     with running(contender, model, bundle, options.work / "environments", log) as server:
         for wire in options.wires:
             for connections in options.connections if wire in contender.wires else ():
-                yield measure(contender, server, model, wire, connections=connections, seconds=options.seconds)
+                yield measure(
+                    contender,
+                    server,
+                    model,
+                    wire,
+                    connections=connections,
+                    seconds=options.seconds,
+                    first=options.first,
+                )
 
 
 def _told(cell: Cell) -> Cell:
@@ -103,11 +114,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--wires", nargs="+", choices=WIRES, default=list(WIRES), help="formats (default: all)")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32], help="default: 1 32")
     parser.add_argument("--seconds", type=float, default=5.0, help="of load for each cell (default: 5)")
+    parser.add_argument("--first", action="store_true", help="run before all other work of the machine (as root)")
     parser.add_argument("--work", type=Path, default=Path("/tmp/sextant-bench"), help="environments, models and logs")  # noqa: S108
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where the report goes (default: docs)")
     parser.add_argument("--report-only", action="store_true", help="write the report again from benchmarks.json")
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
+    for folder in (options.work, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
     return options
 
 
