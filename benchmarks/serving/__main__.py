@@ -72,7 +72,7 @@ def _measure_server(
     contender: Contender, model: BenchModel, bundle: Path, options: argparse.Namespace
 ) -> Iterator[Cell]:
     log = options.work / f"{contender.name}.log"
-    with running(contender, model, bundle, options.work / "environments", log) as server:
+    with running(contender, model, bundle, options.work / "environments", log, first=options.first) as server:
         for wire in options.wires:
             for connections in options.connections if wire in contender.wires else ():
                 yield measure(

@@ -109,7 +109,7 @@ def _plot(cells: Cells, path: Path) -> None:
             offsets = [group + 0.8 * (place + 0.5) / len(names) - 0.4 for group in range(len(WIRES))]
             axis.bar(offsets, heights, 0.8 / len(names), label=CONTENDERS[name].title)
         raw = cells.get((model, RAW, RAW, most))
-        if raw is not None and raw.rate < 3 * max(bar.get_height() for bar in axis.patches):
+        if raw is not None and raw.rate < 3 * max((bar.get_height() for bar in axis.patches), default=0.0):
             axis.axhline(raw.rate, color="black", linewidth=0.8, linestyle="--", label="the model alone")
         axis.set_xticks(range(len(WIRES)), [TITLES[wire] for wire in WIRES])
         axis.set(title=model, ylabel="requests/s")

@@ -19,7 +19,7 @@ from benchmarks.serving.wires import Dialect, Wire
 
 HERE = Path(__file__).parent
 SERVER_CORE, LOAD_CORE = 0, 1
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(contender: Contender, model: BenchModel, bundle: Path, environments: Path, log: Path) -> Iterator[Running]:
+def running(
+    contender: Contender, model: BenchModel, bundle: Path, environments: Path, log: Path, *, first: bool = False
+) -> Iterator[Running]:
     """Serve `bundle` on the server's core for the duration of the block.
+
+    `first` lets it start before all other work of the machine: some give up if their parts are not there in time.
 
     Raises RuntimeError if the server ends or is not ready in time; `log` has its words.
     """
@@ -112,7 +116,8 @@ def running(contender: Contender, model: BenchModel, bundle: Path, environments:
         "PYTHONPATH": str(HERE / "apps") if contender.name != "sextant" else os.environ.get("PYTHONPATH", ""),
         "OMP_NUM_THREADS": "1",
     }
-    command = ["taskset", "-c", str(SERVER_CORE), *(part.format(**words) for part in contender.command)]
+    command = ["chrt", "--rr", "1"] if first else []
+    command += ["taskset", "-c", str(SERVER_CORE), *(part.format(**words) for part in contender.command)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
