@@ -146,6 +146,7 @@ def serving_spec(plan: Plan) -> ServingSpec:
         latency_edges_ms=sorted(limits | {plan.serving.latency_slo_ms}),
         abstain_below=fallback.abstain_below,
         missing_features=fallback.missing_features,
+        abstain_outside=fallback.abstain_outside,
         batch_sizes=batching.sizes,
         log=plan.serving.log,
         attachment=code_reference(entrypoint) if entrypoint else None,

@@ -82,6 +82,7 @@ class ServingSpec(Closed):
     latency_edges_ms: list[float]
     abstain_below: float
     missing_features: Literal["reject", "default", "abstain"]
+    abstain_outside: float | None = None
     batch_sizes: list[int] = []
     log: PredictionLog = PredictionLog()
     attachment: CodeRef | None = None

@@ -11,11 +11,16 @@ from sextant_plan.schema import Closed
 
 
 class FeatureReference(Closed):
-    """One input's bins: bin i holds values in [edges[i-1], edges[i]); the first and last are open."""
+    """One input's bins: bin i holds values in [edges[i-1], edges[i]); the first and last are open.
+
+    `low` and `high` are the least and the greatest training value, None where values have no order.
+    """
 
     name: str
     edges: list[float]
     counts: list[int]
+    low: float | None = None
+    high: float | None = None
 
 
 class Reference(Closed):
@@ -45,7 +50,8 @@ def profile(name: str, values: ArrayLike, bins: int = 10) -> FeatureReference:
         raise ValueError(f"{name}: no finite value to profile")
     edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1]))
     counts = np.diff(np.searchsorted(ordered, edges, side="left"), prepend=0, append=ordered.size)
-    return FeatureReference(name=name, edges=edges.tolist(), counts=counts.tolist())
+    low, high = float(finite[0]), float(finite[-1])
+    return FeatureReference(name=name, edges=edges.tolist(), counts=counts.tolist(), low=low, high=high)
 
 
 def stability_index(reference: ArrayLike, current: ArrayLike, *, corrected: bool = False) -> float:

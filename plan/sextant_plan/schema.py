@@ -388,9 +388,14 @@ class Batching(Closed):
 
 
 class Fallback(Closed):
-    """What is answered when the model should not: below the confidence, or without its features."""
+    """What is answered when the model should not: below the confidence, on unusual inputs, or without its features.
+
+    With `abstain_outside` the model abstains on a row of which a number, the brightness or the contrast lies further
+    outside the range of the training rows than this share of the range.
+    """
 
     abstain_below: Share = 0.0
+    abstain_outside: float | None = Field(default=None, ge=0)
     missing_features: Literal["reject", "default", "abstain"] = "default"
 
 

@@ -18,6 +18,7 @@ from sextant_plan.catalogue import (
     FLAWED_ROWS,
     LOW_CONFIDENCE,
     MISSING,
+    OUT_OF_DISTRIBUTION,
     PREDICTIONS,
     QUANTILES,
     QUEUE_SECONDS,
@@ -103,7 +104,7 @@ def _error_rate(plan: Plan, criterion: Criterion) -> Share:
 def _coverage(plan: Plan, criterion: Criterion) -> Share:
     """Count a row without its features as answered where the plan answers from defaults."""
     answered = Selector.of(PREDICTIONS.name, model=plan.name)
-    abstains = [LOW_CONFIDENCE]
+    abstains = [LOW_CONFIDENCE, OUT_OF_DISTRIBUTION]
     if plan.serving.fallback.missing_features != "default":
         abstains += [FEATURE_MISS, FEATURE_OUTAGE]
     abstained = Selector.of(FALLBACKS.name, model=plan.name).where(Matcher("reason", "|".join(abstains), regex=True))

@@ -20,6 +20,7 @@ from sextant_serving.errors import StoreUnavailable
 from sextant_serving.features import FeatureLookup
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.on_demand import Transform, load_code, load_transform
+from sextant_serving.training_range import TrainingRange
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Loaded:
     lookup: FeatureLookup | None
     attach: Callable[..., Any] | None
     metrics: ModelMetrics
+    training_range: TrainingRange | None = None
 
 
 def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
@@ -77,7 +79,8 @@ def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
     name, version = source.name or spec.name, source.version or spec.version
     reference = read_reference(source.bundle / REFERENCE_FILE)
     metrics = ModelMetrics(spec, reference, (name, version, source.variant))
-    return Loaded(name, version, spec, engine, lookup, attach, metrics)
+    seen = TrainingRange(spec, reference) if spec.serving.abstain_outside is not None else None
+    return Loaded(name, version, spec, engine, lookup, attach, metrics, seen)
 
 
 def _open_lookup(repo: Path, spec: BundleSpec, transforms: Sequence[Transform]) -> FeatureLookup:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE, LOW_CONFIDENCE
+from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
 from sextant_serving.batching import Batcher, Job, Traffic
 from sextant_serving.engines import Inputs
 from sextant_serving.errors import FeatureOutage, MissingFeatures
@@ -43,7 +43,7 @@ class Model:
         self.variant = loaded.metrics.labels[2]
         self.attach, self.log = loaded.attach, log
         self.signature = Signature(loaded.spec)
-        self._engine, self._lookup = loaded.engine, loaded.lookup
+        self._engine, self._lookup, self._training_range = loaded.engine, loaded.lookup, loaded.training_range
         self._device, self._lookup_thread = device, lookup_thread
         self.timed = False  # whether answers say when they passed each stage
         self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
@@ -77,7 +77,7 @@ class Model:
         )
         self.metrics.device_seconds.observe(seconds)
         self.metrics.batch_rows.observe(len(probabilities))
-        self._deliver(jobs, probabilities, stored, reasons)
+        self._deliver(jobs, probabilities, stored, reasons, self._doubts(inputs, statistics, probabilities))
         if self.timed:
             self._note_times(jobs, now, found, seconds)
         self.metrics.count_bins(inputs.get("features"), statistics, probabilities.argmax(axis=1))
@@ -179,22 +179,37 @@ class Model:
         missing_rows: NDArray[np.bool_] = _joined(parts)
         return missing_rows
 
+    def _doubts(
+        self, inputs: Inputs, statistics: dict[str, NDArray[np.float64]], probabilities: NDArray[np.float32]
+    ) -> list[str | None]:
+        """Return by row why the model does not stand by its answer, None where it does."""
+        unsure = probabilities.max(axis=1) < self.spec.serving.abstain_below
+        doubts = [LOW_CONFIDENCE if row else None for row in unsure.tolist()]
+        limit = self.spec.serving.abstain_outside
+        if self._training_range is not None and limit is not None:
+            outside = self._training_range.distance(inputs.get("features"), statistics) > limit
+            doubts = [
+                OUT_OF_DISTRIBUTION if far else doubt for far, doubt in zip(outside.tolist(), doubts, strict=True)
+            ]
+        return doubts
+
     def _deliver(
         self,
         jobs: list[Job],
         probabilities: NDArray[np.float32],
         stored: dict[Job, list[StoredRow | None]],
         reasons: dict[Job, list[str | None]],
+        doubts: list[str | None],
     ) -> None:
         """Split a batch's probabilities over its jobs, applying the plan's fallbacks."""
         best = probabilities.argmax(axis=1)
-        unsure = probabilities.max(axis=1) < self.spec.serving.abstain_below
+        doubted = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
         abstain_on_missing = self.spec.serving.missing_features == "abstain"
         start = 0
         for job in jobs:
             part = slice(start, start + job.rows.count)
             start = part.stop
-            abstained, fallbacks = unsure[part], [LOW_CONFIDENCE if row else None for row in unsure[part].tolist()]
+            abstained, fallbacks = doubted[part], doubts[part]
             if (missing := reasons.get(job)) is not None:
                 fallbacks = [reason or other for reason, other in zip(missing, fallbacks, strict=True)]
                 if abstain_on_missing:

@@ -204,6 +204,28 @@ def test_rows_with_missing_and_unknown_values_are_counted(client: Client) -> Non
     assert grown == {"missing": 2, "unknown-category": 1}
 
 
+def test_far_outside_the_training_range_the_model_abstains(make_bundle: MakeBundle) -> None:
+    """A number, or a picture's brightness, beyond the limit has no label; what is a little outside has one."""
+    bundle = make_bundle(serving={"abstain_outside": 0.5})
+    seen = {feature.name: feature for feature in read_reference(bundle / "reference.json").features}
+    weight, brightness = seen["weight"], seen["image.brightness"]
+    assert weight.low is not None
+    assert weight.high is not None
+    assert brightness.high is not None
+    width, usual = weight.high - weight.low, (weight.low + weight.high) / 2
+    weights = [usual, weight.high + 0.4 * width, weight.high + 0.6 * width, weight.low - 0.6 * width, usual]
+    pixels = np.random.default_rng(7).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    pixels[4] = 255  # the training pictures are noise: none is so bright, or so even
+    with running_server(bundle=bundle) as server, server.client() as client:
+        sent = zip(pixels.tolist(), weights, strict=True)
+        rows = [{"image": picture, "weight": value, "zone": "north"} for picture, value in sent]
+        found = client.predict_v1(rows)
+        assert [row["fallback"] for row in found] == [None, None, *["out-of-distribution"] * 3]
+        assert [row["abstained"] for row in found] == [row["label"] is None for row in found]
+        assert [row["abstained"] for row in found] == [False, False, True, True, True]
+        assert scrape(client)["sextant_fallbacks_total", (("reason", "out-of-distribution"),)] == 3
+
+
 def test_below_the_confidence_the_model_abstains(make_bundle: MakeBundle) -> None:
     """A row without a confident class has no label, is counted as a fallback and not as a prediction."""
     bundle = make_bundle(serving={"abstain_below": 0.99})

@@ -9,6 +9,7 @@ from sextant_components.dossier.crisp import task_results
 from sextant_components.dossier.criteria import judged, statement
 from sextant_components.dossier.facts import Facts
 from sextant_components.dossier.wording import listed, number, sentence, value, words
+from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 
 NOTHING = "This run holds no evidence of it."
@@ -67,7 +68,16 @@ def intended_use(facts: Facts) -> list[Claim]:
         Claim(f"Why machine learning: {sentence(plan.goal.why_ml)}", [source]),
         Claim(f"It reads {listed(read)}; what it was not trained on is outside its use.", [source]),
         Claim(f"Below a confidence of {number(plan.serving.fallback.abstain_below)} it abstains.", [source]),
+        *_said_of_unusual_inputs(plan, source),
     ]
+
+
+def _said_of_unusual_inputs(plan: Plan, source: str) -> list[Claim]:
+    outside = plan.serving.fallback.abstain_outside
+    if outside is None:
+        return []
+    words = "It abstains on inputs that lie outside the training range by more than {} of its width."
+    return [Claim(words.format(number(outside)), [source])]
 
 
 def _factors(facts: Facts) -> list[Claim]:
