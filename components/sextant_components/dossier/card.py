@@ -72,7 +72,7 @@ def intended_use(facts: Facts) -> list[Claim]:
     ]
 
 
-def _said_of_unusual_inputs(plan: Plan, source: str) -> list[Claim]:
+def _said_of_unusual_inputs(plan: Plan, source: Citable) -> list[Claim]:
     outside = plan.serving.fallback.abstain_outside
     if outside is None:
         return []
