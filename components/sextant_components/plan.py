@@ -18,6 +18,7 @@ from sextant_components.feasibility import (
     pretest,
     resources,
     robustness,
+    staleness,
 )
 from sextant_components.feasibility.heading import Heading, Study
 from sextant_components.feature_sources import EVENT_TIME, read_views
@@ -57,6 +58,7 @@ def _headings(study: Study) -> Iterator[Heading]:
         applicability.assess(study),
         bayes_error.assess(study),
         applicability.assess_baseline(study),
+        staleness.assess(study),
         legal.assess(study),
         robustness.assess(study),
         pretest.assess(study),

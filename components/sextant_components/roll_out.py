@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sextant_components.bundle_store import store_bundle, stored_path
 from sextant_components.context import RunContext, Step
 from sextant_components.release import release_of
-from sextant_components.sign_off import require_sign_off
+from sextant_components.sign_off import record_sign_off, require_sign_off
+from sextant_components.way_back import record_way_back
 from sextant_plan.bundle import GOLDEN_FILE, BundleSpec, read_bundle
 from sextant_plan.errors import UsageError
 from sextant_plan.files import locked
@@ -51,8 +52,11 @@ def run_roll_out(context: RunContext, *, bundle: Path, version: str) -> Verdict:
     _require_admission(context, release, registry)
     with context.ledger(Step.ROLL_OUT) as ledger:
         store_bundle(context.home, bundle, spec)
+        record_sign_off(ledger, context)
         promotion = _propose(release, registry)
         _prove_serving(ledger, release, spec)
+        if earlier := registry.history(promotion.name)[: release.sequence]:
+            record_way_back(ledger, earlier[-1])
         if strategy == CANARY and promotion.replaces is not None:
             _stage(ledger, context, release)
         else:

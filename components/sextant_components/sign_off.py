@@ -8,7 +8,7 @@ from sextant_components.decide import subject_digest
 from sextant_plan.bundle import read_bundle
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import BundleCorrupt, UsageError
-from sextant_plan.ledger import Record, attempts, finished, read_run
+from sextant_plan.ledger import LedgerWriter, Record, attempts, finished, read_run
 from sextant_plan.promotion import NotAdmitted
 from sextant_plan.sign_off import Standing, Subject, read_signatures, standing
 from sextant_plan.verdicts import Verdict
@@ -50,6 +50,25 @@ def require_sign_off(context: RunContext) -> None:
         f"the plan requires the signature of {', '.join(found.missing)}{void}",
         f"Have it signed: sextant sign {context.run} --as {found.missing[0]}; then: sextant promote {context.run}",
         verdict=Verdict.UNKNOWN,
+    )
+
+
+def record_sign_off(ledger: LedgerWriter, context: RunContext) -> None:
+    """Record whose signatures the release rests on, each as an artifact; nothing where the plan lists no sign_off."""
+    if context.plan.sign_off is None:
+        return
+    found = standing_of(context)
+    ledger.record(
+        "sign-off",
+        requirement="the people whom the plan names have signed this verdict",
+        risk="a model goes live that nobody answers for",
+        qa_method="each signature's digests of plan, decision, bundle and ledger files against those found now",
+        verdict=found.verdict,
+        value={"signed": sorted(found.valid), "missing": found.missing},
+        artifacts={
+            f"signature-{person}.json": ledger.artifacts.put_json(signature.model_dump(mode="json"))
+            for person, signature in found.valid.items()
+        },
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sextant_components.remote_sources import is_remote
+from sextant_pipelines.plan_writer import unanswered
 from sextant_pipelines.planned_rows import Labelled, count_rows, undecidable
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
@@ -14,14 +15,14 @@ from sextant_plan.schema import Criterion, Plan
 
 
 def warnings_of(plan: Plan, plan_dir: Path) -> list[str]:
-    """Return one sentence for each thing that will stop a run of this plan or leave its verdict unknown."""
+    """Return one sentence for each thing that will stop a run, leave its verdict unknown or its dossier empty."""
     remote = is_remote(plan.data.source)
     labelled = None if remote else count_rows(plan, plan_dir / plan.data.source)
     found = [sentence for each in plan.criteria for sentence in _criterion_warnings(plan, each, labelled)]
     found += [] if labelled is None else undecidable(plan, labelled)
     if not remote:
         found += _data_warnings(plan, plan_dir)
-    return [*found, *_licence_warnings(plan)]
+    return [*found, *_licence_warnings(plan), *_unanswered_warnings(plan)]
 
 
 def _criterion_warnings(plan: Plan, criterion: Criterion, labelled: Labelled | None) -> Iterator[str]:
@@ -64,6 +65,12 @@ def _licence_warnings(plan: Plan) -> Iterator[str]:
             "data.licence.allows_training is false, so the legal heading of the plan step fails. "
             "Set it to true once somebody has confirmed the licence"
         )
+
+
+def _unanswered_warnings(plan: Plan) -> Iterator[str]:
+    keys = unanswered(plan)
+    if keys:
+        yield f"{', '.join(keys)}: still as sextant init wrote it. Say it in your own words: the dossier quotes it"
 
 
 def _table_warnings(plan: Plan, table: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sextant_pipelines.inspection import ColumnGuess, Inspection
 from sextant_plan.bounds import proportion, rows_to_prove
+from sextant_plan.schema import Plan
 
 CONFIDENCE = 0.95
 SEALED, VALID = 0.2, 0.15
@@ -19,6 +20,12 @@ SMALL_ROWS = 500
 HOPED_ACCURACY = 0.9  # what the suggested limit assumes that the model reaches; the user decides
 GENERIC_NAMES = frozenset({"data", "dataset", "images", "labels", "rows", "table", "train"})
 LATENCY_REQUESTS = 300  # 299 requests bound a 99th percentile at confidence 0.95
+
+# What only the user can say: `init` writes these in its place, and `check` warns until they are gone.
+YOUR_TEAM, YOUR_NAME = "your-team", "your-name"
+BUSINESS = "Say what gets better, for whom, and how you would notice."
+WHY_ML = "Say why a rule written by hand does not do."
+CONSENT = "Say why this data may be used."
 
 
 def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
@@ -37,6 +44,18 @@ def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
             "",
         ]
     )
+
+
+def unanswered(plan: Plan) -> list[str]:
+    """Return the keys under which the plan still says what `init` wrote for the user to replace."""
+    said = {
+        "owner.team": plan.owner.team == YOUR_TEAM,
+        "owner.approvers": YOUR_NAME in plan.owner.approvers,
+        "goal.business": plan.goal.business == BUSINESS,
+        "goal.why_ml": plan.goal.why_ml == WHY_ML,
+        "data.consent.basis": plan.data.consent.basis == CONSENT,
+    }
+    return [key for key, still in said.items() if still]
 
 
 def sealed_rows(found: Inspection) -> int:
@@ -61,12 +80,12 @@ def _head(found: Inspection) -> Iterator[str]:
     yield f"# {found.rows} labelled rows; classes {counts}."
     yield f"name: {_name(found)}"
     yield "owner:"
-    yield "  team: your-team"
-    yield "  approvers: [your-name]"
+    yield f"  team: {YOUR_TEAM}"
+    yield f"  approvers: [{YOUR_NAME}]"
     yield ""
     yield "goal:"
-    yield "  business: Say what gets better, for whom, and how you would notice."
-    yield "  why_ml: Say why a rule written by hand does not do."
+    yield f"  business: {BUSINESS}"
+    yield f"  why_ml: {WHY_ML}"
     yield "  baseline: {kind: majority}  # or {kind: heuristic, entrypoint: your.module:function}"
     yield "  economics:  # assumed: replace by your own figures, the cost-benefit sheet is computed from them"
     yield "    currency: EUR"
@@ -159,7 +178,7 @@ def _data(found: Inspection, plan_dir: Path, licence: str | None) -> Iterator[st
     yield f"    source: {_scalar(found.table or found.images or found.source.name)}"
     yield f"    allows_training: {'true' if licence else 'false'}"
     yield "  consent:"
-    basis = f"Use confirmed under {licence}." if licence else "Say why this data may be used."
+    basis = f"Use confirmed under {licence}." if licence else CONSENT
     yield f"    basis: {_scalar(basis)}"
     yield "    personal_data: false  # true if a person can be recognised from it"
 

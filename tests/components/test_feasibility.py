@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,8 @@ from sextant_components.feasibility.capacity import capacity
 from sextant_components.feasibility.learning_curve import extrapolate
 from sextant_components.plan import run_plan
 from sextant_plan.verdicts import Verdict
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @given(
@@ -85,6 +89,65 @@ def test_the_rate_of_arrival_comes_from_the_timestamps(workshop: Any, records: A
     arrival = records(context, "plan")["feasibility: data availability"].value["arrival"]
     assert arrival["rows_a_day"] == pytest.approx(60 / (59 / 24), abs=0.01)
     assert arrival["days_until_enough"] == pytest.approx(59 / 24, abs=0.06)
+
+
+def _age(workshop: Any, *, rows: int, drifting: bool) -> None:
+    """Give the table `rows` rows of two shades, one an hour; if `drifting`, ever more of the newest change."""
+    rng = np.random.default_rng(2)
+    columns: dict[str, list[Any]] = {name: [] for name in workshop.table.columns}
+    for row in range(rows):
+        pale = row % 2
+        moved = drifting and rng.uniform() < max(0.0, 2 * row / rows - 1)
+        values = {
+            "image": f"{row // 2 % 20 * 3 + 2 * pale:03d}.png", "item": f"I-{row:03d}", "batch": f"B-{row}",
+            "seen": (NOON + timedelta(hours=row)).isoformat(), "site": "north", "weight": 1.5,
+            "kind": ("dim", "pale")[pale ^ moved],
+        }  # fmt: skip
+        for name, value in values.items():
+            columns[name].append(value)
+    workshop.table = pl.DataFrame(columns)
+
+
+def test_a_model_of_steady_data_may_grow_old(workshop: Any, records: Any) -> None:
+    """No accuracy is lost over the days seen: pass, and the curve by age is kept as numbers."""
+    _age(workshop, rows=480, drifting=False)
+    context = workshop.open()
+    run_plan(context)
+    record = records(context, "plan")["feasibility: staleness"]
+    assert record.verdict is Verdict.PASS
+    assert record.value["days_seen"] == pytest.approx(10, abs=0.1)
+    points = json.loads(context.artifacts.read_bytes(record.artifacts["staleness.json"]))
+    assert [point["rows"] for point in points] == [60] * 4
+    assert [point["age_days"] for point in points] == sorted(point["age_days"] for point in points)
+
+
+def test_a_model_of_drifting_data_is_told_how_old_it_may_become(workshop: Any, records: Any) -> None:
+    """The newest labels have moved: a loss a day is proved, and few days are supported."""
+    _age(workshop, rows=480, drifting=True)
+    context = workshop.open()
+    run_plan(context)
+    record = records(context, "plan")["feasibility: staleness"]
+    assert record.verdict is Verdict.UNKNOWN
+    assert record.value["loss_a_day"]["low"] > 0
+    assert record.value["days_supported"] < 2
+
+
+def test_an_age_beyond_the_days_seen_is_not_proved(workshop: Any, records: Any) -> None:
+    """Ten days of steady data say nothing of thirty, which is what the plan allows."""
+    _age(workshop, rows=480, drifting=False)
+    workshop.plan["criteria"].append({"id": "age", "metric": "model_age_days", "at_most": 30, "enforce": ["alert"]})
+    context = workshop.open()
+    run_plan(context)
+    record = records(context, "plan")["feasibility: staleness"]
+    assert (record.verdict, record.value["age_allowed_days"]) == (Verdict.UNKNOWN, 30)
+
+
+def test_rows_without_times_have_no_age(workshop: Any, records: Any) -> None:
+    """There is nothing to order them by, so nothing is recorded."""
+    del workshop.plan["data"]["timestamp"]
+    context = workshop.open()
+    run_plan(context)
+    assert "feasibility: staleness" not in records(context, "plan")
 
 
 def test_cost_and_benefit_have_an_interval(workshop: Any, records: Any) -> None:

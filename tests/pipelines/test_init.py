@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sextant_pipelines.plan_writer import BUSINESS, WHY_ML, YOUR_NAME, YOUR_TEAM
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
 
@@ -22,12 +23,18 @@ def _plan(sextant: Sextant, data: Path, out: Path, *options: str) -> Plan:
 
 
 @pytest.mark.parametrize("kind", ["picture_folder", "pictures_with_table", "table"])
-def test_a_written_plan_passes_check_without_a_warning(
+def test_a_written_plan_is_warned_of_nothing_but_what_only_its_user_can_say(
     kind: str, sextant: Sextant, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """For each kind of data, with the licence confirmed, check finds no fault and nothing to warn of."""
+    """For each kind of data, with the licence confirmed: no fault, one warning, and none once it is answered."""
     out = tmp_path / "plan.yaml"
     _plan(sextant, request.getfixturevalue(kind), out, "--confirm-licence", "CC0-1.0")
+    assert sextant("check", out).err == (
+        "warning: owner.team, owner.approvers, goal.business, goal.why_ml: still as sextant init wrote it. "
+        "Say it in your own words: the dossier quotes it\n"
+    )
+    text = out.read_text(encoding="utf-8").replace(YOUR_TEAM, "orchard").replace(YOUR_NAME, "ada")
+    out.write_text(text.replace(BUSINESS, "Sort fruit.").replace(WHY_ML, "Nobody knows the rules."), encoding="utf-8")
     assert sextant("check", out).err == ""
 
 

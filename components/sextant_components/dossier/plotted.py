@@ -1,4 +1,4 @@
-"""Which artifacts are plotted, and how: learning curve, reliability, slices, latency, drift reference."""
+"""Which artifacts are plotted, and how: learning curve, staleness, reliability, slices, latency, drift reference."""
 
 from __future__ import annotations
 
@@ -56,6 +56,27 @@ def _learning(content: list[dict[str, Any]]) -> list[Plot]:
         f"{number(last['rows'])}: {number(last['accuracy'])}, {number(last['low'])} to {number(last['high'])}."
     )
     return [axes.plot("Learning curve of the feasibility study", text, across="training rows", up="accuracy")]
+
+
+def _staleness(content: list[dict[str, Any]]) -> list[Plot]:
+    lowest, highest = min(each["low"] for each in content), max(each["high"] for each in content)
+    axes = Axes(
+        (0.0, max(each["age_days"] for each in content) * (1 + MARGIN)),
+        (max(0.0, lowest - MARGIN), min(1.0, highest + MARGIN)),
+    )
+    points = [(each["age_days"], each["accuracy"]) for each in content]
+    for each in content:
+        axes.line([(each["age_days"], each["low"]), (each["age_days"], each["high"])], "interval")
+    axes.line(points, "main")
+    for point in points:
+        axes.dot(*point, "main")
+    first, last = content[0], content[-1]
+    text = (
+        f"A quick model of the oldest rows, judged on later ones: {number(round(first['accuracy'], 4))} at an age of "
+        f"{number(round(first['age_days'], 1))} days, {number(round(last['accuracy'], 4))} at "
+        f"{number(round(last['age_days'], 1))}; each period with its bounds."
+    )
+    return [axes.plot("Accuracy by the model's age", text, across="age in days", up="accuracy")]
 
 
 def _reliability(content: list[dict[str, Any]]) -> list[Plot]:
@@ -130,6 +151,7 @@ def _reference(content: dict[str, Any]) -> list[Plot]:
 
 _DRAWERS: dict[str, Callable[[Any], list[Plot]]] = {
     "learning_curve.json": _learning,
+    "staleness.json": _staleness,
     "reliability.json": _reliability,
     "slices.json": _slices,
     "latency.json": _latency,

@@ -13,7 +13,10 @@ from sextant_components.dossier.facts import Facts
 from sextant_components.dossier.score_tests import SCORE_TESTS, Groups, ScoreSection, ScoreTest
 from sextant_components.dossier.wording import capital, listed, number
 from sextant_plan.ledger import Record
+from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
+
+Named = tuple[Record, list[str]]  # a record and what a test may call it
 
 FULL, HALF = 1.0, 0.5
 MOST_CITED = 6
@@ -81,11 +84,12 @@ class Score:
 
 def compute_score(facts: Facts) -> Score:
     """Return the score of a run from its ledger and its frozen plan alone."""
-    names = _names(facts)
-    return Score([_scored(facts, test, names) for test in SCORE_TESTS])
+    plan, source = facts.plan
+    named = _named(facts)
+    return Score([score_test(test, named, plan, plan_file=source, ledger=facts.ledger) for test in SCORE_TESTS])
 
 
-def _names(facts: Facts) -> list[tuple[Record, list[str]]]:
+def _named(facts: Facts) -> list[Named]:
     plan, _ = facts.plan
     criteria = {criterion.id: criterion for criterion in plan.criteria}
     named = []
@@ -98,18 +102,21 @@ def _names(facts: Facts) -> list[tuple[Record, list[str]]]:
     return named
 
 
-def _scored(facts: Facts, test: ScoreTest, names: list[tuple[Record, list[str]]]) -> Scored:
-    plan, source = facts.plan
-    full = _answers(test.automated, names)
+def score_test(test: ScoreTest, records: list[Named], plan: Plan, *, plan_file: Citable, ledger: Citable) -> Scored:
+    """Return one test's points: 1 on passing records for all it asks, a half on part of them or on the plan, else 0.
+
+    `plan_file` and `ledger` are cited where the plan answers, and where no record does.
+    """
+    full = _answers(test.automated, records)
     if full is not None and _all_pass(full):
         return Scored(test, FULL, "Checked by this run, and passed.", list(full))
     bad = [record for record in full or [] if record.verdict is not Verdict.PASS]
-    partly = _answers(test.partial, names) if test.partial else None
+    partly = _answers(test.partial, records) if test.partial else None
     if partly is not None and _all_pass(partly):
         return Scored(test, HALF, _because("Checked in part", bad), list(partly))
     if test.documented(plan):
-        return Scored(test, HALF, _because("Stated in the plan, not checked by this run", bad), [source])
-    return Scored(test, 0.0, _because("Not shown by this run", bad), list(bad) or [facts.ledger])
+        return Scored(test, HALF, _because("Stated in the plan, not checked by this run", bad), [plan_file])
+    return Scored(test, 0.0, _because("Not shown by this run", bad), list(bad) or [ledger])
 
 
 def _because(text: str, bad: list[Record]) -> str:
@@ -118,11 +125,11 @@ def _because(text: str, bad: list[Record]) -> str:
     return f"{text}: {listed([f'“{record.task}” is {record.verdict.value}' for record in bad])}."
 
 
-def _answers(groups: Groups, names: list[tuple[Record, list[str]]]) -> list[Record] | None:
+def _answers(groups: Groups, records: list[Named]) -> list[Record] | None:
     """Return the records that answer the groups, each once; None if a group has none."""
     found: dict[str, Record] = {}
     for group in groups:
-        own = [r for r, called in names if any(fnmatchcase(name, p) for name in called for p in group)]
+        own = [r for r, called in records if any(fnmatchcase(name, p) for name in called for p in group)]
         if not own:
             return None
         found |= {f"{record.step}/{record.seq}": record for record in own}

@@ -74,7 +74,7 @@ SCORE_TESTS = (
     ),
     ScoreTest("model-3", "model", "Are the settings tuned?", (("train/search",),)),
     ScoreTest(
-        "model-4", "model", "Is the effect of an old model known?", (("evaluate/staleness*", "watch/staleness*"),),
+        "model-4", "model", "Is the effect of an old model known?", (("plan/feasibility: staleness",),),
         documented=lambda plan: any(criterion.metric == "model_age_days" for criterion in plan.criteria),
     ),
     ScoreTest(
@@ -90,7 +90,7 @@ SCORE_TESTS = (
         documented=lambda plan: bool(plan.goal.societal_impact.strip()),
     ),
     ScoreTest(
-        "infrastructure-1", "infrastructure", "Can training be repeated?", (("train/repeat*", "train/reproduc*"),),
+        "infrastructure-1", "infrastructure", "Can training be repeated?", (("train/seeds",),),
         partial=(("optimise/bundle",), ("train/search",)),
     ),
     ScoreTest(
@@ -120,7 +120,8 @@ SCORE_TESTS = (
         partial=(("roll_out/promotion",),),
     ),
     ScoreTest(
-        "monitoring-1", "monitoring", "Is a change of what we depend on noticed?", (("watch/dependenc*",),),
+        "monitoring-1", "monitoring", "Is a change of what we depend on noticed?",
+        (("watch/metric:feature_age_hours", "watch/metric:unknown_rate"), ("register/model version",)),
         partial=(("optimise/bundle",), ("register/model version",)),
     ),
     ScoreTest(
@@ -138,7 +139,7 @@ SCORE_TESTS = (
         documented=_retrains,
     ),
     ScoreTest(
-        "monitoring-5", "monitoring", "Are the numbers stable?", (("watch/probe*", "watch/metric:probe_success"),),
+        "monitoring-5", "monitoring", "Are the numbers stable?", (("watch/metric:probe_success",),),
         partial=(("optimise/engine parity*",), ("train/loss falls",)),
     ),
     ScoreTest(

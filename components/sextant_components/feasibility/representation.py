@@ -45,9 +45,9 @@ class Sample:
         return np.hstack([_scaled(known, shown) for known, shown in blocks])
 
 
-def draw_sample(study: Study) -> Sample:
-    """Return the sample of a study; rows whose picture cannot be read are black, which makes it a little harder."""
-    rows = _chosen(study.rows.height)
+def draw_sample(study: Study, *, most: int = SAMPLE_ROWS) -> Sample:
+    """Return at most so many rows of a study; those whose picture cannot be read are black, and a little harder."""
+    rows = _chosen(study.rows.height, most)
     inputs = study.plan.model.inputs
     names = [*inputs.columns, *(name.partition(":")[2] for name in inputs.features)]
     return Sample(
@@ -58,10 +58,10 @@ def draw_sample(study: Study) -> Sample:
     )
 
 
-def _chosen(rows: int) -> list[int]:
-    if rows <= SAMPLE_ROWS:
+def _chosen(rows: int, most: int) -> list[int]:
+    if rows <= most:
         return list(range(rows))
-    return sorted(np.random.default_rng(0).choice(rows, SAMPLE_ROWS, replace=False).tolist())
+    return sorted(np.random.default_rng(0).choice(rows, most, replace=False).tolist())
 
 
 def _flat(pictures: NDArray[np.uint8]) -> Matrix:

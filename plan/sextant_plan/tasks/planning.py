@@ -28,9 +28,11 @@ TASKS = (
         "availability", "planning", "Feasibility: availability of data",
         requirement="there are rows enough to learn from and to prove each criterion",
         risk="months of work end in a test set that can prove nothing",
-        method="rows by class against what each gate needs; rate of arrival; learning curve extrapolated with interval",
-        lives_in=(f"{FEASIBILITY}.availability", f"{FEASIBILITY}.learning_curve"),
-        evidence=("plan/feasibility: data availability", "plan/feasibility: learning curve"),
+        method="rows by class against what each gate needs; rate of arrival; learning curve; loss of accuracy with age",
+        lives_in=(f"{FEASIBILITY}.availability", f"{FEASIBILITY}.learning_curve", f"{FEASIBILITY}.staleness"),
+        evidence=(
+            "plan/feasibility: data availability", "plan/feasibility: learning curve", "plan/feasibility: staleness",
+        ),
     ),
     Task(
         "applicability", "planning", "Feasibility: applicability of machine learning",

@@ -13,12 +13,15 @@ import sextant_components
 from sextant_components.context import RunContext, Step
 from sextant_components.dossier.crisp import NOT_APPLICABLE, TaskResult, task_results, unclaimed
 from sextant_components.dossier.facts import read_facts
-from sextant_components.dossier.score import SECTIONS, Score, compute_score
-from sextant_components.dossier.score_tests import SCORE_TESTS
+from sextant_components.dossier.score import SECTIONS, Named, Score, Scored, compute_score, score_test
+from sextant_components.dossier.score_tests import SCORE_TESTS, Groups, ScoreTest
+from sextant_plan.catalogue import METRICS, Enforcement
+from sextant_plan.ledger import END_TASK, LedgerWriter, Origin
 from sextant_plan.tasks import TASKS
 from sextant_plan.verdicts import Verdict
 
 COMPONENTS = Path(sextant_components.__file__).parent
+WATCHED = {Enforcement.ALERT, Enforcement.RETRAIN}
 STATES = {*map(str, Verdict), NOT_APPLICABLE}
 
 
@@ -120,6 +123,65 @@ def test_a_point_is_for_a_check_that_passed(empty_run: RunContext, verdict: Verd
     """A check that was made and did not pass earns nothing."""
     record(empty_run, Step.TRAIN, "search", verdict)
     assert points(compute_score(read_facts(empty_run)), "model-3") == expected
+
+
+def named(run: Path, groups: Groups, *, failing: int | None = None) -> list[Named]:
+    """Return a record for each group, under its first name; the one at `failing` fails."""
+    found: list[Named] = []
+    with LedgerWriter(run, "evaluate", "evaluation", Origin("r", "sha256:" + "0" * 64, "c", "i")) as ledger:
+        for place, group in enumerate(groups):
+            verdict = Verdict.FAIL if place == failing else Verdict.PASS
+            made = ledger.record(f"check {place}", requirement="r", risk="r", qa_method="q", verdict=verdict)
+            found.append((made, [group[0].replace("*", "x")]))
+    return found
+
+
+@pytest.mark.parametrize("test", SCORE_TESTS, ids=[test.id for test in SCORE_TESTS])
+def test_each_test_gives_a_point_on_proof_and_less_on_anything_else(test: ScoreTest, empty_run: RunContext) -> None:
+    """All that it asks for passed: 1. One of it failed, or was not there: at most a half, and a reason."""
+    facts = read_facts(empty_run)
+    plan, source = facts.plan
+
+    def scored(records: list[Named]) -> Scored:
+        return score_test(test, records, plan, plan_file=source, ledger=facts.ledger)
+
+    whole = scored(named(empty_run.run, test.automated))
+    assert (whole.points, len(whole.evidence)) == (1.0, len(test.automated))
+    for failing in range(len(test.automated)):
+        short = scored(named(empty_run.run, test.automated, failing=failing))
+        assert short.points <= 0.5
+        assert f"“check {failing}” is fail" in short.reason
+        assert scored(named(empty_run.run, test.automated[:failing])).points <= 0.5
+    assert scored([]).evidence
+    if test.partial:
+        assert scored(named(empty_run.run, test.partial)).points in {0.5, 1.0}
+
+
+def texts_of_the_components() -> set[str]:
+    """Return every text in the steps' source; `x` stands for what varies in one."""
+    trees = [
+        ast.parse(path.read_text(encoding="utf-8")) for path in COMPONENTS.rglob("*.py") if "dossier" not in path.parts
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.expr)]
+    return {text for node in nodes if (text := _literal(node)) is not None}
+
+
+def can_be_written(pattern: str, texts: set[str]) -> bool:
+    """Tell whether some step writes a record of this name."""
+    step, _, task = pattern.partition("/")
+    if task == END_TASK:
+        return True
+    if task.startswith(("metric:", "sliced:")):
+        metrics = [each for each in METRICS.values() if fnmatchcase(each.name, task[7:])]
+        return any(each.step == step or (step == Step.WATCH and WATCHED & each.enforcements) for each in metrics)
+    return any(fnmatchcase(text, task) for text in texts)
+
+
+def test_each_point_can_be_earned() -> None:
+    """No test waits for a record that no step writes."""
+    texts = texts_of_the_components()
+    groups = [(test.id, group) for test in SCORE_TESTS for group in (*test.automated, *test.partial)]
+    assert [each for each in groups if not any(can_be_written(pattern, texts) for pattern in each[1])] == []
 
 
 def test_half_a_point_is_for_what_is_only_stated(empty_run: RunContext) -> None:

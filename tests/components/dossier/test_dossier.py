@@ -435,6 +435,14 @@ def test_numbers_become_plots(tell: Callable[..., RunContext]) -> None:
             ],
             "Learning curve of the feasibility study",
         ),
+        (
+            "staleness.json",
+            [
+                {"age_days": 3.0 * n, "rows": 20, "accuracy": 0.9 - n / 50, "low": 0.7, "high": 0.99}
+                for n in range(1, 5)
+            ],
+            "Accuracy by the model's age",
+        ),
         ("reliability.json", [{"confidence": 0.5, "accuracy": 0.4, "n": 9}], "Reliability diagram"),
         ("latency.json", {"p50": 1.0, "p99": 3.0, "values_ms": [1.0, 1.5, 3.0]}, "Distribution of request times"),
         (
@@ -445,7 +453,7 @@ def test_numbers_become_plots(tell: Callable[..., RunContext]) -> None:
     ],
 )
 def test_each_known_artifact_is_drawn(empty_run: RunContext, name: str, content: Any, title: str) -> None:
-    """Learning curve, reliability, latency and drift reference stand as plots with their numbers in words."""
+    """Each curve, diagram, distribution and reference stands as a plot with its numbers in words."""
     with empty_run.ledger(Step.EVALUATE) as ledger:
         artifacts = {name: ledger.artifacts.put_json(content)}
         ledger.record("drawn", requirement="", risk="", qa_method="", verdict=Verdict.PASS, artifacts=artifacts)
