@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,54 @@ def test_writers_at_the_same_time_never_share_a_file(tmp_path: Path) -> None:
     assert len(files) == 16
     assert all(finished(read_attempt(path)) for path in files)
     assert {read_attempt(path)[0].attempt for path in files} == set(range(1, 17))
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from sextant_plan.ledger import LedgerWriter, Origin
+from sextant_plan.verdicts import Verdict
+
+origin = Origin("run-1", "sha256:" + "a" * 64, "0.1.0+abc", "local")
+with LedgerWriter(Path(sys.argv[1]), "train", "model engineering", origin) as ledger:
+    for number in range(int(sys.argv[2])):
+        artifact = ledger.artifacts.put_bytes(b"shared" if number % 2 else str(number).encode())
+        ledger.record(
+            f"task-{number}", requirement="r" * 3000, risk="r", qa_method="q",
+            verdict=Verdict.PASS, artifacts={"a": artifact},
+        )
+        print(f"{number:0100}", flush=True)  # a pipe takes some 650 of these before the writer has to wait
+"""
+
+
+def test_processes_killed_in_mid_write_lose_nothing_that_they_said_was_written(tmp_path: Path) -> None:
+    """Three processes write one step at once and get SIGKILL; a fourth comes to its end.
+
+    What a process reported is in its file, whole and chained, with every artifact; the finished attempt counts.
+    """
+    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path)]
+    killed = [subprocess.Popen([*command, "1000000"], stdout=subprocess.PIPE) for _ in range(3)]
+    reported = []
+    for process in killed:
+        assert process.stdout is not None
+        for _ in range(8):
+            process.stdout.readline()
+        process.kill()
+        rest = process.stdout.read().splitlines(keepends=True)
+        process.wait()
+        process.stdout.close()
+        reported.append(8 + sum(line.endswith(b"\n") for line in rest))
+    subprocess.run([*command, "3"], check=True, stdout=subprocess.DEVNULL)
+
+    attempts = sorted((tmp_path / "ledger").iterdir())
+    read = [read_attempt(path) for path in attempts]
+    store = ArtifactStore(tmp_path)
+    assert len(attempts) == 4
+    torn = sorted(len(records) for records in read if not finished(records))
+    assert all(found >= said for found, said in zip(torn, sorted(reported), strict=True))
+    assert all(store.read_bytes(digest) for records in read for each in records for digest in each.artifacts.values())
+    assert [record.task for record in read_run(tmp_path)["train"]][:3] == ["task-0", "task-1", "task-2"]
+    assert finished(read_run(tmp_path)["train"])
 
 
 def test_two_runs_with_the_same_evidence_have_the_same_ids(tmp_path: Path) -> None:

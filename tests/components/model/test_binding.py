@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -177,6 +178,11 @@ def test_promotion_waits_for_the_signature(unsigned: RunContext, bundle: Path) -
     _sign(unsigned)
     assert run_roll_out(unsigned, bundle=bundle, version="1") is Verdict.PASS
     assert served_model(unsigned.home).digest == read_bundle(bundle).digest
+    (record,) = [each for each in read_run(unsigned.run)["roll_out"] if each.task == "sign-off"]
+    assert (record.verdict, record.value) == (Verdict.PASS, {"signed": ["maintainer"], "missing": []})
+    kept = json.loads(unsigned.artifacts.read_bytes(record.artifacts["signature-maintainer.json"]))
+    assert kept["subject"]["bundle"] == read_bundle(bundle).digest
+    assert standing_of(unsigned).verdict is Verdict.PASS
 
 
 def test_evidence_added_after_the_signature_voids_it(unsigned: RunContext, bundle: Path) -> None:

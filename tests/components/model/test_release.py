@@ -194,6 +194,7 @@ def test_a_first_version_has_no_canary_and_the_next_is_staged(
     sealed = _sealed_by(first, bundle, tmp_path / "one")
     _judged(first, sealed)
     assert run_roll_out(first, bundle=sealed, version=run_register(first, bundle=sealed)) is Verdict.PASS
+    assert _way_back(first) is None
 
     second = open_run_at(tmp_path / "r2", home=home, **rollout)
     other = _sealed_by(second, bundle, tmp_path / "two", abstain_below=0.5)
@@ -205,6 +206,28 @@ def test_a_first_version_has_no_canary_and_the_next_is_staged(
     assert staged is not None
     assert (staged.version, staged.replaces, staged.sequence) == (version, "1", 1)
     assert admit(staged, open_registry(home).digest_of) is None
+    assert _way_back(second) is Verdict.PASS
+
+
+def _way_back(context: RunContext) -> Verdict | None:
+    """Return whether a roll-out proved that the version before can serve; None if it had none before it."""
+    found = [record.verdict for record in read_run(context.run)["roll_out"] if record.task == "rollback proof"]
+    return found[-1] if found else None
+
+
+def test_a_way_back_that_is_gone_is_told_and_holds_nothing_up(
+    bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """The replaced bundle was damaged: the record fails with the cause, and the new version goes live all the same."""
+    first, second = (open_run_at(tmp_path / name, home=home) for name in ("r1", "r2"))
+    _judged(first, bundle)
+    run_roll_out(first, bundle=bundle, version=run_register(first, bundle=bundle))
+    (Path(served_model(home).bundle) / "reference.json").write_text("{}")
+    other = _sealed_by(second, bundle, tmp_path / "other", abstain_below=0.5)
+    _judged(second, other)
+    assert run_roll_out(second, bundle=other, version=run_register(second, bundle=other)) is Verdict.PASS
+    assert _way_back(second) is Verdict.FAIL
+    assert served_model(home).version == "2"
 
 
 def test_the_next_version_waits_for_the_plans_drills(
