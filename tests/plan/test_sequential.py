@@ -64,6 +64,29 @@ def test_a_baseline_that_rises_with_the_weight_is_no_harm() -> None:
     assert count(RUNS, proves) <= TOLERATED
 
 
+def _bursty(seed: int, rate: float, correlation: float) -> list[Look]:
+    """Looks of 50 canary and 950 stable requests whose bad events come in bursts: a beta rate for each look and arm."""
+    generator, spread = np.random.default_rng(seed), 1 / correlation - 1
+    rates = generator.beta(rate * spread, (1 - rate) * spread, (LOOKS, 2))
+    return [Look(50, int(generator.binomial(50, c)), 950, int(generator.binomial(950, s))) for c, s in rates]
+
+
+def test_bursts_make_no_harm_where_their_size_is_known() -> None:
+    """F1 at a correlation of 0.05 within a look: without the divisor bursts pass for harm, with it they do not."""
+
+    def proves(seed: int, correlation: float) -> bool:
+        test = RatioTest(1.0, Side.HARM)
+        for look in _bursty(seed, 0.05, 0.05):
+            test.dispersion = overdispersion(look, correlation)
+            test.update(look)
+            if test.log_e > PROOF:
+                return True
+        return False
+
+    assert count(150, lambda seed: proves(seed, 0.05)) <= 18  # 99.9 % at a true level of 5 % over 150 runs
+    assert count(150, lambda seed: proves(seed, 0.0)) > 18
+
+
 def test_a_fourfold_error_rate_is_found_quickly() -> None:
     """0.5 % to 2 % at a share of 5 % is proved within 30,000 requests in nine of ten rollouts."""
     found = [first_proof(RatioTest(1.0, Side.HARM), looks(seed, 0.02, 0.005)) for seed in range(100)]
@@ -200,6 +223,22 @@ def test_equal_class_shares_are_rarely_called_a_shift() -> None:
         return False
 
     assert count(RUNS, proves) <= TOLERATED
+
+
+def test_a_shift_of_the_classes_is_found_quickly() -> None:
+    """F5: a fifth of the largest class moved to the smallest is proved within 20,000 requests, nine times of ten."""
+    base = np.array([0.4, 0.3, 0.2, 0.1])
+    moved = np.array([0.32, 0.3, 0.2, 0.18])
+
+    def proves(seed: int) -> bool:
+        generator, test = np.random.default_rng(seed), ShiftTest(4)
+        for _ in range(20):
+            test.update(generator.multinomial(100, moved), generator.multinomial(900, base))
+            if test.log_e > PROOF:
+                return True
+        return False
+
+    assert count(100, proves) >= 90
 
 
 def test_a_shift_of_the_classes_is_found_and_sized() -> None:
