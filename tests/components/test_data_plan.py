@@ -70,6 +70,7 @@ def test_a_sound_plan_passes_every_heading(workshop: Any, records: Any) -> None:
             "robustness and scalability",
             "explainability",
             "resources",
+            "staleness",
         )
     }
     # At the limit of 0.5 right and wrong cancel out; the majority is right in a third of the rows.
