@@ -49,7 +49,7 @@ model:
   candidates: [{architecture: linear}, {architecture: small-cnn}]
 evaluation: {slices: [light]}
 failure:
-  - {mode: feature-store-down, fallback: answer with the columns' defaults, recover_within: 60s, alert: p99-latency}
+  - {mode: scale-offline, fallback: answer with the columns' defaults, recover_within: 60s, alert: p99-latency}
 """
 CLASSES = ["fragile", "heavy", "standard", "upright"]
 
