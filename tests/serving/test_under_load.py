@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
+import pytest
 
 from sextant_serving.client import Tensor
 from sextant_serving.launch import running_server
 
 MakeBundle = Callable[..., Path]
 
+MANY = orjson.dumps({"instances": [{"image": np.zeros((8, 8, 1), int).tolist()}] * 8})
 ROW: dict[str, Tensor] = {"image": np.zeros((1, 8, 8, 1), np.uint8), "features": np.zeros((1, 2), np.float32)}
 
 
@@ -43,6 +46,45 @@ def test_liveness_is_prompt_while_the_device_is_busy(make_bundle: MakeBundle) ->
         busy.join()
         assert time.monotonic() - begun > 5 * statistics.median(seconds)  # the device had more to do than the probes
     assert statistics.median(seconds) < 0.05
+
+
+@pytest.mark.slow
+def test_what_is_accepted_is_answered_in_time_at_far_more_than_the_capacity(make_bundle: MakeBundle) -> None:
+    """Clients that ask again at once are refused with Retry-After, and 99 of 100 answers come within the deadline.
+
+    A request has 8 rows and a batch one, so 24 clients offer many times what the device can do.
+    """
+    deadline, clients, wanted = 0.5, 24, 200
+    bundle = make_bundle(slow=10, serving={"max_rows": 1, "queue_rows": 2000, "deadline": deadline})
+    answered: list[float] = []
+    refused: list[str | None] = []
+    others: list[int] = []
+    with running_server(bundle=bundle) as server:
+
+        def keep_asking() -> None:
+            with server.client() as client:
+                while len(answered) < wanted:
+                    sent = time.monotonic()
+                    status, headers, _ = client.request("POST", f"/v1/models/{server.model}:predict", MANY)
+                    if status == 200:
+                        answered.append(time.monotonic() - sent)
+                    elif status == 429:
+                        refused.append(headers.get("retry-after"))
+                    elif status != 504:
+                        others.append(status)
+
+        threads = [threading.Thread(target=keep_asking) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with server.client() as client:
+            assert client.request("GET", "/v2/health/live")[0] == 200
+    assert others == []
+    assert refused
+    assert all(after is not None and int(after) >= 1 for after in refused)
+    # A second more: the clients share their processors with the server and with each other.
+    assert float(np.quantile(answered, 0.99)) < deadline + 1.0
 
 
 def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle) -> None:
