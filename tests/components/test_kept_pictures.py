@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import polars as pl
@@ -45,7 +46,8 @@ def test_only_what_is_new_or_changed_is_read(pictures: list[Path], tmp_path: Pat
 
 def test_a_file_that_was_written_a_moment_ago_is_read_again(pictures: list[Path]) -> None:
     """Within the clock's grain it could be written again and look the same."""
-    os.utime(pictures[0])
+    soon = time.time() + 3600  # so that it is a moment ago however long the copy takes
+    os.utime(pictures[0], (soon, soon))
     _copy(pictures, 1)
     assert _copy(pictures, 2)[0].read == 1
 
