@@ -28,7 +28,7 @@ from sextant_plan.bundle import (
 )
 from sextant_plan.canonical import digest_of, digest_of_files
 from sextant_plan.catalogue import Kind
-from sextant_plan.schema import Plan
+from sextant_plan.schema import EngineName, Plan
 from sextant_serving.on_demand import code_reference, on_demand_specs
 
 if TYPE_CHECKING:
@@ -36,28 +36,31 @@ if TYPE_CHECKING:
     from sextant_serving.architectures import Network
 
 GOLDEN_ROWS = 16
-TOLERANCE = 1e-4  # of a probability; float32 sums in another order differ by about 1e-6
+TOLERANCE = 1e-4  # default of a probability's; float32 sums in another order differ by about 1e-6
 OUTPUT = "probabilities"
-FILES: Mapping[Engine, str] = {
+FILES: Mapping[str, str] = {
     "torch-safetensors": "model.safetensors",
+    "torch-channels-last": "model.safetensors",
+    "torch-bf16": "model.safetensors",
     "onnx": "model.onnx",
+    "openvino": "model.onnx",
     "lightgbm": "model.lightgbm.txt",
 }
 ONNX_OPSET = 17
 
 
-def engines_for(network: Learned, wanted: Sequence[Engine]) -> Sequence[Engine]:
+def engines_for(network: Learned, wanted: Sequence[EngineName]) -> Sequence[Engine | EngineName]:
     """Return the engines that can run what was learned: the plan's for a network, LightGBM's own for trees."""
     from sextant_serving.architectures.gradient_boosting import Trees
 
     return ["lightgbm"] if isinstance(network, Trees) else wanted
 
 
-def write_weights(engine: Engine, network: Learned, folder: Path, golden: Inputs) -> None:
+def write_weights(engine: str, network: Learned, folder: Path, golden: Inputs) -> None:
     """Write what was learned as one engine's file into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILES[engine]
-    if engine == "onnx":
+    if FILES[engine] == FILES["onnx"]:
         export_onnx(cast("Network", network), path, golden)
     else:
         save_weights(network, path)
@@ -125,7 +128,7 @@ def describe(
         inputs=inputs,
         outputs=[Tensor(name=OUTPUT, datatype="FP32", shape=[-1, len(model.classes)])],
         serving=serving_spec(context.plan),
-        golden_tolerance=TOLERANCE,
+        golden_tolerance=context.plan.model.tolerance,
         plan_hash=context.plan_hash,
         data_hash=splits.data_hash,
         created=time.time(),

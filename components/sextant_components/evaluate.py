@@ -45,6 +45,7 @@ from sextant_components.metrics import Answers
 from sextant_components.model_file import load_network, read_model
 from sextant_components.robustness import Right, corrupted_right, stranger_areas, strangers
 from sextant_components.server_probe import Probe, probe_server, requests_of
+from sextant_components.staleness import record_staleness
 from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
 from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
 from sextant_plan.bundle import BundleSpec, read_bundle
@@ -127,6 +128,10 @@ def run_evaluate(
         record_errors(ledger, subject.answers, subject.examples, spec.classes)
         record_latency(ledger, evidence.probe)
         _record_studies(ledger, subject, findings, evidence)
+        if context.plan.evaluation.staleness is not None:
+            record_staleness(
+                ledger, context, context.plan.evaluation.staleness, snapshot=snapshot, splits=splits, model=model
+            )
         record_served_parity(ledger, spec, subject.answers, evidence.probe, rows=min(PROBE_ROWS, len(subject.examples)))
         if context.plan.evaluation.explanation is not None:
             record_explanation(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SUBJECT_TASK = "bundle under test"
 CHAMPION_TASK = "champion"
 CONFIDENCE = 0.95
+ERRORS_TASK, ERRORS_FILE = "confident errors", "errors.json"
 MOST_ERRORS = 24
 EXPLAINED = 6  # pictures in the sheet
 ENOUGH_VARIETY = 2
@@ -154,14 +155,14 @@ def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, cl
         }
         for row in worst
     ]
-    artifacts = {"errors.json": ledger.artifacts.put_json(rows)}
+    artifacts = {ERRORS_FILE: ledger.artifacts.put_json(rows)}
     if "image" in examples.inputs and len(worst):
         titles = [f"{row['label']} as {row['predicted']} {row['probability']:.2f}" for row in rows]
         sheet = charts.contact_sheet(examples.inputs["image"][worst], titles)
         artifacts["errors.png"] = ledger.artifacts.put_bytes(sheet)
     _inform(
         ledger,
-        "confident errors",
+        ERRORS_TASK,
         requirement="an expert can look at what goes most wrong",
         risk="wrong labels and blind spots stay unseen",
         artifacts=artifacts,

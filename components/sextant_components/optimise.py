@@ -6,7 +6,7 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from sextant_components.bundle_export import (
     FILES,
     GOLDEN_ROWS,
-    TOLERANCE,
     assemble,
     describe,
     engines_for,
     write_weights,
 )
+from sextant_components.compiled_engines import compile_network
 from sextant_components.context import RunContext, Step
 from sextant_components.latency import median_ms
 from sextant_components.model_file import TrainedModel, load_network, read_model
@@ -30,10 +30,13 @@ from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Engine
 from sextant_plan.canonical import digest_of_files
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import LedgerWriter
+from sextant_plan.schema import MEASURED_ONLY, EngineName
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
     from sextant_components.training import Learned
+    from sextant_serving.architectures import Network
+    from sextant_serving.engines import Engine as Runs
 
 REPEATS_ONE, REPEATS_FULL = 60, 20
 SLICE_LOSS = 0.005  # share; what an engine may lose on any slice against the trained network
@@ -41,9 +44,10 @@ SLICE_LOSS = 0.005  # share; what an engine may lose on any slice against the tr
 
 @dataclass(frozen=True)
 class Candidate:
-    """One engine, measured; `failure` says why it cannot be used."""
+    """One engine, measured; `failure` says why it cannot be used, `tolerance` how far a probability may be off."""
 
-    engine: Engine
+    engine: Engine | EngineName
+    tolerance: float
     failure: str | None = None
     off: float = math.nan
     slice_loss: float = math.nan
@@ -54,7 +58,17 @@ class Candidate:
     @property
     def equivalent(self) -> bool:
         """Whether the engine answers as the trained network does."""
-        return self.failure is None and self.off <= TOLERANCE and self.slice_loss <= SLICE_LOSS
+        return self.agrees and self.slice_loss <= SLICE_LOSS
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no probability is further off than the tolerance."""
+        return self.failure is None and self.off <= self.tolerance
+
+    @property
+    def served(self) -> bool:
+        """Whether a bundle can hold the engine; the others are measured for comparison."""
+        return self.engine not in MEASURED_ONLY
 
     @property
     def cost(self) -> float:
@@ -83,7 +97,7 @@ def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Pa
         engines = engines_for(bench.network, context.plan.model.engines)
         candidates = [_measure(bench, engine, Path(scratch) / engine) for engine in engines]
         _record_parity(ledger, candidates)
-        usable = [candidate for candidate in candidates if candidate.equivalent]
+        usable = [candidate for candidate in candidates if candidate.equivalent and candidate.served]
         if not usable:
             reasons = "; ".join(f"{c.engine}: {c.failure or f'off by {c.off:.3g}'}" for c in candidates)
             raise InfrastructureError(f"{bundle}: no engine gives the network's answers ({reasons}). Add an engine.")
@@ -93,7 +107,7 @@ def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Pa
             context,
             bench.model,
             bench.splits,
-            engine=fastest.engine,
+            engine=cast("Engine", fastest.engine),
             weights=Path(scratch) / fastest.engine,
             network=bench.network,
             golden=bench.golden,
@@ -122,29 +136,37 @@ def _open_bench(context: RunContext, snapshot: Path, splits: Path, model: Path) 
     )
 
 
-def _measure(bench: Bench, engine: Engine, folder: Path) -> Candidate:
-    """Export, load and time one engine; one that cannot be exported or loaded is a finding, not an error."""
-    from sextant_serving.engines import load_engine
-
-    max_rows = bench.context.plan.serving.batching.max_rows
+def _measure(bench: Bench, engine: Engine | EngineName, folder: Path) -> Candidate:
+    """Build, load and time one engine; one that cannot be built or loaded is a finding, not an error."""
+    max_rows, tolerance = bench.context.plan.serving.batching.max_rows, bench.context.plan.model.tolerance
     try:
-        write_weights(engine, bench.network, folder, bench.golden)
-        files = digest_of_files(folder, [FILES[engine]])
-        spec = describe(bench.context, bench.model, bench.splits, engine=engine, files=files)
-        loaded = load_engine(folder, spec)
+        loaded = _build(bench, engine, folder)
         found = run_in_batches(loaded, bench.valid.inputs, max_rows)
     except Exception as error:  # exporters and runtimes raise their own classes, and another engine may do
         first_line = next(iter(str(error).splitlines()), "")
-        return Candidate(engine, failure=f"{type(error).__name__} while it was built: {first_line[:200]}")
+        return Candidate(engine, tolerance, failure=f"{type(error).__name__} while it was built: {first_line[:200]}")
     one, full = (_repeated(bench.golden, rows) for rows in (1, max_rows))
     return Candidate(
         engine,
+        tolerance,
         off=float(np.abs(found - bench.expected).max()),
         slice_loss=_slice_loss(bench, found),
         one_ms=median_ms(lambda: loaded.run(one), repeats=REPEATS_ONE),
         full_ms=median_ms(lambda: loaded.run(full), repeats=REPEATS_FULL),
-        size=(folder / FILES[engine]).stat().st_size,
+        size=sum(file.stat().st_size for file in folder.glob("model.*")) if folder.exists() else 0,
     )
+
+
+def _build(bench: Bench, engine: Engine | EngineName, folder: Path) -> Runs:
+    """Return the engine loaded from what was written to `folder`, or compiled."""
+    from sextant_serving.engines import load_engine
+
+    if engine in MEASURED_ONLY:
+        return compile_network(engine, cast("Network", bench.network), folder, bench.golden)
+    served = cast("Engine", engine)
+    write_weights(served, bench.network, folder, bench.golden)
+    files = digest_of_files(folder, [FILES[served]])
+    return load_engine(folder, describe(bench.context, bench.model, bench.splits, engine=served, files=files))
 
 
 def _repeated(golden: Inputs, rows: int) -> Inputs:
@@ -164,15 +186,15 @@ def _slice_loss(bench: Bench, found: NDArray[np.float32]) -> float:
 
 def _record_parity(ledger: LedgerWriter, candidates: list[Candidate]) -> None:
     for candidate in candidates:
-        usable = candidate.failure is None
-        agrees = Verdict.PASS if candidate.off <= TOLERANCE else Verdict.FAIL
+        usable, limit = candidate.failure is None, candidate.tolerance
+        agrees = Verdict.PASS if candidate.agrees else Verdict.FAIL
         ledger.record(
             f"engine parity: {candidate.engine}",
-            requirement=f"{candidate.engine} gives the trained network's probabilities within {TOLERANCE:g}",
+            requirement=f"{candidate.engine} gives the trained network's probabilities within {limit:g}",
             risk="what is served is not what was evaluated",
             qa_method="largest difference over every validation row; an engine that differs is not chosen",
             verdict=agrees if usable else Verdict.UNKNOWN,
-            value=f"at most {TOLERANCE:g}" if agrees is Verdict.PASS else candidate.failure or f"{candidate.off:.3g}",
+            value=f"at most {limit:g}" if agrees is Verdict.PASS else candidate.failure or f"{candidate.off:.3g}",
             counts=False,
         )
 
@@ -205,6 +227,7 @@ def _record_latency(ledger: LedgerWriter, candidates: list[Candidate], fastest: 
         {
             "engine": candidate.engine,
             "chosen": candidate.engine == fastest.engine,
+            "served": candidate.served,
             "failure": candidate.failure,
             "difference": _finite(candidate.off),
             "slice_loss": _finite(candidate.slice_loss),

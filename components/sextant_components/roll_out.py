@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sextant_components.bundle_store import store_bundle, stored_path
 from sextant_components.context import RunContext, Step
+from sextant_components.expert_review import require_reviews
 from sextant_components.release import release_of
 from sextant_components.sign_off import record_sign_off, require_sign_off
 from sextant_components.way_back import record_way_back
@@ -78,6 +79,7 @@ def _require_admission(context: RunContext, release: Release, registry: Registry
 
     for refusal in objections(release, registry.digest_of):
         raise NotAdmitted(refusal.reason, refusal.remedy, verdict=refusal.verdict)
+    require_reviews(context)
     require_sign_off(context)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sextant_components.context import RunContext, Step, code_version
+from sextant_components.decide import subject_digest
 from sextant_components.outcome import read_outcome
 from sextant_plan.errors import ExitCode
-from sextant_plan.ledger import read_run
+from sextant_plan.ledger import finished, read_run
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 RUN_ID_TAG = "sextant.run_id"
 ROLE_TAG = "sextant.role"
 STEP_TAG = "sextant.step"
+DIGEST_TAG, DATA_TAG, DECISION_TAG = "sextant.bundle_digest", "sextant.data_hash", "sextant.decision"
 LIMIT_METRICS = 1000  # of one log_batch call, by MLflow's API
 
 
@@ -80,7 +83,8 @@ def parent_run(context: RunContext) -> tuple[MlflowClient, str]:
 def publish_run(context: RunContext) -> str:
     """Copy a run's evidence to MLflow and close its parent run; return that run's id.
 
-    Each step of the ledger gets a child with its records' numbers as metrics and its artifacts. The parent
+    Each step of the ledger gets a child with its records' numbers as metrics and its artifacts. The parent gets the
+    decision as tags: its record, its verdict and those of the criteria, the digests of bundle, data and plan. It
     ends FINISHED if the run's exit code is 0 so far, else FAILED. Running it again adds nothing twice.
     """
     client, parent = parent_run(context)
@@ -99,6 +103,8 @@ def publish_run(context: RunContext) -> str:
                 _log_artifact(client, child.run_id, name, context.artifacts.read_bytes(digest))
         client.set_tag(child.run_id, "sextant.verdict", str(records[-1].verdict))
         client.set_terminated(child.run_id, "FINISHED")
+    for key, text in _decision_tags(context).items():
+        client.set_tag(parent, key, text)
     for name in ("dossier.html", "conclusion.json", "plan.yaml", "run.log"):
         if (context.run / name).exists():
             client.log_artifact(parent, str(context.run / name))
@@ -106,6 +112,22 @@ def publish_run(context: RunContext) -> str:
         client.log_artifacts(parent, str(context.run / "ledger"), "ledger")
     client.set_terminated(parent, "FINISHED" if read_outcome(context.run).exit_code is ExitCode.OK else "FAILED")
     return parent
+
+
+def _decision_tags(context: RunContext) -> dict[str, str]:
+    """Return what was decided, on which digests, and the verdict of each criterion; nothing before a decision."""
+    evidence = read_run(context.run)
+    decided = evidence.get(Step.DECIDE, [])
+    digest = subject_digest(decided)
+    if not finished(decided) or digest is None:
+        return {}
+    tags = {"sextant.verdict": str(decided[-1].verdict), DECISION_TAG: decided[-1].id, DIGEST_TAG: digest}
+    sealed = [record for record in evidence.get(Step.OPTIMISE, []) if "bundle.json" in record.artifacts]
+    if sealed:
+        described = json.loads(context.artifacts.read_bytes(sealed[-1].artifacts["bundle.json"]))
+        tags[DATA_TAG] = str(described["data_hash"])
+    verdicts = {f"sextant.criterion.{each.criterion}": str(each.verdict) for each in decided if each.criterion}
+    return tags | verdicts
 
 
 def metric_key(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sextant_components.augmentation_check import record_augmentation
 from sextant_components.baseline import answer_baseline
 from sextant_components.charts import learning_curves
 from sextant_components.checkpoints import Epoch
@@ -40,6 +41,7 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
     )
     with context.ledger(Step.TRAIN) as ledger, step_run(context, Step.TRAIN) as tracked:
         _record_wiring(ledger, context, shape, train)
+        record_augmentation(ledger, train, augment)
         _record_pretrained(ledger, context)
         found = search(
             context.plan.model,

@@ -132,18 +132,23 @@ def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> Non
     """Refuse a column that is the label under another name, or what a rater said of it."""
     answers = answer_columns(plan.data)
     leaking = [
-        name
-        for name in plan.model.inputs.columns
-        if name in answers or as_text(rows[name]).eq_missing(rows["label"]).all()
+        name for name in plan.model.inputs.columns if name in answers or _renames(as_text(rows[name]), rows["label"])
     ]
     ledger.record(
         "leakage of the label",
         requirement="no column that the model reads is the label, a rater's label or the gold answer",
         risk="a model that reads the answer passes every gate and fails at its first real request",
-        qa_method="each column of model.inputs.columns is compared with the label and with data.labelling",
+        qa_method="each column of model.inputs.columns is compared with the label, by whether each value goes with "
+        "one label and each label with one value, and with data.labelling",
         value={"leaking": leaking},
         verdict=Verdict.FAIL if leaking else Verdict.PASS,
     )
+
+
+def _renames(values: pl.Series, labels: pl.Series) -> bool:
+    """Tell whether a column is the label under other names, such as its number: each value has its own label."""
+    pairs, kinds = values.to_frame("value").with_columns(labels.alias("label")).unique().height, labels.n_unique()
+    return kinds > 1 and pairs == kinds == values.n_unique()
 
 
 def _record_rates(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, digests: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ BUNDLE_FILE = "bundle.json"
 REFERENCE_FILE = "reference.json"
 GOLDEN_FILE = "golden.npz"
 
-Engine = Literal["torch-safetensors", "onnx", "lightgbm"]
+Engine = Literal["torch-safetensors", "torch-channels-last", "torch-bf16", "onnx", "openvino", "lightgbm"]
 
 
 class Tensor(Closed):

@@ -285,8 +285,18 @@ class Search(Closed):
 Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
 """A way in which training pictures are changed at random; see `sextant_components.augmentation`."""
 
+EngineName = Literal[
+    "torch-safetensors", "torch-channels-last", "torch-bf16", "torch-compile", "aot-inductor", "onnx", "openvino"
+]
+MEASURED_ONLY = frozenset({"torch-compile", "aot-inductor"})  # they hold machine code, which no bundle does
+
 
 class Model(Closed):
+    """What is learned and how.
+
+    The fastest of `engines` is served whose probabilities are within `tolerance` of the trained network's.
+    """
+
     task: Literal["image-classification", "tabular-classification", "image-tabular-classification"]
     inputs: Inputs
     candidates: list[Candidate] = Field(min_length=1)
@@ -295,7 +305,14 @@ class Model(Closed):
     augment: list[Augmentation] = ["light"]
     search: Search = Search()
     seeds: int = Field(default=2, ge=1)
-    engines: list[Literal["torch-safetensors", "onnx"]] = Field(default=["torch-safetensors", "onnx"], min_length=1)
+    engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
+    tolerance: float = Field(default=1e-4, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _an_engine_that_is_served(self) -> Model:
+        if all(engine in MEASURED_ONLY for engine in self.engines):
+            raise ValueError(f"{' and '.join(self.engines)} are measured and not served; add onnx, for one")
+        return self
 
 
 class Explanation(Closed):

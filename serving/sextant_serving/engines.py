@@ -122,10 +122,25 @@ class LightgbmEngine:
         return _mean([member.probabilities(inputs["features"]) for member in self._members])
 
 
+def _variant(name: str) -> Callable[[Path, BundleSpec, int], Engine]:
+    """Return the loader of a class in `engine_variants`, which is imported with the first bundle that needs it."""
+
+    def load(directory: Path, spec: BundleSpec, threads: int) -> Engine:
+        from sextant_serving import engine_variants
+
+        engine: Engine = getattr(engine_variants, name)(directory, spec, threads)
+        return engine
+
+    return load
+
+
 KINDS: Mapping[str, Callable[[Path, BundleSpec, int], Engine]] = {
     "onnx": OnnxEngine,
     "torch-safetensors": TorchEngine,
     "lightgbm": LightgbmEngine,
+    "torch-channels-last": _variant("ChannelsLastEngine"),
+    "torch-bf16": _variant("Bfloat16Engine"),
+    "openvino": _variant("OpenvinoEngine"),
 }
 
 

@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 import yaml
 from PIL import Image
+from tests.components.browsing import Browser
 
 from sextant_components.context import RunContext, create_run
 from sextant_plan.ledger import Record, read_run
@@ -213,3 +214,15 @@ def postgres() -> Iterator[dict[str, Any]]:
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser with an empty profile; skipped where there is none, an error where servers are required."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
+            pytest.fail("no Chromium on PATH and SEXTANT_REQUIRE_SERVERS=1. Install chromium.")
+        pytest.skip("no Chromium on PATH")
+    with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

@@ -149,11 +149,43 @@ def _reference(content: dict[str, Any]) -> list[Plot]:
     return plots
 
 
+def _corruptions(content: list[dict[str, Any]]) -> list[Plot]:
+    axes = Axes((0.5, 5.5), (0.0, 1.0))
+    kinds = list(dict.fromkeys(str(each["corruption"]) for each in content))
+    for kind in kinds:
+        points = [(float(each["severity"]), float(each["value"])) for each in content if each["corruption"] == kind]
+        axes.line(points, "main")
+        for point in points:
+            axes.dot(*point, "main")
+    worst = min(content, key=lambda each: float(each["value"]))
+    text = (
+        f"Accuracy under {number(len(kinds))} corruptions from severity 1 to 5, a line each; criteria judge severity "
+    )
+    text += f"3. The least is {number(round(float(worst['value']), 4))}, of {words(str(worst['corruption']))} at "
+    text += f"severity {number(worst['severity'])}."
+    return [axes.plot("Accuracy as pictures get worse", text, across="severity", up="accuracy")]
+
+
+def _ageing(content: list[dict[str, Any]]) -> list[Plot]:
+    lowest, oldest = min(float(each["low"]) for each in content), float(content[-1]["age_days"])
+    axes = Axes((0.0, oldest * (1 + MARGIN)), (max(0.0, lowest - MARGIN), 1.0))
+    for each in content:
+        axes.line([(each["age_days"], each["low"]), (each["age_days"], each["high"])], "interval")
+        axes.dot(each["age_days"], each["value"], "main")
+    axes.line([(each["age_days"], each["value"]) for each in content], "main")
+    text = f"Accuracy of a model fitted on the oldest half of the rows, over {number(len(content))} later windows of "
+    text += f"time, with bounds: {number(round(content[0]['value'], 4))} in the first and "
+    text += f"{number(round(content[-1]['value'], 4))} in the last."
+    return [axes.plot("Accuracy as a model ages", text, across="age, days", up="accuracy")]
+
+
 _DRAWERS: dict[str, Callable[[Any], list[Plot]]] = {
     "learning_curve.json": _learning,
     "staleness.json": _staleness,
     "reliability.json": _reliability,
     "slices.json": _slices,
+    "corruptions.json": _corruptions,
+    "ageing.json": _ageing,
     "latency.json": _latency,
     "reference.json": _reference,
 }

@@ -31,8 +31,9 @@ TASKS = (
         "expert-review", "evaluation", "Review by experts",
         requirement="an expert can look at what goes most wrong",
         risk="wrong labels and blind spots stay unseen",
-        method="the wrong answers that the model was surest of, as a queue with pictures",
-        lives_in=("sextant_components.evaluation_records",),
+        method="the wrong answers that the model was surest of, as a queue with pictures; the plan's experts review it "
+        "before a promotion",
+        lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
         evidence=("evaluate/confident errors", "evaluate/expert*", "evaluate/*review*"),
     ),
     Task(
@@ -65,7 +66,8 @@ TASKS = (
         risk="the model is sure of itself where it knows nothing",
         method="share of rows that the model answers itself; area under the ROC curve against inputs of no class",
         lives_in=("sextant_components.metrics", "sextant_components.robustness", "sextant_serving.model"),
-        evidence=("evaluate/*out of distribution*", "evaluate/ood*", "evaluate/real*", "evaluate/abst*"),
+        evidence=("evaluate/*out of distribution*", "evaluate/ood*", "evaluate/real*", "evaluate/abst*",
+                  "evaluate/staleness"),
         metrics=(*metrics_of(Kind.BUSINESS), "stranger_auroc"),
         excuse=unless_a_criterion_on("coverage", "stranger_auroc"),
     ),

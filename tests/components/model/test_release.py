@@ -99,6 +99,11 @@ def test_a_release_from_sealed_rows_to_a_live_version(made: Any, bars: Any) -> N
     assert train.data.params["architecture"] == made.spec.members[0].architecture
     assert "trial0.valid_accuracy" in train.data.metrics
     assert client.get_run(parent).info.status == "FINISHED"
+    tags = client.get_run(parent).data.tags
+    assert (tags["sextant.verdict"], tags["sextant.bundle_digest"]) == ("pass", made.spec.digest)
+    assert (tags["sextant.data_hash"], tags["sextant.plan_hash"]) == (made.spec.data_hash, context.plan_hash)
+    assert tags["sextant.decision"] == read_run(context.run)["decide"][-1].id
+    assert tags["sextant.criterion.accuracy"] == "pass"
 
 
 def test_looks_are_spent_for_good(home: Path) -> None:

@@ -44,5 +44,5 @@ def test_chance_is_rarely_taken_for_a_weakness() -> None:
 
 def test_a_key_is_no_slice_and_few_rows_are_not_tried() -> None:
     """A text column with a value for each row, and values of fewer than twenty rows, are left alone."""
-    columns: dict[str, list[object]] = {"key": [str(row) for row in range(ROWS)], "rare": ["a"] * 590 + ["b"] * 10}
+    columns = {"key": [str(row) for row in range(ROWS)], "rare": ["a"] * 590 + ["b"] * 10}
     assert search_slices(np.ones(ROWS, dtype=np.bool_), columns).tried == 0

@@ -1,0 +1,143 @@
+"""How a model's accuracy falls as it ages, and when it is due for retraining.
+
+The chosen settings are fitted again on the oldest half of the rows that are not sealed and asked of the newer half,
+window by window. What falls is a straight line in age; a curve over few windows would be read from noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_components.context import RunContext
+from sextant_components.fitting import fit_candidate
+from sextant_components.metrics import accuracy
+from sextant_components.model_file import TrainedModel, read_model
+from sextant_components.tables import read_split
+from sextant_components.tensors import Examples, load_examples
+from sextant_components.training import Settings, Shape, predict
+from sextant_plan.ledger import LedgerWriter
+from sextant_plan.schema import Staleness
+from sextant_plan.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CONFIDENCE = 0.95
+TAUGHT, KEPT = 0.5, 0.8  # shares: of the rows that are the past, and of the past that is fitted on and not validated by
+DAY = 86400.0
+FEWEST_ROWS = 10  # a window
+
+
+@dataclass(frozen=True)
+class Decline:
+    """The loss of accuracy a day with its one-sided bounds, least squares of right answers on age."""
+
+    value: float
+    low: float
+    high: float
+
+    def due_days(self, tolerated: float) -> float | None:
+        """Return the age at which `tolerated` is lost, None unless a loss is proved."""
+        return tolerated / self.value if self.low > 0 else None
+
+
+def record_staleness(
+    ledger: LedgerWriter, context: RunContext, wanted: Staleness, *, snapshot: Path, splits: Path, model: Path | None
+) -> None:
+    """Record the curve and the cadence; judge the age that a criterion on `model_age_days` allows."""
+    import polars as pl
+
+    if model is None:
+        _record(ledger, context, wanted, "the trained network was not handed over", [])
+        return
+    described, time = read_model(model), context.plan.data.timestamp
+    assert time is not None  # the plan's check asks for it
+    rows = pl.concat([read_split(splits, name) for name in ("train", "valid")], how="vertical").sort(time, "row_id")
+    times = np.asarray([moment.timestamp() for moment in rows[time].to_list()])
+    past, later = np.split(np.arange(rows.height), [round(TAUGHT * rows.height)])
+    if len(later) < FEWEST_ROWS * wanted.windows or times[later[-1]] == times[past[-1]]:
+        _record(ledger, context, wanted, "too few rows, or no time, after the oldest half", [])
+        return
+    right = _answers_of_the_past(context, described, snapshot, rows, past)
+    ages = (times[later] - times[past[-1]]) / DAY
+    table = [_window(ages[part], right[part]) for part in np.array_split(np.arange(len(later)), wanted.windows)]
+    _record(ledger, context, wanted, decline(ages, right), table)
+
+
+def decline(ages: NDArray[np.float64], right: NDArray[np.bool_]) -> Decline:
+    """Return how much accuracy is lost a day, by the ordinary slope with heteroscedastic errors (White 1980)."""
+    from scipy.special import ndtri
+
+    centred = ages - ages.mean()
+    spread = float((centred**2).sum())
+    slope = float((centred * right).sum() / spread)
+    residuals = right - right.mean() - slope * centred
+    error = float(np.sqrt(((centred * residuals) ** 2).sum()) / spread)
+    z = float(ndtri(CONFIDENCE))
+    return Decline(-slope, -slope - z * error, -slope + z * error)
+
+
+def _answers_of_the_past(
+    context: RunContext, described: TrainedModel, snapshot: Path, rows: pl.DataFrame, past: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Fit the chosen settings on the oldest rows; return which later rows it answers rightly, the oldest first."""
+    shape = Shape(described.image, described.columns, described.classes, context.plan_dir)
+    examples = load_examples(snapshot, rows, image=shape.image, columns=shape.columns)
+    fitted_on, watched = np.split(past, [round(KEPT * len(past))])
+    settings = Settings(
+        architecture=described.architecture,
+        params=described.params,
+        learning_rate=described.learning_rate,
+        weight_decay=described.weight_decay,
+        epochs=context.plan.model.epochs,
+        batch_size=context.plan.model.batch_size,
+        seed=described.seed,
+    )
+    fitted = fit_candidate(settings, shape, examples.take(fitted_on), examples.take(watched))
+    later: Examples = examples.take(np.arange(len(past), len(examples)))
+    right: NDArray[np.bool_] = predict(fitted.network, later.inputs).argmax(axis=1) == later.labels
+    return right
+
+
+def _window(ages: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+    found = accuracy(right, CONFIDENCE)
+    return {
+        "age_days": round(float(ages.mean()), 3),
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+    }
+
+
+def _record(
+    ledger: LedgerWriter, context: RunContext, wanted: Staleness, found: Decline | str, table: Sequence[dict[str, Any]]
+) -> None:
+    allowed = [each.limit for each in context.plan.criteria if each.metric == "model_age_days"]
+    due = None if isinstance(found, str) else found.due_days(wanted.tolerated_loss)
+    verdict = Verdict.UNKNOWN if isinstance(found, str) else Verdict.PASS
+    if due is not None and allowed and min(allowed) > due:
+        verdict = Verdict.FAIL
+    value: dict[str, Any] | str = found if isinstance(found, str) else {
+        "lost_a_day": [round(each, 8) for each in (found.value, found.low, found.high)],
+        "retrain_after_days": None if due is None else round(due, 3),
+        "observed_days": table[-1]["age_days"],
+        "allowed_days": min(allowed, default=None),
+    }  # fmt: skip
+    ledger.record(
+        "staleness",
+        requirement=f"the age that the plan allows a model costs at most {wanted.tolerated_loss:g} of its accuracy",
+        risk="the world moves on and the model is trusted as on its first day",
+        qa_method="the chosen settings fitted on the oldest half of the training and validation rows, asked of later "
+        f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date",
+        verdict=verdict,
+        value=value,
+        artifacts={"ageing.json": ledger.artifacts.put_json(list(table))} if table else {},
+        counts=bool(allowed),
+    )
