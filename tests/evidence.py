@@ -11,6 +11,7 @@ from sextant_plan.ledger import Record
 MEASURED = (
     "optimise/engine latency*",
     "evaluate/criterion latency",
+    "evaluate/cold start",
     "evaluate/request latency",
     "decide/decision latency",
 )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,11 +116,48 @@ def connect(home: Path) -> MlflowStore:
         home.mkdir(parents=True, exist_ok=True)
         address = f"sqlite:///{(home / DATABASE_FILE).resolve()}"
         with locked(home / f"{DATABASE_FILE}.lock"):
-            _upgrade(address)
+            _make_current(home / DATABASE_FILE)
             client = MlflowClient(tracking_uri=address, registry_uri=address)
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)
     return MlflowStore(client, (home / ARTIFACT_FOLDER).resolve().as_uri())
+
+
+def _make_current(database: Path) -> None:
+    """Bring the database to this MLflow's schema, beside its place, and move it there whole.
+
+    SQLite keeps what a migration did before the process was killed, and MLflow then finds tables that it wants to
+    create: nobody could open such a database again. What a killed process left beside the place is thrown away.
+    """
+    if _revision(database) == _latest_revision():
+        return
+    draft = database.with_name(f".{database.name}.draft")
+    for leftover in database.parent.glob(f"{draft.name}*"):
+        leftover.unlink()
+    if database.exists():
+        with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(draft)) as new:
+            old.backup(new)
+    _upgrade(f"sqlite:///{draft.resolve()}")
+    draft.replace(database)
+
+
+def _revision(database: Path) -> str | None:
+    """Return the revision of a database's schema; None if it has none."""
+    if not database.exists():
+        return None
+    with closing(sqlite3.connect(database)) as connection:
+        try:
+            found = connection.execute("select version_num from alembic_version").fetchone()
+        except sqlite3.OperationalError:
+            return None
+    return str(found[0]) if found else None
+
+
+def _latest_revision() -> str | None:
+    from alembic.script import ScriptDirectory
+    from mlflow.store import db_migrations
+
+    return ScriptDirectory(str(Path(db_migrations.__file__).parent)).get_current_head()
 
 
 def _upgrade(address: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,24 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
     return folder / "mlflow.db"
+
+
+def test_a_process_killed_before_the_database_is_whole_leaves_none(tmp_path: Path) -> None:
+    """It is made beside its place, so that the next process begins anew instead of finding half of the tables."""
+    kill = "import os, signal; import sextant_serving.mlflow_store as s; upgrade = s._upgrade; "
+    kill += "s._upgrade = lambda address: (upgrade(address), os.kill(os.getpid(), signal.SIGKILL)); "
+    killed = subprocess.run(
+        [sys.executable, "-c", CONNECT + kill + "connect(Path(sys.argv[1]))", str(tmp_path)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "mlflow.db").exists()
+    (draft,) = tmp_path.glob(".mlflow.db.draft")
+    with closing(sqlite3.connect(draft)) as half:  # as it is when the kill comes in the middle
+        half.execute("drop table alembic_version")
+    again = subprocess.run([sys.executable, "-c", CONNECT + "connect(Path(sys.argv[1]))", str(tmp_path)], check=False)
+    assert again.returncode == 0
+    assert (tmp_path / "mlflow.db").exists()
+    assert not draft.exists()
 
 
 @pytest.fixture
