@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+from sextant_plan.canonical import digest_of, digest_of_file
 from sextant_plan.ledger import Record
 
 # Measured by the clock; their numbers differ from run to run on one machine too.
@@ -21,6 +24,18 @@ DATED = (
     "evaluate/bundle under test",
     "decide/bundle decided on",
 )
+
+
+# The files that say when they were made, and where.
+DATES = {"snapshot.json": "created", "croissant.json": "datePublished", "bundle.json": "created"}
+
+
+def undated_digest(path: Path) -> str:
+    """Return a file's digest, of a dated one that of what it says besides its date."""
+    if path.name not in DATES:
+        return digest_of_file(path)
+    content = json.loads(path.read_bytes())
+    return digest_of({name: value for name, value in content.items() if name != DATES[path.name]})
 
 
 def key(record: Record) -> str:

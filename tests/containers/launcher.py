@@ -17,8 +17,7 @@ import fsspec
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tests.containers.pod import Ended, Pod
-
-from sextant_plan.canonical import digest_of_file
+from tests.evidence import undated_digest
 
 Json = dict[str, Any]
 EXECUTOR_INPUT = "{{$}}"
@@ -116,7 +115,7 @@ class Store:
             self._files.get_file(path, str(target))
 
     def upload(self, folder: Path, uri: str) -> dict[str, str]:
-        """Copy a folder's files below an address; return their digests by relative path."""
+        """Copy a folder's files below an address; return their digests, dates left out, by relative path."""
         digests = {}
         for path in sorted(folder.rglob("*")):
             if not path.is_file():
@@ -124,7 +123,7 @@ class Store:
                 continue
             name = path.relative_to(folder).as_posix()
             self._files.pipe_file(f"{self._key(uri)}/{name}", path.read_bytes())
-            digests[name] = digest_of_file(path)
+            digests[name] = undated_digest(path)
         return digests
 
     def _key(self, uri: str) -> str:

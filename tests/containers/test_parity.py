@@ -7,6 +7,7 @@ named here record by record; of such a record everything but the measured number
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.containers.launcher import Store
 from tests.containers.pod import Image
-from tests.containers.workshop import Workshop
+from tests.containers.workshop import ONE_THREAD, Workshop
 from tests.evidence import DATED, MEASURED, differences
 
 from sextant_components.context import Step
@@ -58,7 +59,8 @@ def both(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Both:
     subprocess.run([sys.executable, "-m", "sextant_examples.digits", str(source / "data")], check=True)
     command = [sys.executable, "-m", "sextant_pipelines.cli", "run", str(plan), "--home", str(folder / "home")]
     command += ["--run-id", RUN_ID]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     workshop = Workshop(folder / "cluster", image, plan, source, Store.in_folder(folder / "buckets"))
     succeeded, _ = workshop.carry_out(workshop.begin(RUN_ID))

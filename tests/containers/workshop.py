@@ -25,12 +25,13 @@ STATE = "/var/lib/sextant"
 DATA = "/data"
 ARTIFACTS = "s3://artifacts/runs"
 IMAGE = "registry.example/sextant-train@sha256:" + "a" * 64
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 Around = Callable[[Task, Callable[[], Given]], Given]
 Json = dict[str, Any]
 
 
-def profile(*, store: str = f"{STATE}/runs", **more: Any) -> ClusterProfile:
-    """Return a cluster's profile with one volume for state and one for data."""
+def profile(*, store: str = f"{STATE}/runs", env: Mapping[str, str] | None = None, **more: Any) -> ClusterProfile:
+    """Return a cluster's profile with one volume for state and one for data; each step works with one thread."""
     volumes = [{"claim": "state", "mount": STATE}, {"claim": "data", "mount": DATA}]
     return ClusterProfile.model_validate(
         {
@@ -40,6 +41,7 @@ def profile(*, store: str = f"{STATE}/runs", **more: Any) -> ClusterProfile:
             "data": DATA,
             "pipeline_root": ARTIFACTS,
             "volumes": volumes,
+            "env": {**ONE_THREAD, **(env or {})},
             **more,
         }
     )
