@@ -27,7 +27,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mlflow")
     command = [sys.executable, "-c", CONNECT + "connect(Path(sys.argv[1])).ledger('both')", str(folder)]
     processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(280) for process in processes] == [0, 0]
     return folder / "mlflow.db"
 
 
