@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +38,11 @@ class OnnxEngine:
     """ONNX Runtime; the members of an ensemble are averaged."""
 
     def __init__(self, directory: Path, spec: BundleSpec, threads: int) -> None:
+        # Releases of ONNX Runtime differ in what they send to their makers; this one is told before it is loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,10 @@ def test_torch_weights_are_served_from_safetensors(make_bundle: MakeBundle) -> N
     save_file({"other": torch.zeros(2)}, bundle / "model.safetensors")
     with pytest.raises(BundleCorrupt, match="the weights of fusion"):
         load_engine(bundle, eager)
+
+
+def test_onnx_runtime_is_told_to_send_nothing_to_its_makers(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is set before the library can read it, unless whoever runs the server has set it."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    load_engine(bundle, read_bundle(bundle))
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
