@@ -17,12 +17,18 @@ MEASURED = (
     "evaluate/cold start",
     "evaluate/request latency",
     "decide/decision latency",
+    "watch/live traffic",
+    "watch/presence",
+    "watch/retrain *",
+    "watch/alert *",
 )
 # A bundle says when it was made, so that its digest names one making; everything else in it is compared file by file.
 DATED = (
     "optimise/bundle",
     "evaluate/bundle under test",
     "decide/bundle decided on",
+    "register/model version",
+    "roll_out/promotion",
 )
 
 

@@ -29,7 +29,7 @@ from sextant_components.context import Step
 from sextant_pipelines.run_store import local_copy
 from sextant_plan.ledger import Record, attempts, finished, read_attempt, read_run
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 SEED = int(os.environ.get("SEXTANT_TEST_SEED", random.SystemRandom().randrange(1_000_000)))
 STEPS = [step.value for step in Step]

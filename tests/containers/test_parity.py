@@ -22,7 +22,7 @@ from tests.evidence import DATED, MEASURED, differences
 from sextant_components.context import Step
 from sextant_plan.ledger import Record, read_run
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 ROOT = Path(__file__).parents[2]
 RUN_ID = "parity"
 # What the plan holds against the clock, on a machine that does other work too, and the choice of an engine by speed.
