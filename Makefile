@@ -11,8 +11,8 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels serve test test-unit test-end-to-end test-slow test-servers test-browser test-containers test-cluster \
-        bench soak lint format types layers rules manifests generate lock clean
+.PHONY: help env demo demo-parcels drift-demo selftest serve test test-unit test-end-to-end test-slow test-servers \
+        test-browser test-containers test-cluster bench soak lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ demo: $(READY) ## Digits: run the life cycle, serve the model, ask it (under 3 m
 
 demo-parcels: $(READY) ## Parcels: pictures and Feast features, answers with printable labels (under 8 minutes)
 	@$(BIN)/python -m sextant_pipelines.demo parcels
+
+drift-demo: $(READY) ## The input shifts: alert, retraining, gates, canary, promotion, silence (under 10 minutes)
+	@rm -rf .sextant/drift-demo
+	@$(BIN)/python -m sextant_pipelines.drift_demo
+
+selftest: $(READY) ## Seed each fault and show the gate or alert that catches it, and when (about 4 minutes)
+	@rm -rf .sextant/selftest
+	@$(BIN)/python -m sextant_pipelines.selftest
 
 serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 	@$(BIN)/sextant serve

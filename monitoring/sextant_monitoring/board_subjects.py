@@ -243,6 +243,13 @@ def quality_board(plan: Plan) -> Board:
             (q.feedback(model),),
             runbook=AlertKind.LABELS_MISSING,
         ),
+        Panel(
+            "Ratings",
+            "What users think of the answers, from 1 to 5; ratings a second.",
+            "cps",
+            (q.ratings(model),),
+            runbook=AlertKind.USERS_DISSATISFIED,
+        ),
     )
     until = (
         Panel(

@@ -44,6 +44,7 @@ from sextant_plan.catalogue import (
     QUALITY,
     QUALITY_ROWS,
     QUEUE_SECONDS,
+    RATINGS,
     READY,
     REFERENCE_RATIO,
     REQUEST_SECONDS,
@@ -158,6 +159,11 @@ def fallbacks(model: str) -> Query:
 def feedback(model: str) -> Query:
     """Return labels a second, by agreement with the prediction."""
     return _rate_by(FEEDBACK, model, "outcome")
+
+
+def ratings(model: str) -> Query:
+    """Return users' ratings a second, by stars."""
+    return _rate_by(RATINGS, model, "rating")
 
 
 def alerts_firing(model: str) -> Query:

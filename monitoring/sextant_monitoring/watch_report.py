@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.quality import WindowQuality
 from sextant_monitoring.watcher import Judged, Look
 from sextant_plan.loading import plan_hash
 from sextant_plan.schema import Plan
 
+DAY = 86400.0
 WIDTH, HEIGHT = 220, 36  # of a curve, in pixels
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24; }
@@ -23,8 +25,16 @@ caption { text-align: left; font-weight: 600; padding: .5rem 0; }
 """
 
 
-def render_report(plan: Plan, looks: Sequence[Look], qualities: Sequence[WindowQuality]) -> str:
-    """Return the report of looks in the order of time, at least one, and of past windows' quality."""
+def render_report(
+    plan: Plan,
+    looks: Sequence[Look],
+    qualities: Sequence[WindowQuality],
+    sealed: Mapping[str, float] | None = None,
+) -> str:
+    """Return the report of looks in the order of time, at least one, and of past windows' quality.
+
+    `sealed` has the Unix time at which each version was sealed; quality is shown by age where it is known.
+    """
     last = looks[-1]
     rows = "\n".join(_criterion_row(judged, looks) for judged in last.judged)
     return f"""<!doctype html>
@@ -36,9 +46,61 @@ plan {escape(plan_hash(plan))}.</p>
 <tr><th>rule</th><th>wanted</th><th>verdict</th><th>value</th><th>bounds</th><th>rows</th><th>over the looks</th></tr>
 {rows}
 </table>
+{_window_table(plan, looks)}
 {_quality_table(qualities)}
+{_age_table(qualities, sealed or {})}
 </body></html>
 """
+
+
+def looks_by_window(plan: Plan, looks: Sequence[Look]) -> list[tuple[TimeWindow, Look]]:
+    """Return each window that ended while it was watched, with the first look after its end, in order."""
+    found: dict[TimeWindow, Look] = {}
+    for look in looks:
+        found.setdefault(TimeWindow.ended_before(look.at, plan.monitoring.window), look)
+    return [(window, look) for window, look in found.items() if window.end > looks[0].at]
+
+
+def _window_table(plan: Plan, looks: Sequence[Look]) -> str:
+    windows = looks_by_window(plan, looks)
+    if not windows:
+        return f"<p>No window of {plan.monitoring.window:g} s has ended while it was watched.</p>"
+    names = list(dict.fromkeys(judged.name for _, look in windows for judged in look.judged))
+    heading = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "\n".join(
+        f"<tr><td>{_time(window.start)}</td>{''.join(_window_cell(name, look) for name in names)}</tr>"
+        for window, look in windows
+    )
+    return f"<table><caption>By window</caption><tr><th>from</th>{heading}</tr>\n{rows}\n</table>"
+
+
+def _window_cell(name: str, look: Look) -> str:
+    judged = next((each for each in look.judged if each.name == name), None)
+    if judged is None:
+        return "<td></td>"
+    value = _value(judged)
+    shown = f"{value:.4g}" if math.isfinite(value) else "-"
+    return f'<td class="{judged.verdict}" title="{judged.verdict}">{shown}</td>'
+
+
+def _age_table(qualities: Iterable[WindowQuality], sealed: Mapping[str, float]) -> str:
+    """Return quality by the model's age, which shows how fast it goes stale."""
+    rows = []
+    for each in qualities:
+        version = each.target[1]
+        for criterion, estimate in each.qualities.items() if version in sealed else ():
+            days = (each.window.start - sealed[version]) / DAY
+            named = f"<td>{escape(version)}</td><td>{escape(criterion)}</td>"
+            cells = "".join(
+                f'<td class="number">{text}</td>'
+                for text in (f"{days:.2f}", f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
+            )
+            rows.append((version, criterion, days, f"<tr>{named}{cells}</tr>"))
+    if not rows:
+        return ""
+    heading = "".join(f"<th>{name}</th>" for name in ("version", "criterion", "age in days", "value", "bounds"))
+    body = "\n".join(text for *_, text in sorted(rows))
+    return f"<table><caption>Staleness: quality by the model's age</caption><tr>{heading}</tr>\n{body}\n</table>"
 
 
 def _criterion_row(judged: Judged, looks: Sequence[Look]) -> str:

@@ -11,14 +11,14 @@ from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window
 from sextant_monitoring.scrape import parse_scrape
 from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
 from sextant_plan.burn_rule import BurnRule
-from sextant_plan.catalogue import COMMON_LABELS, LABEL_JOIN, PROBE_SUCCESS, QUALITY, QUALITY_ROWS
+from sextant_plan.catalogue import COMMON_LABELS, LABEL_JOIN, MODEL_CREATED, PROBE_SUCCESS, QUALITY, QUALITY_ROWS
 from sextant_plan.platform_rules import RESTART_WINDOW
 from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.thresholds import change_before
 from sextant_plan.verdicts import Verdict, worst
-from sextant_plan.window import Sample, Target, Window
+from sextant_plan.window import Sample, Selector, Target, Window
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,17 @@ class Watcher:
         seen = self._with_own(window, probed)
         judged = [Judged(rule, rule.read(seen)) for rule in self._rules]
         return Look(now, self._history.seconds, judged, self._quality, probed)
+
+    def sealed(self) -> dict[str, float]:
+        """Return the Unix time at which each version that the last scrape shows was sealed."""
+        window = self._history.window(0.0)
+        created = window.select(Selector.of(MODEL_CREATED.name)) if window is not None else []
+        return {sample.labels["version"]: sample.value for sample in created}
+
+    def look_in_vain(self, now: float) -> Look:
+        """Judge at Unix time `now` a server that gave no page: none is ready, and nothing else is known."""
+        judged = [Judged(rule, rule.read(Window(())) if isinstance(rule, ReadyRule) else []) for rule in self._rules]
+        return Look(now, 0.0, judged)
 
     def _with_own(self, window: Window, probed: ProbeResult | None) -> Window:
         """Return the window with what the watcher itself measures, as its exporter shows it to Prometheus."""

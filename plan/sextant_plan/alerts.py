@@ -44,6 +44,7 @@ class AlertKind(StrEnum):
     PREDICTION_DRIFT = "prediction-drift"
     INPUTS_FLAWED = "inputs-flawed"
     QUALITY_LOW = "quality-low"
+    USERS_DISSATISFIED = "users-dissatisfied"
     LABELS_MISSING = "labels-missing"
     CLIENT_ERRORS = "client-errors"
     TRAFFIC_ODD = "traffic-odd"

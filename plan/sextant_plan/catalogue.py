@@ -114,6 +114,7 @@ REFERENCE_RATIO = Series(
     "sextant_reference_ratio", "gauge", "ratio", "Share of the training rows in each bin.", ("feature", "bin")
 )
 FEEDBACK = Series("sextant_feedback_total", "counter", "labels", "Labels received, by agreement.", ("outcome",))
+RATINGS = Series("sextant_ratings_total", "counter", "ratings", "Ratings by users, from 1 to 5.", ("rating",))
 MIRROR_DROPPED = Series(
     "sextant_mirror_dropped_total", "counter", "requests", "Copies of requests that found the shadow's queue full."
 )
@@ -210,6 +211,7 @@ SERIES: dict[str, Series] = {
         FEATURE_BINS,
         REFERENCE_RATIO,
         FEEDBACK,
+        RATINGS,
         MIRROR_DROPPED,
         LOG_ROWS,
         READY,
@@ -338,6 +340,11 @@ METRICS: dict[str, Metric] = {
             "Share of rows with a category that training never saw.", (FLAWED_ROWS.name, BATCH_ROWS.name),
         ),
         Metric(
+            "odd_rate", Kind.DATA, "share", False, "watch", "proportion", "chernoff", _WATCHED,
+            "Share of rows on which the model abstains by serving.fallback.abstain_outside.",
+            (FALLBACKS.name, BATCH_ROWS.name),
+        ),
+        Metric(
             "queue_wait_p99_ms", Kind.LATENCY, "ms", False, "watch", "quantile", "chernoff", _ALERT,
             "99th percentile of the wait for a batch; the limit is an edge of the server's histogram.",
             (QUEUE_SECONDS.name,),
@@ -368,6 +375,10 @@ METRICS: dict[str, Metric] = {
         Metric(
             "probe_success", Kind.RELIABILITY, "share", True, "watch", "statistic", "none", _ALERT,
             "Share of the golden requests that the server in service answers as sealed.", (PROBE_SUCCESS.name,),
+        ),
+        Metric(
+            "satisfaction", Kind.BUSINESS, "share", True, "watch", "proportion", "chernoff", _WATCHED,
+            "Share of the users' ratings that are 4 or 5 of 5.", (RATINGS.name,),
         ),
         Metric(
             "label_join_rate", Kind.DATA, "share", True, "watch", "statistic", "none", _ALERT,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from sextant_plan.schema import Closed
 
@@ -14,11 +14,23 @@ Outcome = Literal["agree", "disagree", "abstained", "repeated", "unmatched"]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
+Stars = Annotated[int, Field(strict=True, ge=1, le=5)]
+RATED = "rated"  # the outcome that answers a rating without a label
+SATISFIED_FROM = 4  # of five, as where users try a canary (rollout.acceptance)
+
+
 class Feedback(Closed):
-    """The body of POST /feedback: the true label of one prediction."""
+    """The body of POST /feedback: the true label of one prediction, what its user thinks of it from 1 to 5, or both."""
 
     prediction_id: ShortText
-    label: ShortText
+    label: ShortText | None = None
+    rating: Stars | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.label is None and self.rating is None:
+            raise ValueError("give a label, a rating, or both")
+        return self
 
 
 class FeedbackRecord(Closed):

@@ -21,6 +21,7 @@ class ReadyRule:
     model: str
     labels: dict[str, str]
     criterion: Criterion | None = None
+    hold: float = ABSENT_HOLD
 
     @property
     def requirement(self) -> str:
@@ -38,7 +39,7 @@ class ReadyRule:
             Alert(
                 AlertKind.NO_READY_SERVER,
                 f"absent({ready} == 1)",
-                ABSENT_HOLD,
+                self.hold,
                 Severity.CRITICAL,
                 f"{self.model}: no server is ready",
                 f"No scraped server of {self.model} reports itself ready: all are gone, not scraped, or still loading.",

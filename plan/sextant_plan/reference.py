@@ -9,6 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from sextant_plan.schema import Closed
 
+PROJECTIONS = 8  # random directions in which a picture's content is watched: docs/adr/0028
+PICTURE_FEATURES = ("image.brightness", "image.contrast", *(f"image.projection-{i}" for i in range(PROJECTIONS)))
+"""The statistics by which a picture is profiled; `sextant_serving.preprocessing.picture_statistics` measures them."""
+
 
 class FeatureReference(Closed):
     """One input's bins: bin i holds values in [edges[i-1], edges[i]); the first and last are open.

@@ -14,8 +14,9 @@ from sextant_plan.catalogue import FALLBACK_REASONS, Enforcement
 from sextant_plan.drift_rule import OF_INPUTS, OF_PREDICTIONS, DriftRule
 from sextant_plan.errors import UsageError
 from sextant_plan.platform_rules import GpuFaultRule, RestartRule
-from sextant_plan.presence_rules import FailureRule, ReadyRule
+from sextant_plan.presence_rules import ABSENT_HOLD, FailureRule, ReadyRule
 from sextant_plan.quality_rule import QualityRule
+from sextant_plan.reference import PICTURE_FEATURES
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.share_rule import ShareRule
 from sextant_plan.shares import errors, share_of, slower_than
@@ -23,7 +24,7 @@ from sextant_plan.threshold_rule import ThresholdRule
 from sextant_plan.thresholds import THRESHOLDS
 from sextant_plan.window import Selector, promql_duration
 
-HOLD = 300.0  # five evaluations at a minute's interval, so that one odd scrape raises nothing
+HOLD = 300.0  # five evaluations at a minute's interval, so that one odd scrape raises nothing; a window at most
 
 
 def compile_rules(plan: Plan) -> list[Rule]:
@@ -32,7 +33,8 @@ def compile_rules(plan: Plan) -> list[Rule]:
     Raises UsageError for a criterion that no rule can hold in production, or a failure mode whose alert is
     not one of `alert_references`.
     """
-    rules: list[Rule] = [ReadyRule(plan.name, {"plan": plan.name})]
+    hold = min(ABSENT_HOLD, plan.monitoring.window)
+    rules: list[Rule] = [ReadyRule(plan.name, {"plan": plan.name}, hold=hold)]
     watched = {Enforcement.ALERT, Enforcement.RETRAIN}
     rules += [_criterion_rule(plan, each) for each in plan.criteria if watched & set(each.enforce)]
     for mode in plan.failure:
@@ -121,7 +123,7 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
     if criterion.slice is not None:
         kind = AlertKind.QUALITY_LOW if alerting else None
         join = plan.monitoring.labels.join_at_least
-        return QualityRule(criterion, kind, plan.name, join, window, HOLD, labels)
+        return QualityRule(criterion, kind, plan.name, join, window, _hold(plan), labels)
     if criterion.metric in {"input_psi", "prediction_psi"}:
         return _drift_rule(plan, criterion, labels)
     if (threshold := THRESHOLDS.get(criterion.metric)) is not None:
@@ -132,7 +134,7 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
             what=threshold.what,
             model=plan.name,
             quantity=threshold.quantity(plan),
-            hold=HOLD,
+            hold=_hold(plan),
             labels=labels,
         )
     share = share_of(plan, criterion)
@@ -148,7 +150,7 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
         at_most=share.at_most,
         min_n=min_n,
         window=window,
-        hold=HOLD,
+        hold=_hold(plan),
         labels=labels,
     )
 
@@ -165,12 +167,16 @@ def _drift_rule(plan: Plan, criterion: Criterion, labels: dict[str, str]) -> Dri
         features=_feature_count(plan) if of_inputs else 1,
         min_n=plan.monitoring.min_rows,
         window=plan.monitoring.window,
-        hold=HOLD,
+        hold=_hold(plan),
         labels=labels,
     )
 
 
+def _hold(plan: Plan) -> float:
+    return min(HOLD, plan.monitoring.window)
+
+
 def _feature_count(plan: Plan) -> int:
-    """Return how many inputs the server profiles: each column, and a picture's brightness and contrast."""
+    """Return how many inputs the server profiles: each column, and a picture's statistics."""
     inputs = plan.model.inputs
-    return len(inputs.columns) + len(inputs.features) + (2 if inputs.image else 0)
+    return len(inputs.columns) + len(inputs.features) + (len(PICTURE_FEATURES) if inputs.image else 0)

@@ -22,11 +22,13 @@ from sextant_plan.catalogue import (
     PREDICTIONS,
     QUANTILES,
     QUEUE_SECONDS,
+    RATINGS,
     REQUEST_SECONDS,
     REQUESTS,
     UNKNOWN_CATEGORY,
     Series,
 )
+from sextant_plan.feedback import SATISFIED_FROM
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.share_rule import Count, Term
 from sextant_plan.window import Matcher, Selector, bucket_edge
@@ -134,6 +136,20 @@ def _accuracy(plan: Plan, criterion: Criterion) -> Share:
     )
 
 
+def _satisfaction(plan: Plan, criterion: Criterion) -> Share:
+    ratings = Selector.of(RATINGS.name, model=plan.name)
+    good = "|".join(str(stars) for stars in range(SATISFIED_FROM, 6))
+    return Share(
+        AlertKind.USERS_DISSATISFIED,
+        Severity.WARNING,
+        f"ratings of {SATISFIED_FROM} or more",
+        f"ratings under {SATISFIED_FROM}",
+        Count((Term(ratings.where(Matcher("rating", good, regex=True))),)),
+        Count((Term(ratings),)),
+        at_least=criterion.limit,
+    )
+
+
 def _queue_wait(plan: Plan, criterion: Criterion) -> Share:
     events, rows = _over(plan, QUEUE_SECONDS, criterion.limit)
     what = f"requests that wait over {criterion.limit:g} ms for their batch"
@@ -158,6 +174,13 @@ def _flawed(flaw: str, what: str) -> Callable[[Plan, Criterion], Share]:
     return share
 
 
+def _odd(plan: Plan, criterion: Criterion) -> Share:
+    what = "rows with an input far outside of what training has shown"
+    outside = Count((Term(Selector.of(FALLBACKS.name, model=plan.name, reason=OUT_OF_DISTRIBUTION)),))
+    rows = Count((Term(Selector.of(f"{BATCH_ROWS.name}_sum", model=plan.name)),))
+    return Share(AlertKind.INPUTS_FLAWED, Severity.WARNING, what, what, outside, rows, at_most=criterion.limit)
+
+
 _SHARES: dict[str, Callable[[Plan, Criterion], Share]] = {
     "latency_p50_ms": _latency,
     "latency_p99_ms": _latency,
@@ -166,6 +189,8 @@ _SHARES: dict[str, Callable[[Plan, Criterion], Share]] = {
     "client_error_rate": _client_errors,
     "missing_rate": _flawed(MISSING, "rows with a missing value"),
     "unknown_rate": _flawed(UNKNOWN_CATEGORY, "rows with a category that training never saw"),
+    "odd_rate": _odd,
     "coverage": _coverage,
     "accuracy": _accuracy,
+    "satisfaction": _satisfaction,
 }

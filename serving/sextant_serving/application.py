@@ -296,8 +296,9 @@ class Application:
         """Take a label for an answer of this process, or of nobody. Raises NotReady and BadRequest."""
         if self.model is None:
             raise NotReady
-        record = self._feedback.receive(_read_feedback(request), self.model.metrics)
-        return respond({"prediction_id": record.prediction_id, "outcome": record.outcome})
+        feedback = _read_feedback(request)
+        outcome = self._feedback.receive(feedback, self.model.metrics)
+        return respond({"prediction_id": feedback.prediction_id, "outcome": outcome})
 
 
 def _read_feedback(request: Request) -> Feedback:
@@ -306,7 +307,9 @@ def _read_feedback(request: Request) -> Feedback:
     except ValidationError as error:
         place = error.errors(include_input=False, include_url=False)[0]["loc"]
         field = place[0] if place and place[0] in Feedback.model_fields else "body"
-        raise BadRequest(str(field), "not as it has to be", "Send prediction_id and label, both text") from None
+        raise BadRequest(
+            str(field), "not as it has to be", "Send prediction_id and label as text, rating as 1 to 5"
+        ) from None
 
 
 def _parse(

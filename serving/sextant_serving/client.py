@@ -146,6 +146,11 @@ class Client:
         outcome: str = orjson.loads(answer)["outcome"]
         return outcome
 
+    def send_rating(self, prediction_id: str, stars: int) -> None:
+        """Send what a user thinks of a prediction, from 1 to 5; raises Refused."""
+        body = orjson.dumps({"prediction_id": prediction_id, "rating": stars})
+        self._post("/feedback", body, {"content-type": "application/json"})
+
     def input_names(self) -> list[str]:
         """Return the names of what the model reads with a request, `image` included; raises Refused."""
         status, _, answer = self.request("GET", f"/v2/models/{quote(self.model)}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from sextant_plan.feedback import Feedback, FeedbackRecord, Outcome
+from sextant_plan.feedback import RATED, Feedback, FeedbackRecord, Outcome
 from sextant_serving.errors import LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
@@ -41,31 +41,39 @@ class FeedbackBook:
         while len(self._copies) > self._capacity:
             del self._copies[next(iter(self._copies))]
 
-    def receive(self, feedback: Feedback, current: ModelMetrics) -> FeedbackRecord:
-        """Compare a label with its prediction, count the outcome with the model that made it, and log it.
+    def receive(self, feedback: Feedback, current: ModelMetrics) -> str:
+        """Count a rating, a label or both with the model that made the prediction; return how it was met.
 
-        The first label of a prediction counts; a later one is `repeated`. It also counts for, and is logged beside,
-        what shadows said of the same request.
+        The first label of a prediction counts and is logged; a later one is `repeated`. It also counts for, and is
+        logged beside, what shadows said of the same request. A rating counts for `current` where the maker of its
+        prediction is not known any more.
         """
-        identifier = feedback.prediction_id
+        if feedback.rating is not None:
+            made = self._predictions.get(feedback.prediction_id)
+            (made[1] if made is not None else current).ratings[feedback.rating] += 1
+        if feedback.label is None:
+            return RATED
+        return self._receive_label(feedback.prediction_id, feedback.label, current).outcome
+
+    def _receive_label(self, identifier: str, label: str, current: ModelMetrics) -> FeedbackRecord:
         remembered = self._predictions.pop(identifier, None)
         for predicted, metrics in self._copies.pop(identifier, ()):
-            self._note(feedback, predicted, metrics, _judge(predicted, feedback.label))
+            self._note(identifier, label, predicted, metrics, _judge(predicted, label))
         if remembered is None:
             outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
-            return self._note(feedback, None, current, outcome)
+            return self._note(identifier, label, None, current, outcome)
         self._mark_labelled(identifier)
         predicted, metrics = remembered
-        return self._note(feedback, predicted, metrics, _judge(predicted, feedback.label))
+        return self._note(identifier, label, predicted, metrics, _judge(predicted, label))
 
     def _note(
-        self, feedback: Feedback, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
+        self, identifier: str, label: str, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
     ) -> FeedbackRecord:
         metrics.feedback[outcome] += 1
         model, version, variant = metrics.labels
         record = FeedbackRecord(
-            prediction_id=feedback.prediction_id,
-            label=feedback.label,
+            prediction_id=identifier,
+            label=label,
             predicted=predicted,
             outcome=outcome,
             model=model,

@@ -25,7 +25,7 @@ from sextant_plan.catalogue import (
     Series,
 )
 from sextant_plan.feedback import Outcome
-from sextant_plan.reference import Reference, bin_index
+from sextant_plan.reference import PICTURE_FEATURES, Reference, bin_index
 
 OUTCOMES = get_args(Outcome)
 CODES = ("200", "400", "404", "413", "429", "500", "503", "504")
@@ -76,6 +76,7 @@ class ModelMetrics:
         self.requests = dict.fromkeys(CODES, 0)
         self.fallbacks = dict.fromkeys(FALLBACK_REASONS, 0)
         self.feedback = dict.fromkeys(OUTCOMES, 0)
+        self.ratings = dict.fromkeys(range(1, 6), 0)
         self.mirror_dropped = 0
         self.log_rows = {"written": 0, "dropped": 0}
         self.flaws = dict.fromkeys(FLAWS, 0)
@@ -93,7 +94,7 @@ class ModelMetrics:
         self.profiles = [
             BinCounter(feature.name, feature.edges, feature.counts, measured.get(feature.name))
             for feature in reference.features
-            if feature.name in measured or (spec.image and feature.name in ("image.brightness", "image.contrast"))
+            if feature.name in measured or (spec.image and feature.name in PICTURE_FEATURES)
         ]
         counts = [reference.classes.get(name, 0) for name in spec.classes]
         self.answers = BinCounter(PREDICTED_CLASS, range(1, len(counts)), counts, None)
@@ -152,6 +153,7 @@ class ModelMetrics:
         yield _by_label(catalogue.FALLBACKS, self.fallbacks)
         yield Samples(catalogue.PREDICTIONS, [(name,) for name in self.classes], self.predictions.tolist())
         yield _by_label(catalogue.FEEDBACK, self.feedback)
+        yield _by_label(catalogue.RATINGS, {str(stars): count for stars, count in self.ratings.items()})
         yield Samples(catalogue.MIRROR_DROPPED, [()], [self.mirror_dropped])
         yield _by_label(catalogue.LOG_ROWS, self.log_rows)
         yield Samples(catalogue.FEATURE_BINS, bins, [n for profile in profiles for n in profile.rows.tolist()])

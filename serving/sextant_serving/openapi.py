@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from sextant_plan import __version__
-from sextant_plan.feedback import Feedback, Outcome
+from sextant_plan.feedback import RATED, Feedback, Outcome
 from sextant_serving.codec_v2 import ON_REQUEST, OUTPUTS
 from sextant_serving.rows import Signature
 from sextant_serving.tensors import MAX_DIMENSIONS, RAW_DTYPES
@@ -100,7 +100,7 @@ def _pictures(signature: Signature) -> Schema:
 
 
 def _feedback() -> Schema:
-    outcomes = {"enum": list(get_args(Outcome))}
+    outcomes = {"enum": [*get_args(Outcome), RATED]}
     schema = Feedback.model_json_schema()
     answer = _object(prediction_id=TEXT, outcome=outcomes)
     return _post("Tell what the truth of a prediction was", _json(schema), answer, (*COMMON_FAULTS, 503))

@@ -8,17 +8,21 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sextant_plan.bundle import Column
+from sextant_plan.reference import PICTURE_FEATURES, PROJECTIONS
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadColumn, BadPicture
 
 MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes, a decompression bomb costs at most 50 MB
 MAX_PICTURE_BYTES = 1 << 25
+PROJECTION_GRID = 16  # coarse enough to cost little, fine enough for what a class looks like
+PROJECTION_SEED = 28
 STATISTICS_GRID = 64  # drift counters read at most 64 x 64 pixels: at 224 x 224 a twelfth of the work
 
 
@@ -124,15 +128,38 @@ def _number(value: object, column: Column, row: int) -> float:
 
 
 def picture_statistics(batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Return `image.brightness` and `image.contrast`, each of shape (rows,): mean and std of the pixels, 0-255.
+    """Return each of `PICTURE_FEATURES`, shape (rows,): mean and std of the pixels (0-255), and random projections.
 
     `batch` has shape (rows, height, width, channels). Larger pictures are read on a grid of at most
     64 x 64 pixels; reference and live counters agree because both come from here.
     """
-    rows, height, width = batch.shape[:3]
-    step_y, step_x = -(-height // STATISTICS_GRID), -(-width // STATISTICS_GRID)
-    pixels = batch[:, ::step_y, ::step_x].reshape(rows, -1).astype(np.uint32)
+    rows = len(batch)
+    pixels = _on_grid(batch, STATISTICS_GRID).reshape(rows, -1).astype(np.uint32)
     count = pixels.shape[1]
     mean = pixels.sum(axis=1) / count
     square = np.einsum("ij,ij->i", pixels, pixels) / count  # 64 * 64 * 3 * 255 ** 2 fits in 32 bits
-    return {"image.brightness": mean, "image.contrast": np.sqrt(np.maximum(square - mean * mean, 0.0))}
+    found = {"image.brightness": mean, "image.contrast": np.sqrt(np.maximum(square - mean * mean, 0.0))}
+    projected = _projected(_on_grid(batch, PROJECTION_GRID).reshape(rows, -1))
+    return {**found, **dict(zip(PICTURE_FEATURES[len(found) :], projected.T, strict=True))}
+
+
+def _on_grid(batch: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """Return every so-manieth pixel, so that at most `most` x `most` are left."""
+    height, width = batch.shape[1:3]
+    return batch[:, :: -(-height // most), :: -(-width // most)]
+
+
+def _projected(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return shape (rows, PROJECTIONS): pictures, each freed of its brightness and contrast, in random directions."""
+    content = pixels.astype(np.float32)
+    content -= content.mean(axis=1, keepdims=True)
+    spread = np.sqrt(np.einsum("ij,ij->i", content, content))[:, None]
+    directions = _directions(pixels.shape[1])
+    return np.asarray((content @ directions) / np.maximum(spread, np.float32(1)), dtype=np.float64)
+
+
+@lru_cache(maxsize=8)
+def _directions(pixels: int) -> NDArray[np.float32]:
+    """Return random signs, shape (pixels, PROJECTIONS); the same for the same number (Achlioptas 2003)."""
+    rng = np.random.default_rng([PROJECTION_SEED, pixels])
+    return rng.choice(np.array([-1, 1], dtype=np.float32), size=(pixels, PROJECTIONS))

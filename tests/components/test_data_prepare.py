@@ -25,7 +25,7 @@ from sextant_components.tables import (
 from sextant_components.verify import run_verify
 from sextant_plan.bundle import Column
 from sextant_plan.errors import DataError
-from sextant_plan.reference import read_reference
+from sextant_plan.reference import PICTURE_FEATURES, read_reference
 from sextant_plan.verdicts import Verdict
 from sextant_serving.preprocessing import encode_columns
 
@@ -100,11 +100,11 @@ def test_a_key_is_no_category(workshop: Any) -> None:
 
 
 def test_the_reference_counts_the_training_rows(workshop: Any) -> None:
-    """Each input, and brightness and contrast of the pictures, has every training row in a bin."""
+    """Each input, and each statistic of the pictures, has every training row in a bin."""
     run, _ = _prepare(workshop)
     reference = read_reference(run / "p" / "reference.json")
     counts = {feature.name: sum(feature.counts) for feature in reference.features}
-    assert counts == dict.fromkeys(("site", "weight", "image.brightness", "image.contrast"), 33)
+    assert counts == dict.fromkeys(("site", "weight", *PICTURE_FEATURES), 33)
     assert sum(reference.classes.values()) == 33
     assert next(feature.edges for feature in reference.features if feature.name == "site") == [0.5, 1.5]
 

@@ -34,6 +34,8 @@ CRITERIA: list[dict[str, Any]] = [
     {"id": "live", "metric": "accuracy", "at_least": 0.8, "enforce": ["alert"]},
     {"id": "night", "metric": "accuracy", "at_least": 0.8, "slice": "light=night", "enforce": ["alert"]},
     {"id": "labels", "metric": "label_join_rate", "at_least": 0.5, "enforce": ["alert"]},
+    {"id": "ratings", "metric": "satisfaction", "at_least": 0.5, "enforce": ["alert"]},
+    {"id": "odd", "metric": "odd_rate", "at_most": 0.05, "enforce": ["alert"]},
     {"id": "missing", "metric": "missing_rate", "at_most": 0.05, "enforce": ["alert"]},
     {"id": "unknown", "metric": "unknown_rate", "at_most": 0.05, "enforce": ["alert"]},
     {"id": "queue", "metric": "queue_wait_p99_ms", "at_most": 50, "enforce": ["alert"]},
@@ -217,8 +219,11 @@ def healthy() -> Story:
         story.grows("sextant_predictions_total", 148, **of_class)
     story.grows("sextant_fallbacks_total", 4, reason="low-confidence")
     story.grows("sextant_fallbacks_total", 0, reason="feature-outage")
+    story.grows("sextant_fallbacks_total", 0, reason="out-of-distribution")
     story.grows("sextant_feedback_total", 90, outcome="agree")
     story.grows("sextant_feedback_total", 3, outcome="disagree")
+    story.grows("sextant_ratings_total", 80, rating="5")
+    story.grows("sextant_ratings_total", 10, rating="1")
     for flaw in ("missing", "unknown-category"):
         story.grows("sextant_flawed_rows_total", 3, flaw=flaw)
     shares = {"weight": (0.25, 0.5, 0.25), "height": (0.2, 0.8), "prediction": (0.5, 0.5)}

@@ -66,6 +66,11 @@ def _quiet(story: Any) -> None:
 FAULTS: dict[str, tuple[set[AlertKind], Fault]] = {
     "slow": ({AlertKind.LATENCY_HIGH, AlertKind.BUDGET_BURNING}, _slow),
     "failing": ({AlertKind.ERRORS_HIGH, AlertKind.BUDGET_BURNING}, _failing),
+    "dissatisfied": ({AlertKind.USERS_DISSATISFIED}, _grows("sextant_ratings_total", 10, 300, rating="1")),
+    "odd rows": (
+        {AlertKind.INPUTS_FLAWED, AlertKind.COVERAGE_LOW},
+        _grows("sextant_fallbacks_total", 0, 90, reason="out-of-distribution"),
+    ),
     "abstaining": ({AlertKind.COVERAGE_LOW}, _grows("sextant_fallbacks_total", 4, 90, reason="low-confidence")),
     "an input drifts": ({AlertKind.INPUT_DRIFT}, _drifted("weight", 0.1, 0.3, 0.6)),
     "answers drift": ({AlertKind.PREDICTION_DRIFT}, _drifted("prediction", 0.9, 0.1)),

@@ -163,6 +163,7 @@ def _break_everything(story: Any) -> None:
     for place, rate in enumerate((0, 100, 200)):
         story.grows("sextant_feature_bin_total", (75, 150, 75)[place], rate, feature="weight", bin=str(place))
     story.grows("sextant_feedback_total", 3, 90, outcome="disagree")
+    story.grows("sextant_ratings_total", 10, 300, rating="1")
     story.grows("sextant_flawed_rows_total", 3, 90, flaw="missing")
     story.grows("sextant_device_seconds_sum", 20, 59)
     story.stands("sextant_label_join_ratio", 0.1)

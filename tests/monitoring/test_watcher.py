@@ -20,7 +20,7 @@ from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.probe import Prober, ProbeResult
 from sextant_monitoring.quality import WindowQuality
 from sextant_monitoring.scrape import Scrape, parse_scrape
-from sextant_monitoring.watch_report import render_report
+from sextant_monitoring.watch_report import looks_by_window, render_report
 from sextant_monitoring.watcher import Look, Watcher
 from sextant_plan.bounds import proportion
 from sextant_plan.bundle import BundleSpec, Member, ServingSpec, Tensor, seal_bundle
@@ -205,6 +205,24 @@ def test_golden_requests_are_spread_over_the_window(served: Served, bundle: Path
     assert (sent[0], sent[4], sent[5], sent[-1]) == (1, 1, 2, 4)
 
 
+def test_the_report_shows_each_window_that_was_watched_to_its_end(
+    counted_plan: Plan, served: Served, new_page: Callable[..., Any]
+) -> None:
+    """A window's verdict is that of the first look after its end; one that was watched in part only is left out."""
+    minutes = counted_plan.monitoring.model_copy(update={"window": 60.0})
+    plan = counted_plan.model_copy(update={"monitoring": minutes})
+    watcher, looks = Watcher(plan, served.url), []
+    for second, bad in ((10, 0.0), (50, 0.0), (70, 0.0), (100, 300.0), (130, 600.0)):
+        served.page = _page(new_page, good=10.0 + 30 * second, bad=bad)
+        looks.append(watcher.look(STARTED + 40 + second))  # STARTED is 40 s past a window's end
+    windows = looks_by_window(plan, looks)
+    assert [(window.end - STARTED, look.at - STARTED) for window, look in windows] == [(100.0, 110.0), (160.0, 170.0)]
+    text = render_report(plan, looks, [])
+    errors = [line.count('class="fail"') for line in text.partition("By window")[2].splitlines() if "UTC" in line]
+    assert errors[0] == 0
+    assert errors[1] >= 1
+
+
 def test_the_exporter_shows_quality_and_probe_under_the_catalogues_names(make_plan: Callable[..., Plan]) -> None:
     """What the rules read is on the page, and nothing is before the first look."""
     quality = WindowQuality(
@@ -246,7 +264,9 @@ def test_the_report_shows_each_rule_and_each_windows_quality(
     quality = WindowQuality(
         TimeWindow(STARTED, STARTED + 3600), TARGET, 100, 80, 0.9, {"live": proportion(70, 80, 0.95)}
     )
-    text = render_report(counted_plan, looks, [quality])
+    text = render_report(counted_plan, looks, [quality], {"1": STARTED - 2 * 86400})
+    assert "By window" not in text
+    assert '<td class="number">2.00</td><td class="number">0.8750</td>' in text
     assert all(judged.name in text for judged in looks[-1].judged)
     assert '<td class="fail">fail</td><td class="number">0.1429</td>' in text
     assert "<polyline" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sextant_serving.client import Client, Tensor
 from sextant_serving.launch import Server, running_server
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.metrics_page import MetricsPage, merge, render
+from sextant_serving.preprocessing import picture_statistics
 
 MakeBundle = Callable[..., Path]
 
@@ -145,18 +147,13 @@ def test_times_are_finer_than_the_loops_clock(client: Client) -> None:
 
 
 def test_inputs_are_counted_in_the_training_bins(client: Client, bundle: Path) -> None:
-    """Each feature, brightness and contrast too, grows by its rows in the bins that the reference defines."""
+    """Each feature, the statistics of pictures too, grows by its rows in the bins that the reference defines."""
     before = scrape(client)
     image = np.stack([np.full((8, 8, 1), value, np.uint8) for value in (0, 120, 250, 255)])
     features = np.array([[-9, 0], [0, 1], [0.2, 2], [9, 2]], np.float32)
     client.infer_binary({"image": image, "features": features})
     after = scrape(client)
-    values = {
-        "weight": features[:, 0],
-        "zone": features[:, 1],
-        "image.brightness": image.reshape(4, -1).mean(axis=1),
-        "image.contrast": np.zeros(4),
-    }
+    values: dict[str, Any] = {"weight": features[:, 0], "zone": features[:, 1], **picture_statistics(image)}
     reference = read_reference(bundle / "reference.json")
     assert {feature.name for feature in reference.features} == values.keys()
     for feature in reference.features:
@@ -239,3 +236,28 @@ def test_below_the_confidence_the_model_abstains(make_bundle: MakeBundle) -> Non
         samples = scrape(client)
     assert samples["sextant_fallbacks_total", (("reason", "low-confidence"),)] == 2
     assert sum(value for (name, _), value in samples.items() if name == "sextant_predictions_total") == 0
+
+
+def test_ratings_are_counted_with_the_model_that_answered(client: Client) -> None:
+    """A rating needs no label, and the label that comes later still finds its prediction."""
+    client.infer_binary({"image": np.zeros((1, 8, 8, 1), np.uint8), "features": np.zeros((1, 2), np.float32)})
+    assert client.prediction_id is not None
+    before = scrape(client)
+    client.send_rating(client.prediction_id, 5)
+    client.send_rating(client.prediction_id, 1)
+    after = scrape(client)
+    grown = {
+        dict(labels)["rating"]: after[name, labels] - before[name, labels]
+        for name, labels in after
+        if name == "sextant_ratings_total"
+    }
+    assert grown == {"1": 1, "2": 0, "3": 0, "4": 0, "5": 1}
+    assert client.send_feedback(client.prediction_id, "light") in {"agree", "disagree"}
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"prediction_id": "a"}', b'{"prediction_id": "a", "rating": 6}'], ids=["empty", "six"]
+)
+def test_feedback_that_says_nothing_valid_is_refused(client: Client, body: bytes) -> None:
+    """Neither label nor rating, or a rating off the scale, is the client's fault."""
+    assert client.request("POST", "/feedback", body, {"content-type": "application/json"})[0] == 400

@@ -18,10 +18,18 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that draw (default: one a core)"
     )
+    parser.add_argument("--no-pictures", action="store_true", help="the table and the measures alone, in a second")
     options = parser.parse_args()
     if options.rows < 1 or options.workers < 1 or options.seed < 0:
         parser.error("--rows and --workers are at least 1, --seed at least 0")
-    write_parcels(options.out, rows=options.rows, seed=options.seed, shift=options.shift, workers=options.workers)
+    write_parcels(
+        options.out,
+        rows=options.rows,
+        seed=options.seed,
+        shift=options.shift,
+        workers=options.workers,
+        pictures=not options.no_pictures,
+    )
     print(f"{options.rows} parcels in {options.out}")
 
 

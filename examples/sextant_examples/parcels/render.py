@@ -12,7 +12,7 @@ from sextant_examples.parcels.scene import belt, expose, get_in_the_way, place, 
 from sextant_examples.parcels.suppliers import supplier
 
 PIXELS = 96  # height and width of the delivered picture
-DARK_HALL = 0.38  # light of `--shift dark`: a third of the lamps still burn
+DARK_HALL = 0.38  # light of the dark hall: a third of the lamps still burn
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ KNOWN = (
     Supplier("elmfold", (150, 146, 142), (88, 52, 118), (120, 116, 112), "block", (2, 2, 2, 2, 2, 2, 2, 2), 1.05),
 )
 
-# Joins only under `--shift new-supplier`: dark teal cartons, pink tape, and mostly the classes that look alike.
+# Joins only in a shifted table: dark teal cartons, pink tape, and mostly the classes that look alike.
 NEWCOMER = Supplier("fenmark", (34, 104, 112), (240, 110, 160), (246, 150, 190), "bar", (1, 1, 3, 4, 1, 1, 4, 3), 1.6)
 
 

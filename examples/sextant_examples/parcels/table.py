@@ -10,8 +10,10 @@ import numpy as np
 
 from sextant_examples.parcels.suppliers import CLASSES, KNOWN, NEWCOMER, Supplier
 
-Shift = Literal["none", "dark", "new-supplier"]
-SHIFTS: tuple[Shift, ...] = ("none", "dark", "new-supplier")
+Shift = Literal["none", "dark", "new-supplier", "dark-and-new-supplier"]
+SHIFTS: tuple[Shift, ...] = ("none", "dark", "new-supplier", "dark-and-new-supplier")
+DARKENED: frozenset[Shift] = frozenset({"dark", "dark-and-new-supplier"})
+JOINED: frozenset[Shift] = frozenset({"new-supplier", "dark-and-new-supplier"})
 
 DAYS = 60
 COLUMNS = ("image", "parcel_id", "event_time", "supplier", "price", "label")
@@ -20,7 +22,7 @@ SECOND_PASS = 0.03  # share of the rows that show a parcel for the second time, 
 RESENT = 0.003  # share of the rows whose picture the camera sent twice, byte for byte
 NO_PRICE = 0.005
 MISPICKED = 0.004  # share of the labels that the packer keyed wrongly
-NEWCOMER_SHARE = 0.4  # of the parcels under `--shift new-supplier`
+NEWCOMER_SHARE = 0.4  # of the parcels once the new supplier has joined
 
 # Median price of each class in EUR, before the supplier's level; prices spread by a factor of e^0.55 either way.
 _PRICE = {"bag": 26, "book": 17, "bottle": 14, "electronics": 88, "mug": 13, "shoes": 62, "toy-box": 34, "tube": 16}
@@ -78,7 +80,7 @@ def make_passages(rows: int, seed: int, shift: Shift = "none") -> list[Passage]:
 
 def _sender(shift: Shift, rng: np.random.Generator) -> Supplier:
     known = KNOWN[int(rng.integers(len(KNOWN)))]
-    return NEWCOMER if shift == "new-supplier" and rng.random() < NEWCOMER_SHARE else known
+    return NEWCOMER if shift in JOINED and rng.random() < NEWCOMER_SHARE else known
 
 
 def _parcel(number: int, picture: int, supplier: Supplier, first_day: datetime, rng: np.random.Generator) -> Passage:

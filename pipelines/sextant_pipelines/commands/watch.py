@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from sextant_plan.errors import UsageError
 if TYPE_CHECKING:
     from sextant_monitoring.probe import Prober
     from sextant_monitoring.quality import LabelLogs
-    from sextant_monitoring.watcher import Judged, Look
+    from sextant_monitoring.watcher import Judged, Look, Watcher
     from sextant_plan.schema import Plan
 
 CLEAR = "\x1b[2J\x1b[H"
@@ -51,6 +51,17 @@ LOOKS_KEPT = 5760  # for the report: a day at the default interval
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="File with the bearer token that the server asks for.",
 )
+@click.option(
+    "--alerts-to",
+    metavar="URL",
+    help="Tell this webhook at every look which alerts fire, as Alertmanager would; sextant trigger takes them. The "
+    "watch then outlives its server.",
+)
+@click.option(
+    "--alerts-token-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File with the bearer token that --alerts-to asks for.",
+)
 @click.option("--export", metavar="HOST:PORT", help="Show quality and probe to Prometheus on this address.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML report to write at the end.")
 @json_option
@@ -65,6 +76,8 @@ def command(
     feedback: Path | None,
     probe: bool,
     token_file: Path | None,
+    alerts_to: str | None,
+    alerts_token_file: Path | None,
     export: str | None,
     report: Path | None,
     as_json: bool,
@@ -75,13 +88,15 @@ def command(
     4 if the server cannot be reached.
     """
     from sextant_monitoring.exporter import Exporter
+    from sextant_monitoring.local_alerts import LocalAlerts
     from sextant_monitoring.watcher import Look, Watcher
     from sextant_plan.loading import load_plan
     from sextant_plan.verdicts import exit_code
 
     plan = load_plan(plan_path)
     logs = _logs(predictions, feedback)
-    token = token_file.read_text(encoding="utf-8").strip() if token_file is not None else None
+    token, alerts_token = _token(token_file), _token(alerts_token_file)
+    alerts = LocalAlerts(plan) if alerts_to is not None else None
     prober = _prober(home, plan, url, token) if probe else None
     watcher = Watcher(plan, url, logs=logs, prober=prober, token=token)
     exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
@@ -90,8 +105,10 @@ def command(
         click.echo(f"metrics on port {exporter.start(*_address(export))}", err=True)
     try:
         while True:
-            look = watcher.look(time.time())
+            look = _look(watcher, outlive=alerts is not None)
             exporter.show(look)
+            if alerts is not None and alerts_to is not None:
+                _tell(alerts_to, alerts.update(look), alerts_token)
             seen.append(look)
             done += 1
             _show(plan, look, as_json)
@@ -105,8 +122,37 @@ def command(
     if not seen:
         return 130
     if report is not None:
-        _write_report(report, plan, list(seen), logs)
+        _write_report(report, watcher, list(seen), logs)
     return int(exit_code(seen[-1].verdict))
+
+
+def _token(path: Path | None) -> str | None:
+    return path.read_text(encoding="utf-8").strip() if path is not None else None
+
+
+def _look(watcher: Watcher, *, outlive: bool) -> Look:
+    """Look once; with `outlive` a server that does not answer is a finding, else the error that it raises."""
+    from sextant_monitoring.http import ServerSilent
+
+    try:
+        return watcher.look(time.time())
+    except ServerSilent:
+        if not outlive:
+            raise
+        return watcher.look_in_vain(time.time())
+
+
+def _tell(url: str, alerts: list[dict[str, Any]], token: str | None) -> None:
+    """Send alerts, if there are any; a receiver that is away hears of what still fires at the next look."""
+    from sextant_monitoring.http import ServerSilent
+    from sextant_monitoring.local_alerts import send_alerts
+
+    if not alerts:
+        return
+    try:
+        send_alerts(url, alerts, token)
+    except ServerSilent as error:
+        click.echo(str(error), err=True)
 
 
 def _logs(predictions: Path | None, feedback: Path | None) -> LabelLogs | None:
@@ -170,12 +216,13 @@ def _as_json(judged: Judged) -> dict[str, object]:
     }
 
 
-def _write_report(path: Path, plan: Plan, seen: list[Look], logs: LabelLogs | None) -> None:
+def _write_report(path: Path, watcher: Watcher, seen: list[Look], logs: LabelLogs | None) -> None:
     from sextant_monitoring.quality import last_due_window, measure_quality, windows_before
     from sextant_monitoring.watch_report import render_report
 
+    plan = watcher.plan
     past = windows_before(last_due_window(plan, seen[-1].at), PAST_WINDOWS) if logs is not None else []
     quality = [each for window in past if logs is not None for each in measure_quality(plan, logs, window)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(plan, seen, quality), encoding="utf-8")
+    path.write_text(render_report(plan, seen, quality, watcher.sealed()), encoding="utf-8")
     click.echo(str(path), err=True)

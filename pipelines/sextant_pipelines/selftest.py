@@ -1,0 +1,235 @@
+"""Monitoring tested on itself: each fault is seeded into a real run or a real server, and has to be caught by name.
+
+`python -m sextant_pipelines.selftest`, from a folder that holds `examples/`. Faults of data and training go through
+`sextant run`; faults of what is served befall a server under traffic, watched by the plan's rules. It prints a table of
+fault, gate or alert, and time, and exits with 0 only if every fault was caught by what was meant to catch it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sextant_pipelines.belt import Belt, Parcel, read_parcels
+from sextant_pipelines.options import json_option, print_json
+from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Store, spoilt
+from sextant_pipelines.vigil import Vigil
+from sextant_plan.errors import ExitCode, InfrastructureError, SextantError, UsageError
+
+if TYPE_CHECKING:
+    from sextant_plan.promotion import ActiveModel
+    from sextant_plan.schema import Plan
+
+ROWS = 2000
+PACE, SENDERS = 60.0, 24  # requests a second; so many at once that a slow server still answers a windowful
+LOOK_SECONDS = 0.5
+PATIENCE_SECONDS = 180.0  # far beyond the three windows that the slowest alert takes
+HOME = Path(".sextant") / "selftest"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything lies: the plan that passed, its data, the model in service and its stores."""
+
+    folder: Path
+    plan: Plan
+    active: ActiveModel
+    parcels: Sequence[Parcel]
+
+
+@click.command("selftest")
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("examples"),
+    show_default=True,
+    help="Folder of the example plans.",
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help="A new folder."
+)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the table there, as Markdown.")
+@json_option
+def command(examples: Path, folder: Path, report: Path | None, *, as_json: bool) -> int:
+    """Seed each fault, wait for the gate or alert that has to catch it, and print what caught it and when."""
+    if folder.exists():
+        raise UsageError(f"{folder}: the self-test needs a new folder. Remove this one or give another --folder.")
+    bench = _set_up(folder, (examples / "selftest" / "plan.yaml").read_text(encoding="utf-8"))
+    found = [_told(_offline(bench, fault)) for fault in OFFLINE]
+    found += [_told(_live(bench, fault)) for fault in LIVE]
+    if report is not None:
+        report.write_text(as_table(found) + "\n", encoding="utf-8")
+    if as_json:
+        print_json([{**vars(each), "caught": each.is_caught} for each in found])
+    else:
+        click.echo(as_table(found))
+    return int(ExitCode.OK if all(each.is_caught for each in found) else ExitCode.GATE_FAILED)
+
+
+def as_table(found: Sequence[Caught]) -> str:
+    """Return the results as a Markdown table."""
+    lines = ["| fault | meant to catch it | caught by | seconds | rows |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {each.fault} | {each.expected} | {each.found or 'nothing'} | {each.seconds:.1f} | {each.rows or '-'} |"
+        for each in found
+    ]
+    return "\n".join(lines)
+
+
+def _told(caught: Caught) -> Caught:
+    by = f"caught by {caught.found}" if caught.is_caught else f"NOT CAUGHT by {caught.expected}: {caught.found}"
+    click.echo(f"{caught.fault}: {by} after {caught.seconds:.1f} s", err=True)
+    return caught
+
+
+def _set_up(folder: Path, plan_text: str) -> Bench:
+    """Run the life cycle on sound data; what passes is served to every live fault."""
+    from sextant_plan.loading import load_plan
+    from sextant_serving.home import served_model
+
+    sound = folder / "sound"
+    _lay_out(sound, plan_text)
+    done = _run(sound)
+    if done.returncode != 0:
+        raise InfrastructureError(f"{sound}: the sound life cycle did not pass: {done.stderr.strip()[-500:]}")
+    active = served_model(sound / ".sextant")
+    click.echo(f"version {active.version} of sound data is in service", err=True)
+    return Bench(folder, load_plan(sound / "plan.yaml"), active, read_parcels(sound / "data"))
+
+
+def _lay_out(folder: Path, plan_text: str) -> None:
+    """Write plan and data; the newest parcel was measured just now."""
+    import polars as pl
+
+    data = folder / "data"
+    data.mkdir(parents=True)
+    (folder / "plan.yaml").write_text(plan_text, encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "sextant_examples.parcels", str(data), "--rows", str(ROWS), "--no-pictures"],
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    table = pl.read_csv(data / "table.csv", infer_schema=False)
+    measures = pl.read_parquet(data / "measures.parquet")
+    newest = measures["measured_at"].max()
+    assert isinstance(newest, datetime)
+    later = datetime.now(UTC) - timedelta(minutes=1) - newest
+    measures.with_columns(pl.col("measured_at") + later).write_parquet(data / "measures.parquet")
+    times = pl.col("event_time").str.to_datetime("%Y-%m-%dT%H:%M:%SZ") + later
+    table.with_columns(times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(data / "table.csv")
+
+
+def _run(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sextant_pipelines.cli", "run", "plan.yaml", "--home", ".sextant", "--json"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _offline(bench: Bench, fault: Offline) -> Caught:
+    """Run the life cycle on a spoilt copy; the gate has caught it if its criterion failed and nothing is in service."""
+    import polars as pl
+
+    folder = bench.folder / fault.slug
+    shutil.copytree(bench.folder / "sound" / "data", folder / "data")
+    table = pl.read_csv(folder / "data" / "table.csv", infer_schema=False)
+    text, table = fault.spoil((bench.folder / "sound" / "plan.yaml").read_text(encoding="utf-8"), table)
+    (folder / "plan.yaml").write_text(text, encoding="utf-8")
+    table.write_csv(folder / "data" / "table.csv")
+    began = time.monotonic()
+    done = _run(folder)
+    seconds = time.monotonic() - began
+    failed = _failed_gates(done.stdout)
+    serves = (folder / ".sextant" / "active.json").exists()
+    found = None if serves or done.returncode != ExitCode.GATE_FAILED else _first(failed, fault.gate)
+    return Caught(fault.name, fault.gate, found, seconds)
+
+
+def _failed_gates(text: str) -> list[str]:
+    try:
+        result: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return []
+    return [each["id"] for each in result["criteria"] if each["verdict"] == "fail"]
+
+
+def _first(names: Sequence[str], wanted: str) -> str | None:
+    return wanted if wanted in names else next(iter(names), None)
+
+
+def _live(bench: Bench, fault: Live) -> Caught:
+    """Let a server run under traffic, break it, and wait for the alert."""
+    from sextant_serving.launch import running_server
+
+    repo, log = _store(bench, fault.store), bench.folder / f"{fault.alert}-server.log"
+    with (
+        running_server(bundle=Path(bench.active.bundle), feature_repo=repo, log=log) as server,
+        Belt(server.url, bench.parcels, PACE, labelled=True, senders=SENDERS) as belt,
+    ):
+        vigil = Vigil(bench.plan, server.url)
+        if fault.store == "sound":
+            # Two windows, so that the second holds nothing of the start; what fires then is not the fault's doing.
+            _watch(vigil, fault.alert, seconds=2 * bench.plan.monitoring.window)
+        before = vigil.firing
+        began, sent = time.monotonic(), belt.statuses.total()
+        with fault.begin(server, belt):
+            found = _watch(vigil, fault.alert, seconds=PATIENCE_SECONDS)
+        seconds, rows = time.monotonic() - began, belt.statuses.total() - sent
+    if fault.alert in before:
+        found = f"{fault.alert} before the fault"
+    return Caught(fault.name, fault.alert, found, seconds, rows)
+
+
+def _watch(vigil: Vigil, alert: str, *, seconds: float) -> str | None:
+    """Look until the alert fires; return it, or None if it has not within so many seconds."""
+    end = time.monotonic() + seconds
+    while alert not in vigil.look():
+        if time.monotonic() > end:
+            return None
+        time.sleep(LOOK_SECONDS)
+    return alert
+
+
+def _store(bench: Bench, store: Store) -> Path:
+    """Return the feature repository of a store; the sound one is what the life cycle has made."""
+    assert bench.active.feature_repo is not None
+    if store == "sound":
+        return Path(bench.active.feature_repo)
+    import polars as pl
+
+    from sextant_components.feature_sources import read_views
+    from sextant_components.feature_store import FeatureRepository
+
+    data = bench.folder / store
+    data.mkdir()
+    measures = pl.read_parquet(bench.folder / "sound" / "data" / "measures.parquet")
+    spoilt(measures, store).write_parquet(data / "measures.parquet")
+    repository = FeatureRepository(bench.plan, data / "feast", read_views(bench.plan, data))
+    with repository.locked():
+        repository.apply()
+        repository.materialise(until=datetime.now(UTC))
+    return data / "feast"
+
+
+def main() -> int:
+    """Run the self-test and return its exit code; errors of ours are one sentence."""
+    try:
+        return int(command.main(prog_name="python -m sextant_pipelines.selftest", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except SextantError as error:
+        click.echo(str(error), err=True)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
