@@ -179,10 +179,10 @@ def _live(bench: Bench, fault: Live) -> Caught:
             # Two windows, so that the second holds nothing of the start; what fires then is not the fault's doing.
             _watch(vigil, fault.alert, seconds=2 * bench.plan.monitoring.window)
         before = vigil.firing
-        began, sent = time.monotonic(), belt.statuses.total()
+        began, sent = time.monotonic(), belt.statuses["200"]
         with fault.begin(server, belt):
             found = _watch(vigil, fault.alert, seconds=PATIENCE_SECONDS)
-        seconds, rows = time.monotonic() - began, belt.statuses.total() - sent
+        seconds, rows = time.monotonic() - began, belt.statuses["200"] - sent
     if fault.alert in before:
         found = f"{fault.alert} before the fault"
     return Caught(fault.name, fault.alert, found, seconds, rows)

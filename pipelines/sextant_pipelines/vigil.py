@@ -61,14 +61,13 @@ class Vigil:
             for reading in judged.readings
         )
 
-    def words(self, criterion: str) -> str:
-        """Return what the last look found of a criterion."""
+    def words(self, criterion: str, version: str) -> str:
+        """Return what the last look found of a criterion for a version."""
         for judged in self._judged(criterion):
-            worst = judged.worst
-            if worst is not None and worst.estimate is not None:
-                found = worst.estimate
-                bounds = f"{found.low:.3f} to {found.high:.3f}, n {found.n}"
-                return f"{found.value:.3f} ({bounds}), wanted: {judged.rule.requirement}"
+            for reading in judged.readings:
+                if reading.target[1] == version and (found := reading.estimate) is not None:
+                    bounds = f"{found.low:.3f} to {found.high:.3f}, n {found.n}"
+                    return f"{found.value:.3f} ({bounds}), wanted: {judged.rule.requirement}"
         return "not enough rows"
 
     def _judged(self, criterion: str) -> list[Judged]:
