@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FittedBaseline:
-    """A baseline that can answer; `digest` is that of the user's package, None for the majority class."""
+    """A baseline that can answer; `digest` is that of the user's package, None for a constant.
+
+    `constant` is the majority class, or the mean of the numbers in a regression.
+    """
 
     kind: str
-    majority: str
+    constant: str | float
     entrypoint: str | None = None
     digest: str | None = None
 
@@ -31,18 +35,20 @@ class FittedBaseline:
         """Return what evidence says of the baseline, as JSON values."""
         return {
             "kind": self.kind,
-            "majority": self.majority,
+            "majority" if isinstance(self.constant, str) else "mean": self.constant,
             "entrypoint": self.entrypoint,
             "distribution": self.digest,
         }
 
-    def predict(self, rows: Sequence[dict[str, Any]]) -> list[str]:
+    def predict(self, rows: Sequence[dict[str, Any]]) -> list[Any]:
         """Return one label for each row of the table, labels and raters left out (see `baseline_rows`).
 
-        Raises EntrypointError if the user's function raises, or does not return one text for each row.
+        It is text or a number, as the plan's labels are.
+
+        Raises EntrypointError if the user's function raises, or does not return one label for each row.
         """
         if self.entrypoint is None:
-            return [self.majority] * len(rows)
+            return [self.constant] * len(rows)
         function = load_entrypoint(self.entrypoint)
         try:
             answers = function([dict(row) for row in rows])
@@ -55,22 +61,37 @@ class FittedBaseline:
         if (
             not isinstance(answers, list)
             or len(answers) != len(rows)
-            or not all(isinstance(label, str) for label in answers)
+            or not all(_is_like(label, self.constant) for label in answers)
         ):
             found = f"{len(answers)} answers" if isinstance(answers, list) else type(answers).__name__
+            wanted = "label (str)" if isinstance(self.constant, str) else "number"
             raise EntrypointError(
-                self.entrypoint, f"returned {found} for {len(rows)} rows", "Return a list with one label (str) a row"
+                self.entrypoint, f"returned {found} for {len(rows)} rows", f"Return a list with one {wanted} a row"
             )
         return answers
 
 
-def fit_baseline(baseline: Baseline, train_labels: Sequence[str]) -> FittedBaseline:
-    """Return the baseline over the given training labels; of equally frequent classes the first by name wins."""
-    counts = Counter(train_labels)
-    majority = min(counts, key=lambda label: (-counts[label], label))
+def _is_like(label: object, constant: str | float) -> bool:
+    """Tell whether a user's answer is of the labels' kind: text, or a finite number."""
+    if isinstance(constant, str):
+        return isinstance(label, str)
+    return isinstance(label, int | float) and math.isfinite(label)
+
+
+def fit_baseline(baseline: Baseline, train_labels: Sequence[str] | Sequence[float]) -> FittedBaseline:
+    """Return the baseline over the given training labels: text or numbers."""
+    constant = _constant(train_labels)
     if baseline.entrypoint is None:
-        return FittedBaseline(baseline.kind, majority)
-    return FittedBaseline(baseline.kind, majority, baseline.entrypoint, entrypoint_digest(baseline.entrypoint))
+        return FittedBaseline(baseline.kind, constant)
+    return FittedBaseline(baseline.kind, constant, baseline.entrypoint, entrypoint_digest(baseline.entrypoint))
+
+
+def _constant(labels: Sequence[str] | Sequence[float]) -> str | float:
+    """Return the mean of numbers, or the most frequent class; of equally frequent ones the first by name wins."""
+    if isinstance(labels[0], float):
+        return math.fsum(map(float, labels)) / len(labels)
+    counts = Counter(map(str, labels))
+    return min(counts, key=lambda label: (-counts[label], label))
 
 
 def baseline_rows(rows: pl.DataFrame, data: Data, features: pl.DataFrame | None = None) -> list[dict[str, Any]]:
@@ -89,7 +110,7 @@ def baseline_rows(rows: pl.DataFrame, data: Data, features: pl.DataFrame | None 
 
 def answer_baseline(
     plan: Plan, snapshot: Path, splits: Path, row_ids: Sequence[int]
-) -> tuple[FittedBaseline, list[str]]:
+) -> tuple[FittedBaseline, list[Any]]:
     """Return the goal's baseline, fitted on the training rows, and its answers to the given rows.
 
     It sees what the model may see: the table's columns and the features as of each row's time.

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.checkpoints import Epoch
+from sextant_components.objectives import Numbers, Objective, objective_of
 from sextant_components.tensors import Examples
-from sextant_components.training import Fitted, Settings, Shape, accuracy_of, loss_of
+from sextant_components.training import Fitted, Settings, Shape
 from sextant_plan.bundle import Column
 from sextant_serving.architectures import GRADIENT_BOOSTING, complete
 from sextant_serving.architectures.gradient_boosting import Trees
@@ -27,12 +28,11 @@ def fit_trees(settings: Settings, shape: Shape, train: Examples, valid: Examples
     """
     params = complete(GRADIENT_BOOSTING, settings.params)
     history: list[Epoch] = []
+    objective = objective_of(train.labels)
 
     def note(round_: Any) -> None:
-        (_, _, train_loss, _), (_, _, valid_loss, _), (_, _, valid_error, _) = (
-            entry for entry in round_.evaluation_result_list if (entry[0], entry[1]) != ("train", "multi_error")
-        )
-        history.append(Epoch(train_loss=train_loss, valid_loss=valid_loss, valid_accuracy=1 - valid_error))
+        found = {(split, name): value for split, name, value, _ in round_.evaluation_result_list}
+        history.append(_epoch(found, valid, objective))
 
     trees = _fit(
         {
@@ -49,28 +49,36 @@ def fit_trees(settings: Settings, shape: Shape, train: Examples, valid: Examples
         valid=valid,
         note=note,
     )
-    probabilities = trees.probabilities(valid.inputs["features"])
-    return Fitted(
-        settings,
-        trees,
-        history,
-        probabilities,
-        accuracy=accuracy_of(probabilities, valid.labels),
-        loss=loss_of(probabilities, valid.labels),
-    )
+    outputs = trees.answers(valid.inputs["features"])
+    score, loss = objective.score(outputs, valid.labels), objective.loss(outputs, valid.labels)
+    return Fitted(settings, trees, history, outputs, score, loss)
+
+
+def _epoch(found: Mapping[tuple[str, str], float], valid: Examples, objective: Objective) -> Epoch:
+    """Return a round's figures as the objective would give them, from LightGBM's metrics by split and name."""
+    if not isinstance(objective, Numbers):
+        train_loss, valid_loss = (found[split, "multi_logloss"] for split in ("train", "valid"))
+        return Epoch(train_loss=train_loss, valid_loss=valid_loss, valid_score=1 - found["valid", "multi_error"])
+    train_loss, valid_loss = (found[split, "l2"] / objective.spread**2 for split in ("train", "valid"))
+    score = 1 - found["valid", "l2"] / float(valid.labels.var() or 1.0)
+    return Epoch(train_loss=train_loss, valid_loss=valid_loss, valid_score=score)
 
 
 def learn_by_heart(shape: Shape, rows: Examples) -> float:
-    """Return the accuracy on a few rows after fitting trees to those alone, with a leaf for a single row allowed."""
+    """Return the score on a few rows after fitting trees to those alone, with a leaf for a single row allowed."""
     bare = {"num_leaves": 31, "min_data_in_leaf": 1, "min_data_in_bin": 1, "learning_rate": 0.3, "seed": 0}
     trees = _fit(bare, HEART_ROUNDS, shape, rows, valid=rows)
-    return accuracy_of(trees.probabilities(rows.inputs["features"]), rows.labels)
+    return objective_of(rows.labels).score(trees.answers(rows.inputs["features"]), rows.labels)
 
 
 def noise_trees(features: NDArray[np.float32], classes: int, *, seed: int) -> Trees:
-    """Return trees fitted to random labels on real rows: what random weights are to a network."""
-    labels = np.random.default_rng(seed).integers(0, classes, len(features))
-    examples = Examples(list(range(len(features))), {"features": features}, labels.astype(np.int64))
+    """Return trees fitted to random labels on real rows: what random weights are to a network.
+
+    Without classes the labels are random numbers.
+    """
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, len(features)) if classes else generator.normal(size=len(features))
+    examples = Examples(list(range(len(features))), {"features": features}, labels)
     shape = Shape(
         None, [Column(name=str(index)) for index in range(features.shape[1])], [str(c) for c in range(classes)]
     )
@@ -90,7 +98,10 @@ def _fit(
     import lightgbm
 
     # One thread and row-wise histograms: another order of sums would give other trees on another machine.
-    fixed = {"objective": "multiclass", "num_class": len(shape.classes), "metric": ["multi_logloss", "multi_error"]}
+    fixed: dict[str, Any] = {"objective": "regression", "metric": ["l2"]}
+    if shape.classes:
+        metrics = ["multi_logloss", "multi_error"]
+        fixed = {"objective": "multiclass", "num_class": len(shape.classes), "metric": metrics}
     repeatable = {"num_threads": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
     data = lightgbm.Dataset(
         train.inputs["features"], train.labels, categorical_feature=_categories(shape.columns), params=dict(params)

@@ -18,12 +18,15 @@ from sextant_components.tensors import Inputs
 from sextant_components.training import predict, tensors_of
 from sextant_plan.bundle import (
     GOLDEN_FILE,
+    PROBABILITIES,
     REFERENCE_FILE,
+    VALUE,
     BundleSpec,
     Engine,
     Member,
     ServingSpec,
     Tensor,
+    answer_name,
     seal_bundle,
 )
 from sextant_plan.canonical import digest_of, digest_of_files
@@ -36,8 +39,7 @@ if TYPE_CHECKING:
     from sextant_serving.architectures import Network
 
 GOLDEN_ROWS = 16
-TOLERANCE = 1e-4  # default of a probability's; float32 sums in another order differ by about 1e-6
-OUTPUT = "probabilities"
+TOLERANCE = 1e-4  # of a probability, or of the labels' spread; float32 sums in another order differ by about 1e-6
 FILES: Mapping[str, str] = {
     "torch-safetensors": "model.safetensors",
     "torch-channels-last": "model.safetensors",
@@ -67,35 +69,36 @@ def write_weights(engine: str, network: Learned, folder: Path, golden: Inputs) -
 
 
 def export_onnx(network: Network, path: Path, inputs: Inputs) -> None:
-    """Write the network with its softmax as ONNX; every input's first dimension is `rows`.
+    """Write the network with the last step to its answer as ONNX; every input's first dimension is `rows`.
 
     The tracing exporter is used although torch calls it legacy: on these networks it takes 0.02 to 0.4 s where
     the newer one takes 2.6 to 30 s, gives the same outputs, and writes no source paths into the file.
     """
     import torch
 
-    from sextant_serving.architectures import Probabilities
+    from sextant_serving.architectures import Answering
 
+    output = VALUE if network.numeric else PROBABILITIES
     tensors = tensors_of({name: inputs[name][:2] for name in network.reads}, network.reads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation of the exporter, and tracer notes on constants
         torch.onnx.export(
-            Probabilities(network).eval(),
+            Answering(network).eval(),
             (),
             str(path),
             kwargs=tensors,
             dynamo=False,
             opset_version=ONNX_OPSET,
             input_names=list(tensors),
-            output_names=[OUTPUT],
-            dynamic_axes={name: {0: "rows"} for name in (*tensors, OUTPUT)},
+            output_names=[output],
+            dynamic_axes={name: {0: "rows"} for name in (*tensors, output)},
         )
 
 
-def write_golden(folder: Path, network: Learned, golden: Inputs) -> None:
+def write_golden(folder: Path, network: Learned, golden: Inputs, output: str) -> None:
     """Write the golden requests with the outputs of the trained network itself."""
     arrays: dict[str, Any] = {name: golden[name] for name in network.reads}
-    arrays[OUTPUT] = predict(network, arrays)
+    arrays[output] = predict(network, arrays)
     np.savez(folder / GOLDEN_FILE, **arrays)
 
 
@@ -126,9 +129,9 @@ def describe(
         feature_service=splits.feature_service if stored else None,
         classes=model.classes,
         inputs=inputs,
-        outputs=[Tensor(name=OUTPUT, datatype="FP32", shape=[-1, len(model.classes)])],
+        outputs=[Tensor(name=answer_name(model.classes), datatype="FP32", shape=[-1, len(model.classes) or 1])],
         serving=serving_spec(context.plan),
-        golden_tolerance=context.plan.model.tolerance,
+        golden_tolerance=context.plan.model.tolerance * model.spread,
         plan_hash=context.plan_hash,
         data_hash=splits.data_hash,
         created=time.time(),
@@ -175,6 +178,6 @@ def assemble(
     bundle.mkdir(parents=True)
     shutil.copyfile(weights / FILES[engine], bundle / FILES[engine])
     shutil.copyfile(reference, bundle / REFERENCE_FILE)
-    write_golden(bundle, network, golden)
+    write_golden(bundle, network, golden, answer_name(model.classes))
     files = digest_of_files(bundle, [FILES[engine]])
     return seal_bundle(bundle, describe(context, model, splits, engine=engine, files=files))

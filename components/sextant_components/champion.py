@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ class Incomparable(Exception):
     """The promoted model reads something that the rows do not have; the text says what."""
 
 
-def champion_labels(promotion: Promotion, snapshot: Path, split: pl.DataFrame) -> list[str]:
-    """Return the promoted model's label for each row of a split.
+def champion_labels(promotion: Promotion, snapshot: Path, split: pl.DataFrame) -> list[Any]:
+    """Return the promoted model's label for each row of a split, a class or a number.
 
     Raises Incomparable if it reads a column or pictures that the data no longer has, and BundleCorrupt or
     InfrastructureError if its bundle is not the one that was promoted.
@@ -37,9 +37,13 @@ def champion_labels(promotion: Promotion, snapshot: Path, split: pl.DataFrame) -
     spec = read_bundle(bundle)
     if spec.digest != promotion.digest:
         raise BundleCorrupt(bundle, "bundle.json", spec.digest, promotion.digest)
+    if bool(spec.classes) == split["label"].dtype.is_numeric():
+        raise Incomparable("the champion answers with classes and the label is a number now, or the other way round")
     inputs = _inputs(spec, snapshot, split)
-    probabilities = run_in_batches(load_engine(bundle, spec), inputs, spec.serving.max_rows)
-    return [spec.classes[index] for index in probabilities.argmax(axis=1)]
+    outputs = run_in_batches(load_engine(bundle, spec), inputs, spec.serving.max_rows)
+    if not spec.classes:
+        return [float(value) for value in outputs[:, 0]]
+    return [spec.classes[index] for index in outputs.argmax(axis=1)]
 
 
 def _inputs(spec: BundleSpec, snapshot: Path, split: pl.DataFrame) -> Inputs:

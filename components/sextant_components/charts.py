@@ -38,17 +38,17 @@ def _figure(width: float, height: float, **grid: Any) -> Iterator[tuple[Any, _Pn
     png.data = buffer.getvalue()
 
 
-def learning_curves(histories: dict[str, list[Epoch]]) -> bytes:
-    """Return training and validation loss, and validation accuracy, by epoch, one line for each name."""
-    with _figure(8, 3, ncols=2) as ((losses, accuracies), png):
+def learning_curves(histories: dict[str, list[Epoch]], *, score: str, loss: str) -> bytes:
+    """Return training and validation loss, and the validation score, by epoch, one line for each name."""
+    with _figure(8, 3, ncols=2) as ((losses, scores), png):
         for name, history in histories.items():
             epochs = range(1, len(history) + 1)
             (line,) = losses.plot(epochs, [epoch.valid_loss for epoch in history], label=name)
             losses.plot(epochs, [epoch.train_loss for epoch in history], linestyle=":", color=line.get_color())
-            accuracies.plot(epochs, [epoch.valid_accuracy for epoch in history], label=name)
-        losses.set(xlabel="epoch", ylabel="loss, nats (dotted: training)")
-        accuracies.set(xlabel="epoch", ylabel="validation accuracy")
-        accuracies.legend(fontsize=7)
+            scores.plot(epochs, [epoch.valid_score for epoch in history], label=name)
+        losses.set(xlabel="epoch", ylabel=f"loss, {loss} (dotted: training)")
+        scores.set(xlabel="epoch", ylabel=f"validation {score}")
+        scores.legend(fontsize=7)
     return png.data
 
 
@@ -109,4 +109,14 @@ def bars(values: dict[str, float], label: str) -> bytes:
     with _figure(6, 0.35 * len(ordered) + 1) as (axes, png):
         axes.barh([name for name, _ in ordered], [value for _, value in ordered], color=ORANGE)
         axes.set(xlabel=label)
+    return png.data
+
+
+def scatter(labels: NDArray[np.float64], values: NDArray[np.float64]) -> bytes:
+    """Return one point a row, its label across and the answer up; on the line both are the same."""
+    with _figure(4.5, 4.5) as (axes, png):
+        ends = [float(min(labels.min(), values.min())), float(max(labels.max(), values.max()))]
+        axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
+        axes.scatter(labels, values, s=10, color=BLUE, alpha=0.6, linewidths=0)
+        axes.set(xlabel="label", ylabel="answer")
     return png.data

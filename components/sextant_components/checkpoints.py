@@ -1,4 +1,4 @@
-"""Checkpoints of a fit after each epoch, so that a step that was killed goes on where it was, to the same weights."""
+"""Checkpoints of a fit, so that a step that was killed goes on where it was, to the same weights."""
 
 from __future__ import annotations
 
@@ -21,19 +21,35 @@ if TYPE_CHECKING:
 
 
 class Epoch(Closed):
-    """One pass over the training rows; losses in nats."""
+    """One pass over the training rows; losses and score are the objective's (`objectives.Objective`)."""
 
     train_loss: float
     valid_loss: float
-    valid_accuracy: float
+    valid_score: float
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far: its figures, its weights on the CPU, and its answers to the validation rows."""
+
+    score: float
+    loss: float
+    weights: dict[str, torch.Tensor]
+    outputs: NDArray[np.float32]
 
 
 @dataclass
 class Progress:
-    """How far a fit is: its epochs, and rank, weights and validation probabilities of the best of them."""
+    """How far a fit is: its whole epochs, the best of them, and the steps and losses of the one it is in.
+
+    `order` is that epoch's order of the rows, None between two epochs.
+    """
 
     history: list[Epoch] = field(default_factory=list)
-    best: tuple[tuple[float, float], dict[str, torch.Tensor], NDArray[np.float32]] | None = None
+    best: Best | None = None
+    order: torch.Tensor | None = None
+    steps: int = 0
+    loss_sum: float = 0.0
 
 
 def checkpoint_file(folder: Path, described: object, *splits: Examples) -> Path:
@@ -50,19 +66,22 @@ def checkpoint_file(folder: Path, described: object, *splits: Examples) -> Path:
 
 
 def save_checkpoint(path: Path, progress: Progress, parts: dict[str, Any]) -> None:
-    """Write the state of `parts` (network, optimiser, schedule), of torch's generator and of the progress.
+    """Write the state of `parts` (network, optimiser, schedule), of torch's generators and of the progress.
 
     The file is whole or absent: it is written beside and renamed.
     """
     import torch
 
-    assert progress.best is not None
-    rank, weights, probabilities = progress.best
+    best = progress.best
     state = {
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "generator": torch.get_rng_state(),
+        "gpu_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "history": [epoch.model_dump() for epoch in progress.history],
-        "best": {"rank": rank, "weights": weights, "probabilities": torch.from_numpy(probabilities)},
+        "order": progress.order,
+        "steps": progress.steps,
+        "loss_sum": progress.loss_sum,
+        "best": None if best is None else {**vars(best), "outputs": torch.from_numpy(best.outputs)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -70,8 +89,8 @@ def save_checkpoint(path: Path, progress: Progress, parts: dict[str, Any]) -> No
     partial.replace(path)
 
 
-def restore_checkpoint(path: Path, parts: dict[str, Any]) -> Progress:
-    """Put `parts` and torch's generator in the state of the last checkpoint; without one change nothing.
+def restore_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:
+    """Put `parts` and torch's generators in the state of the last checkpoint; without one change nothing.
 
     Only tensors and plain values are read. Raises InfrastructureError for a file that is damaged.
     """
@@ -86,6 +105,13 @@ def restore_checkpoint(path: Path, parts: dict[str, Any]) -> Progress:
     for name, part in parts.items():
         part.load_state_dict(state["parts"][name])
     torch.set_rng_state(state["generator"])
+    if device.type == "cuda" and len(state["gpu_generators"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["gpu_generators"])
     best = state["best"]
-    history = [Epoch.model_validate(epoch) for epoch in state["history"]]
-    return Progress(history, (tuple(best["rank"]), best["weights"], best["probabilities"].numpy()))
+    return Progress(
+        history=[Epoch.model_validate(epoch) for epoch in state["history"]],
+        best=None if best is None else Best(**{**best, "outputs": best["outputs"].numpy()}),
+        order=state["order"],
+        steps=state["steps"],
+        loss_sum=state["loss_sum"],
+    )

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from sextant_components import metrics
 from sextant_components.gates import Settled, unavailable
 from sextant_components.metrics import Answers
+from sextant_components.number_metrics import NumberAnswers
+from sextant_components.objectives import Merit
 from sextant_components.server_probe import Probe
 from sextant_plan.bounds import proportion, quantile
 from sextant_plan.catalogue import QUANTILES
+from sextant_plan.catalogue import Answers as AnswerKind
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.verdicts import Estimate, Verdict
 
@@ -26,33 +29,46 @@ NO_CHAMPION = (
 class Evidence:
     """Everything measured on the sealed rows.
 
-    `slices` has each slice column's value by row, `others` whether baseline and champion are right by row,
-    or why that is not known, `corrupted` the same by corruption, `probe` the server's answers or why there are none.
-    `attacked` tells which attacked rows are right, `strangers` gives the areas by kind of stranger at a confidence.
+    `slices` has each slice column's value by row, `others` the merit of the baseline's and the champion's answers by
+    row (`objectives.Merit`) or why that is not known, `corrupted` whether the model is right by corruption, `probe`
+    the server's answers or why there are none. `attacked` tells which attacked rows are right, `strangers` gives the
+    areas by kind of stranger at a confidence.
     """
 
     plan: Plan
     classes: list[str]
-    answers: Answers
+    answers: Answers | NumberAnswers
     slices: Mapping[str, list[str]]
-    others: Mapping[str, NDArray[np.bool_] | Settled]
+    others: Mapping[str, Merit | Settled]
     corrupted: Mapping[str, NDArray[np.bool_]]
     probe: Probe | Settled
     attacked: NDArray[np.bool_] | Settled = field(default_factory=lambda: unavailable("no attack was tried"))
     strangers: Callable[[float], Mapping[str, Estimate]] = lambda _confidence: {}
 
 
+Answer = Callable[[Criterion, Evidence], Estimate | Settled]
+
+
 def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     """Return the estimate that answers a criterion, or why there is none."""
-    return _ANSWERS[criterion.metric](criterion, evidence)
+    return _answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
 
 
 def answered_metrics() -> set[str]:
     """Return the metrics that this step computes."""
-    return set(_ANSWERS)
+    return set(_answers_of("class")) | set(_answers_of("number"))
 
 
-def _rows(criterion: Criterion, evidence: Evidence) -> NDArray[np.bool_] | Settled:
+def _answers_of(kind: AnswerKind) -> dict[str, Answer]:
+    """Return how each metric is answered where the model's answers are of this kind."""
+    if kind == "class":
+        return {**_SERVED, **_CLASSES}
+    from sextant_components.number_criteria import ANSWERS
+
+    return {**_SERVED, **ANSWERS}
+
+
+def rows_of(criterion: Criterion, evidence: Evidence) -> NDArray[np.bool_] | Settled:
     """Return which sealed rows a criterion is about."""
     if criterion.slice is None:
         return np.ones(len(evidence.answers.labels), dtype=np.bool_)
@@ -61,11 +77,16 @@ def _rows(criterion: Criterion, evidence: Evidence) -> NDArray[np.bool_] | Settl
     return rows if rows.any() else unavailable(f"no sealed row has {criterion.slice}")
 
 
+def _classes(evidence: Evidence) -> Answers:
+    assert isinstance(evidence.answers, Answers)
+    return evidence.answers
+
+
 def _accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    rows = _rows(criterion, evidence)
+    rows = rows_of(criterion, evidence)
     if isinstance(rows, Settled):
         return rows
-    right = evidence.answers.right[rows]
+    right = _classes(evidence).right[rows]
     if criterion.relative_to is None:
         return metrics.accuracy(right, criterion.confidence)
     other = evidence.others[criterion.relative_to]
@@ -73,22 +94,22 @@ def _accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
 
 
 def _recall_min(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    return metrics.recall_min(evidence.answers, len(evidence.classes), criterion.confidence)
+    return metrics.recall_min(_classes(evidence), len(evidence.classes), criterion.confidence)
 
 
 def _macro_f1(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    rows = _rows(criterion, evidence)
+    rows = rows_of(criterion, evidence)
     if isinstance(rows, Settled):
         return rows
-    return metrics.macro_f1(evidence.answers.take(rows), len(evidence.classes), criterion.confidence)
+    return metrics.macro_f1(_classes(evidence).take(rows), len(evidence.classes), criterion.confidence)
 
 
 def _calibration_error(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    return metrics.calibration_error(evidence.answers, criterion.confidence)
+    return metrics.calibration_error(_classes(evidence), criterion.confidence)
 
 
 def _coverage(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    return metrics.coverage(evidence.answers, evidence.plan.serving.fallback.abstain_below, criterion.confidence)
+    return metrics.coverage(_classes(evidence), evidence.plan.serving.fallback.abstain_below, criterion.confidence)
 
 
 def _net_value(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -96,7 +117,7 @@ def _net_value(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     if economics is None:
         return unavailable("the plan has no goal.economics")
     below = evidence.plan.serving.fallback.abstain_below
-    return metrics.net_value(evidence.answers, economics, below, criterion.confidence)
+    return metrics.net_value(_classes(evidence), economics, below, criterion.confidence)
 
 
 def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -105,7 +126,7 @@ def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settle
     values = evidence.slices[criterion.slice]
     if len(set(values)) < 2:
         return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
-    return metrics.accuracy_gap(evidence.answers, values, criterion.confidence)
+    return metrics.accuracy_gap(_classes(evidence), values, criterion.confidence)
 
 
 def _corrupted_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -143,7 +164,7 @@ def _error_rate(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     return proportion(evidence.probe.failed, len(evidence.probe.milliseconds), criterion.confidence)
 
 
-_ANSWERS: dict[str, Callable[[Criterion, Evidence], Estimate | Settled]] = {
+_CLASSES: dict[str, Answer] = {
     "accuracy": _accuracy,
     "recall_min": _recall_min,
     "macro_f1": _macro_f1,
@@ -154,6 +175,8 @@ _ANSWERS: dict[str, Callable[[Criterion, Evidence], Estimate | Settled]] = {
     "corrupted_accuracy": _corrupted_accuracy,
     "attacked_accuracy": _attacked_accuracy,
     "stranger_auroc": _stranger_auroc,
+}
+_SERVED: dict[str, Answer] = {
     "latency_p50_ms": _latency,
     "latency_p99_ms": _latency,
     "error_rate": _error_rate,

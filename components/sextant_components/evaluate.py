@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.looks import take_look
 from sextant_components.metrics import Answers
 from sextant_components.model_file import load_network, read_model
+from sextant_components.number_metrics import NumberAnswers
+from sextant_components.number_records import record_residuals
+from sextant_components.objectives import Merit, Objective, objective_of
 from sextant_components.robustness import Right, corrupted_right, stranger_areas, strangers
 from sextant_components.server_probe import Probe, probe_server, requests_of
 from sextant_components.staleness import record_staleness
@@ -51,7 +55,7 @@ from sextant_components.tensors import Examples, Inputs, load_examples, run_in_b
 from sextant_plan.bundle import BundleSpec, read_bundle
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -75,11 +79,17 @@ class Subject:
     engine: Engine
     sealed: pl.DataFrame
     examples: Examples
-    answers: Answers
+    outputs: NDArray[np.float32]
+    answers: Answers | NumberAnswers
     network: Network | Settled
 
+    @property
+    def objective(self) -> Objective:
+        """How answers are compared with labels."""
+        return objective_of(self.examples.labels)
+
     def run(self, inputs: Inputs) -> NDArray[np.float32]:
-        """Return the served engine's probabilities, shape (rows, classes)."""
+        """Return the served engine's answers, shape (rows, classes or 1)."""
         return run_in_batches(self.engine, inputs, self.spec.serving.max_rows)
 
 
@@ -122,17 +132,19 @@ def run_evaluate(
         for criterion in context.plan.criteria:
             if criterion.definition.step == Step.EVALUATE:
                 record_criterion(ledger, criterion, answer(criterion, evidence))
-        record_confusion(ledger, subject.answers, spec.classes)
-        record_reliability(ledger, subject.answers)
-        record_slices(ledger, subject.answers, evidence.slices)
-        record_errors(ledger, subject.answers, subject.examples, spec.classes)
+        if isinstance(subject.answers, Answers):
+            _record_classes(ledger, subject, subject.answers, evidence)
+            _record_studies(ledger, subject, subject.answers, findings, evidence)
+        else:
+            record_residuals(ledger, subject.answers, subject.examples, evidence.slices)
         record_latency(ledger, evidence.probe)
-        _record_studies(ledger, subject, findings, evidence)
         if context.plan.evaluation.staleness is not None:
             record_staleness(
                 ledger, context, context.plan.evaluation.staleness, snapshot=snapshot, splits=splits, model=model
             )
-        record_served_parity(ledger, spec, subject.answers, evidence.probe, rows=min(PROBE_ROWS, len(subject.examples)))
+        record_wrong_requests(ledger, evidence.probe)
+        record_cold_start(ledger, evidence.probe)
+        record_served_parity(ledger, spec, subject.outputs, evidence.probe, rows=min(PROBE_ROWS, len(subject.examples)))
         if context.plan.evaluation.explanation is not None:
             record_explanation(
                 ledger,
@@ -145,15 +157,22 @@ def run_evaluate(
         return ledger.verdict
 
 
-def _record_studies(ledger: LedgerWriter, subject: Subject, findings: Findings, evidence: Evidence) -> None:
+def _record_classes(ledger: LedgerWriter, subject: Subject, answers: Answers, evidence: Evidence) -> None:
+    record_confusion(ledger, answers, subject.spec.classes)
+    record_reliability(ledger, answers)
+    record_slices(ledger, answers, evidence.slices)
+    record_errors(ledger, answers, subject.examples, subject.spec.classes)
+
+
+def _record_studies(
+    ledger: LedgerWriter, subject: Subject, answers: Answers, findings: Findings, evidence: Evidence
+) -> None:
     plan = subject.context.plan
     record_corruptions(ledger, findings.corrupted)
     record_attack(ledger, plan.evaluation.attack, findings.attack)
     record_strangers(ledger, evidence.strangers(CONFIDENCE), plan.serving.fallback.abstain_below)
-    record_wrong_requests(ledger, evidence.probe)
-    record_cold_start(ledger, evidence.probe)
     columns = searched_columns(plan, subject.snapshot, subject.sealed, subject.examples.inputs)
-    record_found_slices(ledger, subject.answers.right, columns)
+    record_found_slices(ledger, answers.right, columns)
 
 
 def _open(
@@ -173,10 +192,11 @@ def _open(
     check_golden(engine, bundle, spec)
     sealed = read_split(splits, "sealed")
     examples = load_examples(snapshot, sealed, image=spec.image, columns=spec.columns)
-    probabilities = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
-    answers = Answers(probabilities, examples.labels)
+    outputs = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
+    numbers = NumberAnswers(outputs[:, 0].astype(np.float64), examples.labels)
+    answers = Answers(outputs, examples.labels) if spec.classes else numbers
     network = _network(model)
-    return Subject(context, snapshot, splits, info, bundle, spec, engine, sealed, examples, answers, network)
+    return Subject(context, snapshot, splits, info, bundle, spec, engine, sealed, examples, outputs, answers, network)
 
 
 def _network(model: Path | None) -> Network | Settled:
@@ -192,11 +212,11 @@ def _network(model: Path | None) -> Network | Settled:
 def _gather(subject: Subject, champion: Promotion | None, findings: Findings) -> Evidence:
     plan = subject.context.plan
     wanted = {criterion.relative_to for criterion in plan.criteria}
-    others: dict[str, NDArray[np.bool_] | Settled] = {}
+    others: dict[str, Merit | Settled] = {}
     if "baseline" in wanted:
-        others["baseline"] = _baseline_right(subject)
+        others["baseline"] = _baseline_merit(subject)
     if "champion" in wanted:
-        others["champion"] = _champion_right(subject, champion)
+        others["champion"] = _champion_merit(subject, champion)
     return Evidence(
         plan=plan,
         classes=subject.spec.classes,
@@ -206,28 +226,34 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
         corrupted={kind: right for (kind, severity), right in findings.corrupted.items() if severity == JUDGED},
         probe=_probe(subject),
         attacked=findings.attack.right,
-        strangers=partial(stranger_areas, subject.answers.confidence, _stranger_confidence(subject)),
+        strangers=_strangers(subject),
     )
 
 
-def _baseline_right(subject: Subject) -> NDArray[np.bool_]:
+def _baseline_merit(subject: Subject) -> Merit:
     _, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
-    return _right(said, subject)
+    return _merit(said, subject)
 
 
-def _champion_right(subject: Subject, champion: Promotion | None) -> NDArray[np.bool_] | Settled:
+def _champion_merit(subject: Subject, champion: Promotion | None) -> Merit | Settled:
     if champion is None:
         return without_champion()
     try:
         said = champion_labels(champion, subject.snapshot, subject.sealed)
     except Incomparable as reason:
         return unavailable(str(reason))
-    return _right(said, subject)
+    return _merit(said, subject)
 
 
-def _right(said: list[str], subject: Subject) -> NDArray[np.bool_]:
-    labels = subject.sealed["label"].to_list()
-    return np.asarray([one == label for one, label in zip(said, labels, strict=True)], dtype=np.bool_)
+def _merit(said: list[Any], subject: Subject) -> Merit:
+    return subject.objective.merit_of(said, subject.sealed["label"].to_list())
+
+
+def _strangers(subject: Subject) -> Callable[[float], Mapping[str, Estimate]]:
+    """Return the areas by kind of stranger; a number has no probability by which a stranger could be told."""
+    if not isinstance(subject.answers, Answers):
+        return lambda _confidence: {}
+    return partial(stranger_areas, subject.answers.confidence, _stranger_confidence(subject))
 
 
 def _stranger_confidence(subject: Subject) -> dict[str, NDArray[np.float64]]:

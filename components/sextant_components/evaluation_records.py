@@ -24,6 +24,7 @@ from sextant_components.explanation import (
 from sextant_components.gates import Settled
 from sextant_components.looks import Look
 from sextant_components.metrics import Answers
+from sextant_components.objectives import objective_of
 from sextant_components.server_probe import Probe
 from sextant_components.tensors import Examples
 from sextant_plan.bounds import quantile
@@ -85,7 +86,7 @@ def record_champion(ledger: LedgerWriter, champion: Promotion | None) -> None:
 def record_confusion(ledger: LedgerWriter, answers: Answers, classes: list[str]) -> None:
     """Record the confusion matrix, rows labels and columns predictions."""
     matrix = metrics.confusion(answers, len(classes))
-    _inform(
+    inform(
         ledger,
         "confusion matrix",
         requirement="it is known which classes are taken for which",
@@ -100,7 +101,7 @@ def record_confusion(ledger: LedgerWriter, answers: Answers, classes: list[str])
 def record_reliability(ledger: LedgerWriter, answers: Answers) -> None:
     """Record the reliability diagram."""
     means, shares, counts = metrics.reliability_bins(answers)
-    _inform(
+    inform(
         ledger,
         "reliability",
         requirement="it is known what a stated probability is worth",
@@ -133,7 +134,7 @@ def record_slices(ledger: LedgerWriter, answers: Answers, slices: Mapping[str, l
                     "high": estimate.high,
                 }
             )
-    _inform(
+    inform(
         ledger,
         "slices",
         requirement="it is known for whom the model works less well",
@@ -160,7 +161,7 @@ def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, cl
         titles = [f"{row['label']} as {row['predicted']} {row['probability']:.2f}" for row in rows]
         sheet = charts.contact_sheet(examples.inputs["image"][worst], titles)
         artifacts["errors.png"] = ledger.artifacts.put_bytes(sheet)
-    _inform(
+    inform(
         ledger,
         ERRORS_TASK,
         requirement="an expert can look at what goes most wrong",
@@ -180,7 +181,7 @@ def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
         "p99": quantile(times, 0.99, CONFIDENCE).value,
         "values_ms": [round(value, 3) for value in probe.milliseconds],
     }
-    _inform(
+    inform(
         ledger,
         "request latency",
         requirement="it is known how long a request takes on the real runtime",
@@ -191,23 +192,23 @@ def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
 
 
 def record_served_parity(
-    ledger: LedgerWriter, spec: BundleSpec, answers: Answers, probe: Probe | Settled, *, rows: int
+    ledger: LedgerWriter, spec: BundleSpec, outputs: NDArray[np.float32], probe: Probe | Settled, *, rows: int
 ) -> None:
-    """Judge whether the server gives the probabilities that were evaluated.
+    """Judge whether the server gives the answers that were evaluated.
 
     With stored features it only informs: the server looks up today's values, the evaluation those of the event.
     """
     stored = spec.feature_service is not None
     pairs = [] if isinstance(probe, Settled) else list(enumerate(probe.answers[:rows]))
     got = [(row, answer) for row, answer in pairs if answer is not None]
-    off = max((float(np.abs(answer - answers.probabilities[row]).max()) for row, answer in got), default=np.inf)
+    off = max((float(np.abs(answer - outputs[row]).max()) for row, answer in got), default=np.inf)
     complete = bool(got) and len(got) == len(pairs)
     verdict = Verdict.UNKNOWN
     if complete and not stored:
         verdict = Verdict.PASS if off <= spec.golden_tolerance else Verdict.FAIL
     ledger.record(
         "served parity",
-        requirement="the server gives the probabilities that were evaluated",
+        requirement="the server gives the answers that were evaluated",
         risk="training and serving prepare their input differently",
         qa_method="the same sealed rows as files and fields through the running server, largest difference",
         verdict=verdict,
@@ -264,7 +265,12 @@ def _explain(
         one = permutation_importance(run, examples.inputs, examples.labels)
         seconds = time.perf_counter() - started
         other = permutation_importance(randomised(spec), examples.inputs, examples.labels)
-        return _Explained([one], [other], seconds, _column_bars(spec, one, "accuracy lost when shuffled"))
+        return _Explained(
+            [one],
+            [other],
+            seconds,
+            _column_bars(spec, one, f"{objective_of(examples.labels).score_name} lost when shuffled"),
+        )
     chosen = examples.take(range(min(EXPLAINED, len(examples))))
     singles = [chosen.take([row]).inputs for row in range(len(chosen))]
     started = time.perf_counter()
@@ -281,7 +287,7 @@ def _explain(
     if name == "image":
         return _Explained(own, others, seconds, _heat_sheet(spec, chosen, own))
     mean = np.abs(np.stack(own)).mean(axis=0)
-    return _Explained(own, others, seconds, _column_bars(spec, mean, "mean part in the probability, absolute"))
+    return _Explained(own, others, seconds, _column_bars(spec, mean, "mean part in the answer, absolute"))
 
 
 def _heat_sheet(spec: BundleSpec, chosen: Examples, maps: Sequence[NDArray[np.float64]]) -> bytes:
@@ -314,9 +320,10 @@ def _explained(
     )
 
 
-def _inform(
+def inform(
     ledger: LedgerWriter, task: str, *, requirement: str, risk: str, artifacts: Mapping[str, str], value: Any = None
 ) -> None:
+    """Record what was computed from the sealed rows and judges nothing."""
     ledger.record(
         task,
         requirement=requirement,

@@ -7,11 +7,12 @@ not the model (Adebayo et al. 2018).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sextant_components.objectives import objective_of
 from sextant_components.tensors import Inputs
 from sextant_components.training import tensors_of
 from sextant_plan.bundle import BundleSpec
@@ -49,18 +50,20 @@ def occlusion_map(run: Run, inputs: Inputs) -> NDArray[np.float64]:
     return np.asarray(whole[chosen] - run(probes)[:, chosen], dtype=np.float64).reshape(GRID, GRID)
 
 
-def permutation_importance(
-    run: Run, inputs: Inputs, labels: NDArray[np.int64], *, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return the accuracy lost when each column is shuffled over the rows, shape (columns,) (Breiman 2001)."""
+def permutation_importance(run: Run, inputs: Inputs, labels: NDArray[Any], *, seed: int = 0) -> NDArray[np.float64]:
+    """Return the score lost when each column is shuffled over the rows, shape (columns,) (Breiman 2001).
+
+    The score is accuracy, or the explained share of variance where `labels` are numbers.
+    """
+    objective = objective_of(labels)
     generator = np.random.default_rng(seed)
     features = inputs["features"]
-    whole = float((run(inputs).argmax(axis=1) == labels).mean())
+    whole = objective.score(run(inputs), labels)
     losses = np.empty(features.shape[1])
     for column in range(features.shape[1]):
         shuffled = features.copy()
         shuffled[:, column] = generator.permutation(shuffled[:, column])
-        losses[column] = whole - float((run({**inputs, "features": shuffled}).argmax(axis=1) == labels).mean())
+        losses[column] = whole - objective.score(run({**inputs, "features": shuffled}), labels)
     return losses
 
 
@@ -77,15 +80,15 @@ def integrated_gradients(network: Network, inputs: Inputs, *, name: str) -> NDAr
     others = {each: tensor for each, tensor in tensors.items() if each != name}
     start = torch.full_like(tensors[name], GREY) if name == "image" else network.feature_mean.expand_as(tensors[name])
 
-    def probabilities(part: Tensor) -> Tensor:
+    def answers(part: Tensor) -> Tensor:
         times = len(part) // len(tensors[name])
         rest = {each: tensor.repeat(times, *[1] * (tensor.dim() - 1)) for each, tensor in others.items()}
-        return torch.softmax(network(**{name: part}, **rest), dim=1)
+        return network.answered(network(**{name: part}, **rest))
 
     network.eval()
     with torch.no_grad():
-        chosen = probabilities(tensors[name]).argmax(dim=1)
-    found = IntegratedGradients(probabilities).attribute(tensors[name], start, target=chosen, n_steps=PATH_STEPS)
+        chosen = answers(tensors[name]).argmax(dim=1)
+    found = IntegratedGradients(answers).attribute(tensors[name], start, target=chosen, n_steps=PATH_STEPS)
     parts: NDArray[np.float64] = found.detach().numpy().astype(np.float64)
     return parts.sum(axis=3) if name == "image" else parts
 

@@ -23,7 +23,6 @@ from sextant_plan.catalogue import (
     FALLBACKS,
     FEATURE_BINS,
     FEEDBACK,
-    PREDICTED_CLASS,
     PREDICTIONS,
     READY,
     REFERENCE_RATIO,
@@ -38,6 +37,8 @@ from sextant_plan.window import Sample, Target, Window
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from sextant_serving.answers import AnswerForm
 
 PREDICTION_LOG = "predictions"
 FEEDBACK_LOG = "feedback.jsonl"
@@ -54,13 +55,20 @@ class LoggedWindow:
     bundle: Path
 
     @cached_property
+    def form(self) -> AnswerForm:
+        """How the model's answers are told."""
+        from sextant_serving.answers import form_of
+
+        return form_of(self.spec)
+
+    @cached_property
     def outcomes(self) -> Counter[str]:
-        """How many of the rows' labels agree, disagree or meet an abstention; rows without a label are left out."""
+        """How many of the rows' labels meet their prediction in which way; rows without a label are left out."""
         found: Counter[str] = Counter()
         for identifier, predicted in self.rows.select("prediction_id", "label").iter_rows():
             label = self.labels.get(identifier)
             if label is not None:
-                found["abstained" if predicted is None else "agree" if predicted == label else "disagree"] += 1
+                found["abstained" if predicted is None else self.form.met(predicted, label)] += 1
         return found
 
     @property
@@ -76,7 +84,10 @@ class LoggedWindow:
         return Window(tuple(samples))
 
     def _answers(self) -> Iterator[Sample]:
-        for label, count in self.rows.drop_nulls("label")["label"].value_counts().iter_rows():
+        answered = self.rows["label"].drop_nulls()
+        if not self.spec.classes:
+            yield self._sample(PREDICTIONS, len(answered), *self.form.counted)
+        for label, count in answered.value_counts().iter_rows() if self.spec.classes else ():
             yield self._sample(PREDICTIONS, count, label)
         for reason, count in self.rows.drop_nulls("fallback")["fallback"].value_counts().iter_rows():
             yield self._sample(FALLBACKS, count, reason)
@@ -93,10 +104,9 @@ class LoggedWindow:
 
                 values = encode_column(self.rows[logged].to_list(), columns[feature.name])
                 yield from self._binned(feature.name, bin_index(values, feature.edges), feature.counts)
-        places = {name: place for place, name in enumerate(self.spec.classes)}
-        answered = np.array([places[label] for label in self.rows["label"].drop_nulls()], dtype=np.intp)
-        trained = [reference.classes.get(name, 0) for name in self.spec.classes]
-        yield from self._binned(PREDICTED_CLASS, answered, trained)
+        answers = self.form.reference(reference)
+        places = self.form.places(self.rows["label"].drop_nulls().to_list())
+        yield from self._binned(answers.name, bin_index(places, answers.edges), answers.counts)
 
     def _binned(self, feature: str, bins: np.ndarray, trained: list[int]) -> Iterator[Sample]:
         total = max(sum(trained), 1)

@@ -26,7 +26,7 @@ class SeedResult(Closed):
     """One of the k fits of the chosen settings."""
 
     seed: int
-    valid_accuracy: float
+    valid_score: float
     valid_loss: float
 
 
@@ -42,12 +42,15 @@ class TrainedModel(Closed):
     learning_rate: float
     weight_decay: float
     seed: int
+    spread: float = 1.0  # the standard deviation of training labels that are numbers: what an error is compared with
     history: list[Epoch]
     trials: list[Trial]
     seeds: list[SeedResult]
 
 
-def write_model(folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial], seeds: list[SeedResult]) -> None:
+def write_model(
+    folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial], seeds: list[SeedResult], *, spread: float = 1.0
+) -> None:
     """Write the fitted network and how it came about; the description is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     reads = fitted.network.reads
@@ -60,6 +63,7 @@ def write_model(folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial],
         learning_rate=fitted.settings.learning_rate,
         weight_decay=fitted.settings.weight_decay,
         seed=fitted.settings.seed,
+        spread=spread,
         history=fitted.history,
         trials=trials,
         seeds=seeds,

@@ -23,6 +23,7 @@ from sextant_components.compiled_engines import compile_network
 from sextant_components.context import RunContext, Step
 from sextant_components.latency import median_ms
 from sextant_components.model_file import TrainedModel, load_network, read_model
+from sextant_components.objectives import objective_of
 from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
 from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
 from sextant_components.training import predict
@@ -149,7 +150,7 @@ def _measure(bench: Bench, engine: Engine | EngineName, folder: Path) -> Candida
     return Candidate(
         engine,
         tolerance,
-        off=float(np.abs(found - bench.expected).max()),
+        off=float(np.abs(found - bench.expected).max()) / bench.model.spread,
         slice_loss=_slice_loss(bench, found),
         one_ms=median_ms(lambda: loaded.run(one), repeats=REPEATS_ONE),
         full_ms=median_ms(lambda: loaded.run(full), repeats=REPEATS_FULL),
@@ -174,9 +175,10 @@ def _repeated(golden: Inputs, rows: int) -> Inputs:
 
 
 def _slice_loss(bench: Bench, found: NDArray[np.float32]) -> float:
-    """Return the largest loss of accuracy on all rows or on any value of a slice column."""
-    right = (found.argmax(axis=1) == bench.valid.labels).astype(np.float64)
-    loss = (bench.expected.argmax(axis=1) == bench.valid.labels).astype(np.float64) - right
+    """Return the largest loss on all rows or on any value of a slice column: of accuracy, or in label spreads."""
+    objective = objective_of(bench.valid.labels)
+    before, after = (objective.merit(outputs, bench.valid.labels) for outputs in (bench.expected, found))
+    loss = (before.astype(np.float64) - after) / bench.model.spread
     losses = [float(loss.mean())]
     for values in bench.slices.values():
         column = np.asarray(values)

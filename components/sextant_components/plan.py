@@ -15,6 +15,7 @@ from sextant_components.feasibility import (
     intent,
     learning_curve,
     legal,
+    numbers,
     pretest,
     resources,
     robustness,
@@ -51,17 +52,14 @@ def run_plan(context: RunContext) -> Verdict:
 def _headings(study: Study) -> Iterator[Heading]:
     """Yield every heading that the plan calls for, in the order of the study."""
     economics = study.plan.goal.economics
+    of_label = _headings_of_classes if study.plan.model.answers == "class" else _headings_of_numbers
     found = [
         intent.assess_success(study),
         availability.assess(study),
-        learning_curve.assess(study),
-        applicability.assess(study),
-        bayes_error.assess(study),
-        applicability.assess_baseline(study),
-        staleness.assess(study),
+        *of_label(study),
         legal.assess(study),
         robustness.assess(study),
-        pretest.assess(study),
+        pretest.assess(study) if study.plan.model.answers == "class" else None,
         explainability.assess(study),
         resources.assess(study),
         None if economics is None else cost_benefit.assess(study, economics),
@@ -69,6 +67,20 @@ def _headings(study: Study) -> Iterator[Heading]:
         intent.assess_fallback(study),
     ]
     yield from (heading for heading in found if heading is not None)
+
+
+def _headings_of_classes(study: Study) -> list[Heading | None]:
+    return [
+        learning_curve.assess(study),
+        applicability.assess(study),
+        bayes_error.assess(study),
+        applicability.assess_baseline(study),
+        staleness.assess(study),
+    ]
+
+
+def _headings_of_numbers(study: Study) -> list[Heading | None]:
+    return [numbers.assess(study), numbers.assess_baseline(study)]
 
 
 def _freeze(context: RunContext, ledger: LedgerWriter) -> None:

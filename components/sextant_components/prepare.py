@@ -13,6 +13,7 @@ import numpy as np
 from sextant_components.context import RunContext, Step
 from sextant_components.data_checks import input_digests
 from sextant_components.encoding import column_reference, encoded, fit_columns, model_inputs
+from sextant_components.number_labels import strata_of
 from sextant_components.prepare_features import PreparedFeatures, join_features, record_parity
 from sextant_components.selection_records import harmful_rows, record_column_gains, record_noise_gain
 from sextant_components.snapshots import picture_batches
@@ -36,6 +37,7 @@ from sextant_components.tables import (
 from sextant_components.verify import read_kept, read_twins
 from sextant_plan.bundle import REFERENCE_FILE, Column
 from sextant_plan.canonical import digest_of
+from sextant_plan.catalogue import PREDICTED_CLASS
 from sextant_plan.errors import DataError
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.reference import Reference, profile, write_reference
@@ -69,7 +71,7 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
             record_parity(ledger, features, columns)
             inputs.select("row_id", *features.names).write_parquet(splits / FEATURES_FILE)
         values = encoded(inputs, columns)
-        classes = sorted(set(rows["label"].to_list()))
+        classes = sorted(set(rows["label"].to_list())) if plan.model.answers == "class" else []
         table = _split_table(plan, rows, values, classes)
         left_out = _select(ledger, plan, table, placed, columns=columns, snapshot=snapshot, verified=verified)
         placed["train"] &= ~table["row_id"].is_in(left_out)
@@ -88,23 +90,24 @@ def _place(
     """Return a mask of the rows for each split, and record that the splits are sound."""
     import polars as pl
 
-    labels, names, keys = rows["label"].to_list(), _content_names(plan, rows), _group_keys(plan, rows, twins)
+    labels, names, keys = _strata(plan, rows), _content_names(plan, rows), _group_keys(plan, rows, twins)
     groups = group_rows(*keys) if keys else list(range(rows.height))
     share = plan.evaluation
     times = rows[plan.data.timestamp].to_list() if share.split_by == "time" and plan.data.timestamp else None
     where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split, times=times)
     counts = {split: Counter(label for label, at in zip(labels, where, strict=True) if at == split) for split in SPLITS}
-    for label in sorted(set(labels)):
+    for label in sorted(set(labels)) if plan.model.answers == "class" else ():
         _require_class(
             snapshot, rows, label, counts, len({g for g, own in zip(groups, labels, strict=True) if own == label})
         )
     unvalidated = sorted(label for label in set(labels) if not counts["valid"][label])
     shared = len({(group, at) for group, at in zip(groups, where, strict=True)}) - len(set(groups))
+    kind = "class" if plan.model.answers == "class" else "tenth of the label's range, by quantile,"
     ledger.record(
         "splits",
-        requirement="each class is trained, validated and sealed, and no group stands in two splits",
+        requirement=f"each {kind} is trained, validated and sealed, and no group stands in two splits",
         risk="the sealed rows are known to the model, or say nothing of a class",
-        qa_method="stratified by class; grouped by group, entity, equal inputs and near-duplicate pictures; "
+        qa_method=f"stratified by {kind}; grouped by group, entity, equal inputs and near-duplicate pictures; "
         f"placed {'newest first' if times else 'by a hash of content'}",
         value={
             "rows": {split: sum(counts[split].values()) for split in SPLITS},
@@ -117,6 +120,12 @@ def _place(
         artifacts={"rows_by_class": ledger.artifacts.put_json({split: dict(counts[split]) for split in SPLITS})},
     )
     return {split: pl.Series([at == split for at in where], dtype=pl.Boolean) for split in SPLITS}
+
+
+def _strata(plan: Plan, rows: pl.DataFrame) -> list[str]:
+    """Return what the splits are stratified by: the class, or the size of a number."""
+    labels = rows["label"].to_list()
+    return labels if plan.model.answers == "class" else strata_of(labels)
 
 
 def _content_names(plan: Plan, rows: pl.DataFrame) -> list[str]:
@@ -184,9 +193,10 @@ def _split_table(plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: 
     import polars as pl
 
     index = {label: place for place, label in enumerate(classes)}
+    indices = [index[label] for label in rows["label"].to_list()] if classes else None
     own = [name for name in (plan.data.entity, plan.data.timestamp, plan.data.group) if name]
     table = rows.select("row_id", "label").with_columns(
-        pl.Series("label_index", [index[label] for label in rows["label"].to_list()], dtype=pl.Int32),
+        *([] if indices is None else [pl.Series("label_index", indices, dtype=pl.Int32)]),
         *(rows[name] for name in dict.fromkeys(own) if name not in values.columns),
         *(as_text(rows[stored_name(plan, name)]).alias(SLICE_PREFIX + name) for name in slice_columns(plan)),
     )
@@ -206,7 +216,11 @@ def _write_reference(
     if plan.model.inputs.image is not None:
         statistics = _picture_statistics(snapshot, set(train["row_id"].to_list()), plan.model.inputs.image)
         features += [profile(name, values) for name, values in statistics.items()]
-    reference = Reference(features=features, classes=dict(sorted(Counter(train["label"].to_list()).items())))
+    if plan.model.answers == "class":
+        reference = Reference(features=features, classes=dict(sorted(Counter(train["label"].to_list()).items())))
+    else:
+        bins = profile(PREDICTED_CLASS, train["label"].to_numpy())
+        reference = Reference(features=features, classes={}, prediction=bins)
     write_reference(splits / REFERENCE_FILE, reference)
     ledger.record(
         "reference profile",

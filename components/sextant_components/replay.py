@@ -53,7 +53,7 @@ def live_rows(plan: Plan, spec: BundleSpec, *, snapshot: Path, splits: Path, nam
     if spec.image is not None:
         pictures = image_bytes(snapshot, rows["row_id"].to_list())
     return [
-        LiveRow({key: values[place] for key, values in columns.items()}, picture, label)
+        LiveRow({key: values[place] for key, values in columns.items()}, picture, str(label))
         for place, (picture, label) in enumerate(zip(pictures, rows["label"].to_list(), strict=True))
     ]
 

@@ -120,9 +120,9 @@ def _prove_serving(ledger: LedgerWriter, release: Release, spec: BundleSpec) -> 
     repo = Path(release.feature_repo) if release.feature_repo else None
     with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as golden:
         inputs = {tensor.name: golden[tensor.name][:1] for tensor in spec.inputs}
-        expected = golden["probabilities"][:1]
+        expected = golden[spec.answer][:1]
     with running_server(bundle=bundle, feature_repo=repo) as server, server.client() as client:
-        found = client.infer_binary(inputs)["probabilities"]
+        found = client.infer_binary(inputs)[spec.answer]
     off = float(np.abs(found - expected).max())
     ledger.record(
         "serving proof",

@@ -114,9 +114,12 @@ def _send(client: Client, spec: BundleSpec, request: Request) -> tuple[NDArray[n
 
 
 def ask(client: Client, spec: BundleSpec, request: Request) -> NDArray[np.float32]:
-    """Return the server's probabilities for one row, shape (classes,). Raises Refused."""
+    """Return the server's answer for one row, shape (classes,), or (1,) if it is a number. Raises Refused."""
     if request.picture is not None:
-        row: NDArray[np.float32] = client.infer_picture(request.picture, request.fields)["probabilities"][0]
+        row: NDArray[np.float32] = client.infer_picture(request.picture, request.fields)[spec.answer][0]
         return row
-    probabilities = client.predict_v1([dict(request.fields)])[0]["probabilities"]
+    answer = client.predict_v1([dict(request.fields)])[0]
+    if not spec.classes:
+        return np.asarray([answer[spec.answer]], dtype=np.float32)
+    probabilities = answer[spec.answer]
     return np.asarray([probabilities[name] for name in spec.classes], dtype=np.float32)

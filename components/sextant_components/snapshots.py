@@ -52,11 +52,10 @@ def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path, home:
         applied = source.corrections
         lineage.append(Lineage(file=str(data.corrections), digest=applied.digest, rows=applied.lines))
     rows.write_parquet(snapshot / ROWS_FILE)
-    counts = rows["label"].value_counts().sort("label")
     described = Snapshot(
         data_hash=content_hash(rows),
         rows=rows.height,
-        classes=dict(zip(counts["label"].to_list(), counts["count"].to_list(), strict=True)),
+        classes=_classes(rows["label"]),
         pictures=source.pictures is not None,
         licence=data.licence,
         source=data.source,
@@ -65,6 +64,14 @@ def write_snapshot(source: Source, data: Data, root: Path, snapshot: Path, home:
     )
     (snapshot / SNAPSHOT_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return described
+
+
+def _classes(labels: pl.Series) -> dict[str, int]:
+    """Return how many rows each class has; numbers are no classes."""
+    if labels.dtype.is_numeric():
+        return {}
+    counts = labels.value_counts().sort(labels.name)
+    return dict(zip(counts[labels.name].to_list(), counts["count"].to_list(), strict=True))
 
 
 def content_hash(rows: pl.DataFrame) -> str:

@@ -58,7 +58,7 @@ def read_source(plan: Plan, root: Path) -> Source:
     source = _from_table(plan, root, root / plan.data.table) if plan.data.table else _from_folder(plan, root)
     if plan.data.corrections is not None:
         source = _corrected(source, plan.data, root / plan.data.corrections)
-    _check_labels(source.file, source.rows, plan.data)
+    _check_labels(source.file, source.rows, plan)
     return source
 
 
@@ -163,7 +163,7 @@ def _typed(plan: Plan, file: Path, table: pl.DataFrame) -> list[pl.Series]:
     import polars as pl
 
     data = plan.data
-    text = {data.label, data.image, data.entity, data.group}
+    text = {data.image, data.entity, data.group} | ({data.label} if plan.model.answers == "class" else set())
     text |= set(answer_columns(data))
     series: list[pl.Series] = []
     for column in table.get_columns():
@@ -182,11 +182,28 @@ def _typed(plan: Plan, file: Path, table: pl.DataFrame) -> list[pl.Series]:
     return series
 
 
-def _check_labels(file: Path, rows: pl.DataFrame, data: Data) -> None:
-    _check_text(file, rows["label"].alias(data.label), "the label")
+def _check_labels(file: Path, rows: pl.DataFrame, plan: Plan) -> None:
+    column = rows["label"].alias(plan.data.label)
+    if plan.model.answers == "number":
+        _check_numbers(file, column)
+        return
+    _check_text(file, column, "the label")
     classes = rows["label"].unique().to_list()
     if len(classes) < 2:
         raise DataError(file, f"every row has the label {classes[0]}", "Give rows of at least two classes")
+
+
+def _check_numbers(file: Path, column: pl.Series) -> None:
+    """Refuse a label that is no number, or the same number, in the rows of a regression."""
+    import polars as pl
+
+    numbers = column if column.dtype == pl.Float64 else column.cast(pl.String).cast(pl.Float64, strict=False)
+    bad = (~numbers.is_finite()).fill_null(value=True).arg_true().to_list()
+    if bad:
+        remedy = "Write a number in each row, or remove them; a label of words needs a classification"
+        raise DataError(file, f"column {column.name} has no number in {data_rows(bad)}", remedy)
+    if numbers.n_unique() < 2:
+        raise DataError(file, f"every row has the label {numbers[0]:g}", "Give rows of different labels")
 
 
 def _check_text(file: Path, column: pl.Series, what: str) -> None:

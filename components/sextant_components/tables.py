@@ -2,9 +2,9 @@
 
 Snapshot: `rows.parquet` has `row_id` (0 to rows - 1), `label`, `image_sha256` where there are pictures, and
 every other column of the source under its own name; `images.parquet` has the pictures' original bytes.
-Splits: `row_id`, `label`, `label_index`, the plan's entity, group and timestamp columns under their own names,
-each slice column as text under `slice:<name>`, and each model column as the float64 that the server would
-compute from the same request.
+Splits: `row_id`, `label` (text, or a number in a regression), `label_index` where it is a class, the plan's
+entity, group and timestamp columns under their own names, each slice column as text under `slice:<name>`, and
+each model column as the float64 that the server would compute from the same request.
 """
 
 from __future__ import annotations

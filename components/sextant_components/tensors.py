@@ -24,11 +24,16 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices, shape (rows,)."""
+    """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices or the numbers, shape (rows,)."""
 
     row_ids: list[int]
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the labels are numbers of their own, not indices of classes."""
+        return self.labels.dtype.kind == "f"
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -43,7 +48,13 @@ class Examples:
         )
 
     def spread(self, rows: int) -> Examples:
-        """Return at most `rows` rows of as many classes as possible: each class's first, then its second, and so on."""
+        """Return at most `rows` rows of as many classes as possible: each class's first, then its second, and so on.
+
+        Where the labels are numbers, the rows lie evenly between the smallest and the largest.
+        """
+        if self.numeric:
+            even = np.linspace(0, len(self) - 1, min(rows, len(self))).round().astype(np.intp)
+            return self.take(np.argsort(self.labels, kind="stable")[even])
         places = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         depth = max(map(len, places))
         return self.take([place[level] for level in range(depth) for place in places if level < len(place)][:rows])
@@ -59,7 +70,9 @@ def load_examples(
         inputs["image"] = load_images(snapshot, row_ids, image)
     if columns:
         inputs["features"] = feature_matrix(split, columns)
-    return Examples(row_ids, inputs, split["label_index"].to_numpy().astype(np.int64))
+    if "label_index" in split.columns:
+        return Examples(row_ids, inputs, split["label_index"].to_numpy().astype(np.int64))
+    return Examples(row_ids, inputs, split["label"].to_numpy().astype(np.float64))
 
 
 def batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
@@ -70,5 +83,5 @@ def batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
 
 
 def run_in_batches(engine: Engine, inputs: Inputs, size: int) -> NDArray[np.float32]:
-    """Return the engine's probabilities for all rows, shape (rows, classes), computed `size` rows at a time."""
+    """Return the engine's answers for all rows, shape (rows, classes or 1), computed `size` rows at a time."""
     return np.concatenate([engine.run(piece) for piece in batches(inputs, size)])

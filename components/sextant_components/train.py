@@ -5,23 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from sextant_components.augmentation_check import record_augmentation
 from sextant_components.baseline import answer_baseline
 from sextant_components.charts import learning_curves
 from sextant_components.checkpoints import Epoch
 from sextant_components.context import RunContext, Step
 from sextant_components.fitting import fit_candidate
-from sextant_components.metrics import paired_gain
 from sextant_components.model_file import SeedResult, write_model
-from sextant_components.sanity import BATCH_ROWS, LEARNED, loss_fell, overfit_one_batch
+from sextant_components.objectives import Objective, objective_of
+from sextant_components.sanity import LEARNED, heart_rows, loss_fell, overfit_one_batch
 from sextant_components.tables import read_classes, read_columns, read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.tracking import StepRun, step_run
 from sextant_components.training import Fitted, Settings, Shape
 from sextant_components.tuning import Found, Trial, candidate_names, choose, rank, search
-from sextant_plan.catalogue import PAIRED_BOUND
+from sextant_plan.bounds import mean
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_serving.architectures import GRADIENT_BOOSTING
@@ -32,23 +30,19 @@ CHECKPOINTS = "checkpoints"  # in the run's folder, so that another attempt of t
 
 def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path) -> Verdict:
     """Write the best of the search to `model` and record how it was found and what it is worth."""
-    inputs, checkpoints = context.plan.model.inputs, context.run / CHECKPOINTS
-    augment = tuple(context.plan.model.augment)
-    shape = Shape(inputs.image, read_columns(splits), read_classes(splits), context.plan_dir, augment)
-    train, valid = (
-        load_examples(snapshot, read_split(splits, name), image=shape.image, columns=shape.columns)
-        for name in ("train", "valid")
-    )
+    checkpoints = context.run / CHECKPOINTS
+    shape, train, valid = read_inputs(context, snapshot, splits)
+    objective = objective_of(train.labels)
     with context.ledger(Step.TRAIN) as ledger, step_run(context, Step.TRAIN) as tracked:
         _record_wiring(ledger, context, shape, train)
-        record_augmentation(ledger, train, augment)
+        record_augmentation(ledger, train, shape.augment)
         _record_pretrained(ledger, context)
         found = search(
             context.plan.model,
             shape,
             train,
             valid,
-            on_trial=lambda *trial: _track(tracked, *trial),
+            on_trial=lambda *trial: _track(tracked, objective, *trial),
             checkpoints=checkpoints,
         )
         chosen, gains = choose(found, valid, CONFIDENCE)
@@ -56,19 +50,31 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
         for settings in _other_seeds(fits[0].settings, context.plan.model.seeds):
             fits.append(fit_candidate(settings, shape, train, valid, checkpoints=checkpoints))
         best = max(fits, key=rank)
-        seeds = [SeedResult(seed=f.settings.seed, valid_accuracy=f.accuracy, valid_loss=f.loss) for f in fits]
-        write_model(model, best, shape, found.trials, seeds)
+        seeds = [SeedResult(seed=f.settings.seed, valid_score=f.score, valid_loss=f.loss) for f in fits]
+        write_model(model, best, shape, found.trials, seeds, spread=objective.scale)
         shutil.rmtree(checkpoints, ignore_errors=True)
         _record_search(ledger, context, found, chosen)
-        _record_learning(ledger, {f"seed {f.settings.seed}": f.history for f in fits}, best)
-        _record_seeds(ledger, seeds)
-        gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=best, classes=shape.classes)
-        _record_baseline(ledger, gain)
-        _record_simpler(ledger, chosen, gains)
-        _record_rival(ledger, found, valid)
+        _record_learning(ledger, objective, {f"seed {f.settings.seed}": f.history for f in fits}, best)
+        _record_seeds(ledger, objective, seeds)
+        gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=best, objective=objective)
+        _record_baseline(ledger, objective, gain)
+        _record_simpler(ledger, objective, chosen, gains)
+        _record_rival(ledger, objective, found, valid)
         tracked.params({"chosen": chosen, **_settings_as_params(best.settings)})
-        tracked.metrics({"valid_accuracy": [best.accuracy], "valid_loss": [best.loss]})
+        tracked.metrics({f"valid_{objective.score_name}": [best.score], "valid_loss": [best.loss]})
         return ledger.verdict
+
+
+def read_inputs(context: RunContext, snapshot: Path, splits: Path) -> tuple[Shape, Examples, Examples]:
+    """Return what every fit of the step is made from: its shape, the training rows and the validation rows."""
+    model = context.plan.model
+    columns, classes = read_columns(splits), read_classes(splits)
+    shape = Shape(model.inputs.image, columns, classes, context.plan_dir, tuple(model.augment))
+    train, valid = (
+        load_examples(snapshot, read_split(splits, name), image=shape.image, columns=shape.columns)
+        for name in ("train", "valid")
+    )
+    return shape, train, valid
 
 
 def _other_seeds(first: Settings, seeds: int) -> list[Settings]:
@@ -76,18 +82,18 @@ def _other_seeds(first: Settings, seeds: int) -> list[Settings]:
     return [Settings(**{**vars(first), "seed": seed}) for seed in range(1, seeds)]
 
 
-def _track(tracked: StepRun, trial: Trial, history: list[Epoch]) -> None:
+def _track(tracked: StepRun, objective: Objective, trial: Trial, history: list[Epoch]) -> None:
+    figures = {"train_loss": "train_loss", "valid_loss": "valid_loss", f"valid_{objective.score_name}": "valid_score"}
     tracked.metrics(
-        {
-            f"trial{trial.number}.{name}": [getattr(epoch, name) for epoch in history]
-            for name in ("train_loss", "valid_loss", "valid_accuracy")
-        }
+        {f"trial{trial.number}.{name}": [getattr(epoch, field) for epoch in history] for name, field in figures.items()}
     )
 
 
 def _settings_as_params(settings: Settings) -> dict[str, object]:
     own = {f"architecture.{name}": value for name, value in settings.params.items()}
-    return {**{name: value for name, value in vars(settings).items() if name != "params"}, **own}
+    options = {f"training.{name}": value for name, value in settings.training.model_dump().items()}
+    plain = {name: value for name, value in vars(settings).items() if name not in {"params", "training"}}
+    return {**plain, **own, **options}
 
 
 def _record_wiring(ledger: LedgerWriter, context: RunContext, shape: Shape, train: Examples) -> None:
@@ -95,14 +101,14 @@ def _record_wiring(ledger: LedgerWriter, context: RunContext, shape: Shape, trai
     model = context.plan.model
     for name, candidate in candidate_names(model.candidates).items():
         settings = Settings(candidate.architecture, candidate.params, 3e-3, 0.0, 1, model.batch_size, 0)
-        accuracy = overfit_one_batch(settings, shape, train)
+        score = overfit_one_batch(settings, shape, train)
         ledger.record(
             f"overfit one batch: {name}",
-            requirement=f"{name} learns {min(BATCH_ROWS, len(train))} training rows by heart",
+            requirement=f"{name} learns {heart_rows(shape, train)} training rows by heart",
             risk="a fault in wiring, labels or gradients looks like a hard problem",
-            qa_method=f"150 steps on one batch; accuracy on it at least {LEARNED:g}",
-            verdict=Verdict.PASS if accuracy >= LEARNED else Verdict.FAIL,
-            value=accuracy,
+            qa_method=f"steps on one batch; {objective_of(train.labels).score_name} on it at least {LEARNED:g}",
+            verdict=Verdict.PASS if score >= LEARNED else Verdict.FAIL,
+            value=score,
         )
 
 
@@ -134,7 +140,10 @@ def _record_search(ledger: LedgerWriter, context: RunContext, found: Found, chos
     )
 
 
-def _record_learning(ledger: LedgerWriter, histories: dict[str, list[Epoch]], best: Fitted) -> None:
+def _record_learning(
+    ledger: LedgerWriter, objective: Objective, histories: dict[str, list[Epoch]], best: Fitted
+) -> None:
+    chart = learning_curves(histories, score=objective.score_name, loss=objective.loss_unit)
     ledger.record(
         "loss falls",
         requirement="the training loss of the last epoch is below nine tenths of the first's",
@@ -142,49 +151,39 @@ def _record_learning(ledger: LedgerWriter, histories: dict[str, list[Epoch]], be
         qa_method="mean training loss of the first and of the last epoch; a single epoch is unknown",
         verdict=loss_fell(best.history),
         value=[epoch.train_loss for epoch in best.history],
-        artifacts={"learning.png": ledger.artifacts.put_bytes(learning_curves(histories))},
+        artifacts={"learning.png": ledger.artifacts.put_bytes(chart)},
     )
 
 
-def _record_seeds(ledger: LedgerWriter, seeds: list[SeedResult]) -> None:
-    accuracies = np.asarray([seed.valid_accuracy for seed in seeds])
+def _record_seeds(ledger: LedgerWriter, objective: Objective, seeds: list[SeedResult]) -> None:
+    scores, name = [seed.valid_score for seed in seeds], objective.score_name
     ledger.record(
         "seeds",
         requirement="the result does not hang on one random start",
         risk="a lucky seed is taken for a good model",
-        qa_method="Student interval of the mean validation accuracy over seeds; it informs and does not judge",
+        qa_method=f"Student interval of the mean validation {name} over seeds; it informs and does not judge",
         verdict=Verdict.PASS if len(seeds) > 1 else Verdict.UNKNOWN,
-        value=None if len(seeds) > 1 else f"one seed, validation accuracy {accuracies[0]:.4f}: no interval",
-        estimate=_mean_of(accuracies) if len(seeds) > 1 else None,
+        value=None if len(seeds) > 1 else f"one seed, validation {name} {scores[0]:.4f}: no interval",
+        estimate=mean(scores, CONFIDENCE) if len(seeds) > 1 else None,
         counts=False,
     )
 
 
-def _mean_of(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Estimate:
-    from scipy.stats import t
-
-    mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    half = float(t.ppf(CONFIDENCE, len(values) - 1)) * error
-    return Estimate(mean, mean - half, mean + half, len(values), CONFIDENCE)
-
-
 def _gain_over_baseline(
-    context: RunContext, snapshot: Path, splits: Path, *, valid: Examples, best: Fitted, classes: list[str]
+    context: RunContext, snapshot: Path, splits: Path, *, valid: Examples, best: Fitted, objective: Objective
 ) -> tuple[Estimate, dict[str, object]]:
     baseline, said = answer_baseline(context.plan, snapshot, splits, valid.row_ids)
-    labels = [classes[label] for label in valid.labels]
-    right_baseline = np.asarray([answer == label for answer, label in zip(said, labels, strict=True)])
-    right = best.probabilities.argmax(axis=1) == valid.labels
-    return paired_gain(right, right_baseline, CONFIDENCE), baseline.describe()
+    rule = objective.merit_of(said, read_split(splits, "valid")["label"].to_list())
+    return objective.gain(objective.merit(best.outputs, valid.labels), rule, CONFIDENCE), baseline.describe()
 
 
-def _record_baseline(ledger: LedgerWriter, gain: tuple[Estimate, dict[str, object]]) -> None:
+def _record_baseline(ledger: LedgerWriter, objective: Objective, gain: tuple[Estimate, dict[str, object]]) -> None:
     estimate, description = gain
     ledger.record(
         "beats baseline",
-        requirement="the model is more accurate than the baseline of the goal",
+        requirement=f"the model is {objective.better} than the baseline of the goal",
         risk="machine learning is paid for where a rule would do",
-        qa_method=f"accuracy difference on the same validation rows, {PAIRED_BOUND}, one-sided at {CONFIDENCE:g}",
+        qa_method=f"difference on the same validation rows, {objective.bound}, one-sided at {CONFIDENCE:g}",
         verdict=_above_zero(estimate),
         estimate=estimate,
         artifacts={"baseline.json": ledger.artifacts.put_json(description)},
@@ -197,14 +196,14 @@ def _above_zero(estimate: Estimate) -> Verdict:
     return Verdict.FAIL if estimate.high < 0 else Verdict.UNKNOWN
 
 
-def _record_simpler(ledger: LedgerWriter, chosen: str, gains: dict[str, Estimate]) -> None:
+def _record_simpler(ledger: LedgerWriter, objective: Objective, chosen: str, gains: dict[str, Estimate]) -> None:
     """Record the choice; it passes by construction, because the simplest candidate not proved worse was taken."""
     ledger.record(
         "beats simpler candidates",
         requirement="no simpler candidate is as good as the chosen one",
         risk="a larger network is served, slower and harder to explain, for nothing",
-        qa_method="the simplest candidate whose accuracy is not proved lower than the best one's is chosen "
-        f"({PAIRED_BOUND} on validation rows, one-sided at {CONFIDENCE:g})",
+        qa_method=f"the simplest candidate than which the best one is not proved {objective.better} is chosen "
+        f"({objective.bound} on validation rows, one-sided at {CONFIDENCE:g})",
         verdict=Verdict.PASS,
         value={
             "chosen": chosen,
@@ -213,20 +212,20 @@ def _record_simpler(ledger: LedgerWriter, chosen: str, gains: dict[str, Estimate
     )
 
 
-def _record_rival(ledger: LedgerWriter, found: Found, valid: Examples) -> None:
+def _record_rival(ledger: LedgerWriter, objective: Objective, found: Found, valid: Examples) -> None:
     """Record the best network against gradient boosting, if the plan lists both; the choice has heeded it already."""
     trees = [name for name, fitted in found.best.items() if fitted.settings.architecture == GRADIENT_BOOSTING]
     networks = [name for name in found.best if name not in trees]
     if not trees or not networks:
         return
     network, rival = (max(names, key=lambda name: rank(found.best[name])) for names in (networks, trees))
-    right = [found.best[name].probabilities.argmax(axis=1) == valid.labels for name in (network, rival)]
-    gain = paired_gain(right[0], right[1], CONFIDENCE)
+    own, other = (objective.merit(found.best[name].outputs, valid.labels) for name in (network, rival))
+    gain = objective.gain(own, other, CONFIDENCE)
     ledger.record(
         f"beats gradient boosting: {network}",
-        requirement=f"{network}, the best network, is more accurate than gradient boosting",
+        requirement=f"{network}, the best network, is {objective.better} than gradient boosting",
         risk="a network is trained, explained and served where trees would do",
-        qa_method=f"accuracy difference on the same validation rows, {PAIRED_BOUND}, one-sided at {CONFIDENCE:g}; "
+        qa_method=f"difference on the same validation rows, {objective.bound}, one-sided at {CONFIDENCE:g}; "
         "it informs, because the choice goes by all candidates",
         verdict=_above_zero(gain),
         estimate=gain,

@@ -1,8 +1,9 @@
-"""Fitting one network: AdamW on a one-cycle schedule, the best epoch kept; the same seed gives the same weights."""
+"""Fitting one network on one device or on several: the best epoch kept, the same seed the same weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.augmentation import augmented
-from sextant_components.checkpoints import Epoch, Progress, checkpoint_file, restore_checkpoint, save_checkpoint
+from sextant_components.checkpoints import Best, Epoch, Progress, checkpoint_file, restore_checkpoint, save_checkpoint
+from sextant_components.epochs import Effort, Run, optimiser_and_schedule
+from sextant_components.objectives import Objective, objective_of
+from sextant_components.teams import current_team
 from sextant_components.tensors import Examples, Inputs, batches
 from sextant_plan.bundle import Column
-from sextant_plan.schema import Augmentation, ImageInput
+from sextant_plan.schema import Augmentation, ImageInput, Training
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +29,15 @@ if TYPE_CHECKING:
     Learned = Network | Trees
 
 EVALUATION_ROWS = 256
+PLAIN = Training()
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for; relative paths in a candidate's parameters begin at `plan_dir`."""
+    """What a network is built for; relative paths in a candidate's parameters begin at `plan_dir`.
+
+    Without classes the label is a number.
+    """
 
     image: ImageInput | None
     columns: list[Column]
@@ -50,18 +57,23 @@ class Settings:
     epochs: int
     batch_size: int
     seed: int
+    training: Training = PLAIN
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted network (or trees) as it was in its best epoch, and what it says of the validation rows."""
+    """A fitted network (or trees) as it was in its best epoch, and what it answers to the validation rows.
+
+    `score` is the objective's, such as accuracy; `effort` is what the fit's steps took, None for trees.
+    """
 
     settings: Settings
     network: Learned
     history: list[Epoch]
-    probabilities: NDArray[np.float32]
-    accuracy: float
+    outputs: NDArray[np.float32]
+    score: float
     loss: float
+    effort: Effort | None = None
 
 
 def fit(
@@ -75,29 +87,51 @@ def fit(
 ) -> Fitted:
     """Fit a network. `on_epoch` gets each epoch's number, from 0, and may raise to stop.
 
-    The best epoch is that of the highest validation accuracy, then of the lowest loss. With a folder for
-    `checkpoints` a fit that was broken off goes on after its last whole epoch and ends with the weights, bit for
-    bit, of one that was not; `on_epoch` then gets the epochs before as well.
+    The best epoch is that of the highest validation score, then of the lowest loss. With a folder for `checkpoints`
+    a fit that was broken off goes on after its last checkpoint and ends with the weights, bit for bit, of one that
+    was not; `on_epoch` then gets the epochs before as well. In a team (`teams.Team`) every member takes its share of
+    each batch, and the first judges and writes.
     """
-    with repeatable(settings.seed):
-        network = new_network(settings, shape, train)
-        optimiser, schedule = _optimiser(network, settings, len(train))
+    team = current_team()
+    team.begin(settings)
+    with repeatable(settings.seed, settings.training):
+        objective = objective_of(train.labels)
+        network = new_network(settings, shape, train).to(team.device)
+        optimiser, schedule = optimiser_and_schedule(network, settings, len(train), team)
         parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
         file = None if checkpoints is None else checkpoint_file(checkpoints, _described(settings, shape), train, valid)
-        progress = Progress() if file is None else restore_checkpoint(file, parts)
+        progress = Progress() if file is None else restore_checkpoint(file, parts, team.device)
+        team.scatter_randomness(settings.seed)
+        run = Run(network, objective, optimiser, schedule, train, settings, team, shape.augment)
         for number, epoch in enumerate(list(progress.history)):
-            on_epoch(number, epoch)
-        for number in range(len(progress.history), settings.epochs):
-            train_loss = _train_epoch(network, train, settings.batch_size, optimiser, schedule, augment=shape.augment)
-            _judge(progress, network, train_loss, valid)
-            if file is not None:
+            if team.leads:
+                on_epoch(number, epoch)
+
+        def keep() -> None:
+            if file is not None and team.leads:
                 save_checkpoint(file, progress, parts)
-            on_epoch(number, progress.history[-1])
-        assert progress.best is not None
-        (accuracy, minus_loss), weights, probabilities = progress.best
-        network.load_state_dict(weights)
+
+        while len(progress.history) < settings.epochs and not _spent(progress, settings.training):
+            train_loss = run.epoch(progress, keep)
+
+            def judge(train_loss: float = train_loss) -> None:
+                _judge(progress, network, objective, train_loss, valid)
+                keep()
+                on_epoch(len(progress.history) - 1, progress.history[-1])
+
+            team.once(judge, progress)
+        best: Best = team.agree(progress.best)
+        network.cpu().load_state_dict(best.weights)
         network.eval()
-    return Fitted(settings, network, progress.history, probabilities, accuracy=accuracy, loss=-minus_loss)
+    return Fitted(settings, network, progress.history, best.outputs, best.score, best.loss, run.effort)
+
+
+def _spent(progress: Progress, training: Training) -> bool:
+    """Tell whether so many epochs brought nothing better that more are not worth their time."""
+    if training.patience is None or not progress.history:
+        return False
+    ranks = [(epoch.valid_score, -epoch.valid_loss) for epoch in progress.history]
+    return len(ranks) - 1 - ranks.index(max(ranks)) >= training.patience
 
 
 def _described(settings: Settings, shape: Shape) -> dict[str, object]:
@@ -105,6 +139,7 @@ def _described(settings: Settings, shape: Shape) -> dict[str, object]:
     return {
         **vars(settings),
         "params": dict(settings.params),
+        "training": settings.training.model_dump(),
         "image": shape.image.model_dump() if shape.image else None,
         "columns": [column.model_dump() for column in shape.columns],
         "classes": shape.classes,
@@ -112,14 +147,14 @@ def _described(settings: Settings, shape: Shape) -> dict[str, object]:
     }
 
 
-def _judge(progress: Progress, network: Network, train_loss: float, valid: Examples) -> None:
+def _judge(progress: Progress, network: Network, objective: Objective, train_loss: float, valid: Examples) -> None:
     """Add an epoch to the history, and keep its weights if it is the best one."""
-    probabilities = predict(network, valid.inputs)
-    loss, accuracy = loss_of(probabilities, valid.labels), accuracy_of(probabilities, valid.labels)
-    progress.history.append(Epoch(train_loss=train_loss, valid_loss=loss, valid_accuracy=accuracy))
-    if progress.best is None or (accuracy, -loss) > progress.best[0]:
-        weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        progress.best = ((accuracy, -loss), weights, probabilities)
+    outputs = predict(network, valid.inputs)
+    loss, score = objective.loss(outputs, valid.labels), objective.score(outputs, valid.labels)
+    progress.history.append(Epoch(train_loss=train_loss, valid_loss=loss, valid_score=score))
+    if progress.best is None or (score, -loss) > (progress.best.score, -progress.best.loss):
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        progress.best = Best(score, loss, weights, outputs)
 
 
 def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
@@ -139,23 +174,26 @@ def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
     load_pretrained(network, settings.architecture, settings.params, shape.plan_dir)
     if "features" in network.reads:
         network.fit_scaling(torch.from_numpy(train.inputs["features"]))
+    objective_of(train.labels).fit_scale(network)
     return network
 
 
 @contextmanager
-def repeatable(seed: int) -> Iterator[None]:
-    """Make torch's CPU arithmetic depend on the seed alone, and leave its state as it was.
+def repeatable(seed: int, training: Training = PLAIN) -> Iterator[None]:
+    """Make torch's arithmetic depend on the seed alone, and leave its state as it was.
 
     One thread: a sum that is split over another number of threads rounds differently, and on networks of this
-    size several threads on shared cores are slower than one.
+    size several threads on shared cores are slower than one. Without `training.deterministic` only the seed is set.
     """
     import torch
 
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
-        torch.set_num_threads(1)
+        if training.deterministic:
+            torch.use_deterministic_algorithms(True)
+            torch.set_num_threads(1)
         try:
             yield
         finally:
@@ -164,17 +202,22 @@ def repeatable(seed: int) -> Iterator[None]:
 
 
 def predict(network: Learned, inputs: Inputs) -> NDArray[np.float32]:
-    """Return the probabilities that a network or trees give, shape (rows, classes)."""
+    """Return what a network or trees answer: probabilities, shape (rows, classes), or numbers, (rows, 1)."""
     from sextant_serving.architectures.gradient_boosting import Trees
 
     if isinstance(network, Trees):
-        return network.probabilities(inputs["features"])
+        return network.answers(inputs["features"])
     import torch
 
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        logits = [network(**tensors_of(piece, network.reads)) for piece in batches(inputs, EVALUATION_ROWS)]
-        return torch.softmax(torch.cat(logits), dim=1).numpy()
+        found = []
+        for piece in batches(inputs, EVALUATION_ROWS):
+            tensors = {name: tensor.to(device) for name, tensor in tensors_of(piece, network.reads).items()}
+            found.append(network(**tensors))
+        answers: NDArray[np.float32] = network.answered(torch.cat(found)).float().cpu().numpy()
+        return answers
 
 
 def tensors_of(inputs: Inputs, reads: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -182,60 +225,3 @@ def tensors_of(inputs: Inputs, reads: tuple[str, ...]) -> dict[str, torch.Tensor
     import torch
 
     return {name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in reads}
-
-
-def accuracy_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the share of rows whose most probable class is the label."""
-    return float((probabilities.argmax(axis=1) == labels).mean())
-
-
-def loss_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the mean cross-entropy, in nats."""
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
-
-
-def _optimiser(
-    network: Network, settings: Settings, rows: int
-) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
-    import torch
-
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.epochs * max(1, len(_batch_starts(rows, settings.batch_size)))
-    # torch asks for at least two steps between the ends of the cycle.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=settings.learning_rate, total_steps=max(steps, 4))
-    return optimiser, schedule
-
-
-def _batch_starts(rows: int, size: int) -> list[int]:
-    """Return where the batches begin; a last batch of one row is left out, since it cannot be normalised."""
-    return [start for start in range(0, rows, size) if rows - start > 1]
-
-
-def _train_epoch(
-    network: Network,
-    train: Examples,
-    size: int,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    *,
-    augment: Sequence[Augmentation],
-) -> float:
-    import torch
-
-    network.train()
-    order = torch.randperm(len(train)).numpy()
-    total, rows = 0.0, 0
-    for start in _batch_starts(len(train), size):
-        piece = train.take(order[start : start + size])
-        tensors = tensors_of(piece.inputs, network.reads)
-        if "image" in tensors:
-            tensors["image"] = augmented(tensors["image"], augment)
-        labels = torch.from_numpy(piece.labels)
-        loss = torch.nn.functional.cross_entropy(network(**tensors), labels)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        total, rows = total + float(loss.detach()) * len(piece), rows + len(piece)
-    return total / max(rows, 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sextant_components.checkpoints import Epoch
 from sextant_components.fitting import fit_candidate
-from sextant_components.metrics import paired_gain
+from sextant_components.objectives import objective_of
 from sextant_components.tensors import Examples
 from sextant_components.training import Fitted, Settings, Shape
 from sextant_plan.schema import Candidate, Closed, Model
@@ -37,7 +37,7 @@ class Trial(Closed):
     params: dict[str, int | float | str | bool] = {}
     state: Literal["complete", "pruned"]
     epochs: int
-    valid_accuracy: float
+    valid_score: float
     valid_loss: float
 
 
@@ -123,7 +123,7 @@ class _Objective:
 
         def on_epoch(number: int, epoch: Epoch) -> None:
             history.append(epoch)
-            trial.report(epoch.valid_accuracy, number)
+            trial.report(epoch.valid_score, number)
             if number + 1 < settings.epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -138,7 +138,7 @@ class _Objective:
         best = self.found.best.get(name)
         if best is None or rank(fitted) > rank(best):
             self.found.best[name] = fitted
-        return fitted.accuracy
+        return fitted.score
 
     def _settings(self, trial: optuna.Trial, name: str) -> Settings:
         candidate = self.candidates[name]
@@ -152,6 +152,7 @@ class _Objective:
             epochs=self.model.epochs,
             batch_size=self.model.batch_size,
             seed=SEARCH_SEED,
+            training=self.model.training,
         )
 
     def _tree_settings(self, trial: optuna.Trial, name: str) -> Settings:
@@ -170,7 +171,7 @@ class _Objective:
             params=dict(settings.params),
             state="complete" if fitted else "pruned",
             epochs=len(history),
-            valid_accuracy=fitted.accuracy if fitted else history[-1].valid_accuracy,
+            valid_score=fitted.score if fitted else history[-1].valid_score,
             valid_loss=fitted.loss if fitted else history[-1].valid_loss,
         )
         self.found.trials.append(summary)
@@ -178,8 +179,8 @@ class _Objective:
 
 
 def rank(fitted: Fitted) -> tuple[float, float]:
-    """Return what fits are compared by: accuracy on the validation rows, then the lower loss."""
-    return fitted.accuracy, -fitted.loss
+    """Return what fits are compared by: the score on the validation rows, then the lower loss."""
+    return fitted.score, -fitted.loss
 
 
 def size(fitted: Fitted) -> int:
@@ -190,7 +191,7 @@ def size(fitted: Fitted) -> int:
 
 
 def choose(found: Found, valid: Examples, confidence: float) -> tuple[str, dict[str, Estimate]]:
-    """Return the simplest candidate that is not proved less accurate than the best one, and the gains.
+    """Return the simplest candidate that is not proved worse than the best one, and the gains.
 
     The gains are those of the best candidate over each simpler one. A larger network has to earn its size, as
     in the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
@@ -200,8 +201,9 @@ def choose(found: Found, valid: Examples, confidence: float) -> tuple[str, dict[
         (name for name in found.best if size(found.best[name]) < size(found.best[best])),
         key=lambda n: size(found.best[n]),
     )
-    right = {name: fitted.probabilities.argmax(axis=1) == valid.labels for name, fitted in found.best.items()}
-    gains = {name: paired_gain(right[best], right[name], confidence) for name in simpler}
+    objective = objective_of(valid.labels)
+    merits = {name: objective.merit(fitted.outputs, valid.labels) for name, fitted in found.best.items()}
+    gains = {name: objective.gain(merits[best], merits[name], confidence) for name in simpler}
     chosen = next((name for name in simpler if gains[name].low <= 0), best)
     return chosen, gains
 

@@ -22,6 +22,7 @@ from sextant_components.data_checks import (
     unreadable_pictures,
 )
 from sextant_components.data_rates import record_rate
+from sextant_components.number_labels import record_spread
 from sextant_components.snapshots import check_snapshot
 from sextant_components.sources import answer_columns
 from sextant_components.suspects.recording import SUSPECTS_FILE, record_suspects
@@ -70,7 +71,10 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
             _record_share(ledger, "contradictory labels", "equal inputs have one label", contradictory, rows.height)
         fixes += [fix for fix in doubles if not _is_undone(fix, reviewed)]
         kept = _without(rows, fixes)
-        _record_classes(ledger, plan, rows, kept)
+        if plan.model.answers == "number":
+            record_spread(ledger, kept)
+        else:
+            _record_classes(ledger, plan, rows, kept)
         kept.select("row_id").write_parquet(verified / KEPT_FILE)
         _write_fixes(ledger, verified / FIXES_FILE, fixes, kept.height)
     return ledger.verdict
@@ -132,7 +136,9 @@ def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> Non
     """Refuse a column that is the label under another name, or what a rater said of it."""
     answers = answer_columns(plan.data)
     leaking = [
-        name for name in plan.model.inputs.columns if name in answers or _renames(as_text(rows[name]), rows["label"])
+        name
+        for name in plan.model.inputs.columns
+        if name in answers or _renames(as_text(rows[name]), as_text(rows["label"]))
     ]
     ledger.record(
         "leakage of the label",

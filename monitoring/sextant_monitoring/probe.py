@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from sextant_monitoring.http import ServerSilent, post_json
 from sextant_plan.bundle import GOLDEN_FILE, BundleSpec, read_bundle
 
-OUTPUT = "probabilities"
-
 
 @dataclass(frozen=True)
 class ProbeResult:
@@ -46,7 +44,7 @@ class Prober:
         self._spec = read_bundle(bundle)
         with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as file:
             self._golden = {name: file[name] for name in file.files}
-        rows = len(self._golden[OUTPUT])
+        rows = len(self._golden[self._spec.answer])
         self._pause = every / rows
         self._answers: deque[tuple[bool, float]] = deque(maxlen=rows)
         self._next, self._asked = 0, -math.inf
@@ -66,7 +64,7 @@ class Prober:
         return ProbeResult(self._version, right, len(self._answers), max(seconds for _, seconds in self._answers))
 
     def _ask_next(self) -> None:
-        row = self._next % len(self._golden[OUTPUT])
+        row = self._next % len(self._golden[self._spec.answer])
         self._next += 1
         inputs = {name: array[row : row + 1] for name, array in self._golden.items()}
         begun = time.perf_counter()
@@ -74,8 +72,8 @@ class Prober:
         seconds = time.perf_counter() - begun
         if answer is not None and answer.get("model_version") != self._version:
             return
-        sealed = self._golden[OUTPUT][row]
-        right = answer is not None and _is_as_sealed(answer, sealed, self._spec.golden_tolerance)
+        sealed = self._golden[self._spec.answer][row]
+        right = answer is not None and _is_as_sealed(answer, sealed, self._spec)
         self._answers.append((right, seconds))
 
 
@@ -89,7 +87,7 @@ def _ask(url: str, spec: BundleSpec, row: Mapping[str, NDArray[Any]], token: str
         }
         for tensor in spec.inputs
     ]
-    body = {"inputs": inputs, "outputs": [{"name": OUTPUT}]}
+    body = {"inputs": inputs, "outputs": [{"name": spec.answer}]}
     try:
         answer: dict[str, Any] = post_json(f"{url}/v2/models/{spec.name}/infer", body, token)
     except ServerSilent:
@@ -97,6 +95,6 @@ def _ask(url: str, spec: BundleSpec, row: Mapping[str, NDArray[Any]], token: str
     return answer
 
 
-def _is_as_sealed(answer: Mapping[str, Any], expected: NDArray[Any], tolerance: float) -> bool:
-    found: list[float] = next((output["data"] for output in answer["outputs"] if output["name"] == OUTPUT), [])
-    return len(found) == len(expected) and bool(np.abs(np.asarray(found) - expected).max() <= tolerance)
+def _is_as_sealed(answer: Mapping[str, Any], expected: NDArray[Any], spec: BundleSpec) -> bool:
+    found: list[float] = next((output["data"] for output in answer["outputs"] if output["name"] == spec.answer), [])
+    return len(found) == len(expected) and bool(np.abs(np.asarray(found) - expected).max() <= spec.golden_tolerance)

@@ -94,8 +94,9 @@ def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[Win
         target = tuple(str(value) for value in key)
         labelled = part.filter(pl.col("truth").is_not_null())
         qualities = {each.id: estimate for each in criteria if (estimate := _estimate(labelled, each)) is not None}
-        expected = float(part["probability"].mean() or 0.0)  # type: ignore[arg-type]
-        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, _bias(labelled)))
+        expected = float(part["probability"].fill_nan(None).mean() or 0.0)  # type: ignore[arg-type]
+        bias = _bias(labelled) if plan.model.answers == "class" else {}
+        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, bias))
     return found
 
 

@@ -19,6 +19,7 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 TABLES = frozenset({".csv", ".parquet", ".pq"})
 MAX_CLASSES = 50
 MAX_CATEGORIES = 50
+MAX_NUMBERED_CLASSES = 20  # more different numbers are a quantity, not the numbers of classes
 SAMPLED_PICTURES = 50
 MAX_SIDE = 64  # pixels; on two cores a small network then trains in minutes
 _TIME_NAME = re.compile(r"(^|_)(time|timestamp|date|datetime|at)$")
@@ -43,8 +44,19 @@ class ColumnGuess:
 
 
 @dataclass(frozen=True)
+class NumberGuess:
+    """A label that is a number, in its own unit: the mean error of answering its mean, and its standard deviation."""
+
+    mean_error: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """A first look at the data; paths are relative to `source`, sizes in pixels."""
+    """A first look at the data; paths are relative to `source`, sizes in pixels.
+
+    `classes` has the rows of each value of the label; `number` is there where the values are numbers, not classes.
+    """
 
     source: Path
     table: str | None
@@ -57,6 +69,7 @@ class Inspection:
     columns: list[ColumnGuess]
     classes: dict[str, int]
     image_size: tuple[int, int, int] | None
+    number: NumberGuess | None = None
 
     @property
     def rows(self) -> int:
@@ -130,7 +143,19 @@ def _inspect_table(file: Path, label: str | None) -> Inspection:
         columns=others,
         classes=dict(sorted(counts.items())),
         image_size=_image_size(pictures) if pictures else None,
+        number=None if pictures else _number_label(table[chosen], guesses, len(counts)),
     )
+
+
+def _number_label(column: pl.Series, guesses: list[ColumnGuess], values: int) -> NumberGuess | None:
+    """Return how a label spreads that has numbers too many to be classes; None for classes."""
+    import polars as pl
+
+    guess = next(each for each in guesses if each.name == column.name)
+    if guess.type != "number" or guess.strays or values <= MAX_NUMBERED_CLASSES:
+        return None
+    labels = column.drop_nulls().cast(pl.Float64).to_numpy()
+    return NumberGuess(float(abs(labels - labels.mean()).mean()), float(labels.std()))
 
 
 def _is_key(name: str) -> bool:

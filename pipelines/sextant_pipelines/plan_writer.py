@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sextant_pipelines.inspection import ColumnGuess, Inspection
+from sextant_pipelines.number_plan import number_criteria
 from sextant_plan.bounds import proportion, rows_to_prove
 from sextant_plan.schema import Plan
 
@@ -37,7 +38,8 @@ def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
     return "\n".join(
         [
             *_head(found),
-            *_criteria(found),
+            *(_criteria(found) if found.number is None else number_criteria(found.number, sealed_rows(found))),
+            *_running(found),
             *_data(found, plan_dir, licence),
             *_model(found),
             *_rest(found),
@@ -75,9 +77,8 @@ def _name(found: Inspection) -> str:
 
 
 def _head(found: Inspection) -> Iterator[str]:
-    counts = ", ".join(f"{name}: {count}" for name, count in list(found.classes.items())[:20])
     yield "# Written by `sextant init` from a first look at the data. Read it through: every line is yours to decide."
-    yield f"# {found.rows} labelled rows; classes {counts}."
+    yield f"# {found.rows} labelled rows; {_labels(found)}."
     yield f"name: {_name(found)}"
     yield "owner:"
     yield f"  team: {YOUR_TEAM}"
@@ -86,12 +87,21 @@ def _head(found: Inspection) -> Iterator[str]:
     yield "goal:"
     yield f"  business: {BUSINESS}"
     yield f"  why_ml: {WHY_ML}"
-    yield "  baseline: {kind: majority}  # or {kind: heuristic, entrypoint: your.module:function}"
+    kind = "majority" if found.number is None else "mean"
+    yield f"  baseline: {{kind: {kind}}}  # or {{kind: heuristic, entrypoint: your.module:function}}"
+    if found.number is not None:
+        return
     yield "  economics:  # assumed: replace by your own figures, the cost-benefit sheet is computed from them"
     yield "    currency: EUR"
     yield "    value_per_correct: 0.05"
     yield "    cost_per_error: 0.05"
     yield "    predictions_per_day: 1000"
+
+
+def _labels(found: Inspection) -> str:
+    if found.number is not None:
+        return f"the label {found.label} is a number with {len(found.classes)} different values"
+    return "classes " + ", ".join(f"{name}: {count}" for name, count in list(found.classes.items())[:20])
 
 
 def _criteria(found: Inspection) -> Iterator[str]:
@@ -109,6 +119,10 @@ def _criteria(found: Inspection) -> Iterator[str]:
     yield f"  - {{id: accuracy, metric: accuracy, at_least: {limit}, min_n: {min_n}, enforce: [gate, retrain]}}"
     yield f"  # The majority class alone is right in {majority:.0%} of the rows."
     yield f"  - {{id: beats-baseline, metric: accuracy, at_least: {gain}, relative_to: baseline, min_n: {min_n}}}"
+
+
+def _running(found: Inspection) -> Iterator[str]:
+    """Yield the criteria that hold whatever the label is: on requests, on missing values and on drift."""
     requests = LATENCY_REQUESTS
     yield f"  - {{id: latency, metric: latency_p99_ms, at_most: 500, min_n: {requests}, enforce: [gate, alert]}}"
     yield "  - {id: errors, metric: error_rate, at_most: 0.02, min_n: 200, enforce: [gate, alert]}"
@@ -218,7 +232,8 @@ def _model(found: Inspection) -> Iterator[str]:
         task = "image-tabular-classification" if columns else "image-classification"
         candidates = ["fusion"] if columns else ["small-cnn", "linear"]
     else:
-        task, candidates = "tabular-classification", ["mlp", "linear"]
+        task = "tabular-classification" if found.number is None else "tabular-regression"
+        candidates = ["mlp", "linear"] if found.number is None else ["linear", "mlp", "gradient-boosting"]
     yield ""
     yield "model:"
     yield f"  task: {task}"

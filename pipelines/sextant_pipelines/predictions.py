@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sextant_plan.bundle import PROBABILITIES, VALUE
 from sextant_plan.errors import DataError, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -31,18 +32,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer; `probability` is the label's, `attachments` are files by name."""
+    """One answer: a class with its probability, or a number as text without one; `attachments` are files by name."""
 
     label: str | None
-    probability: float
+    probability: float | None
     abstained: bool
     prediction_id: str | None
     attachments: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
-        """Return the answer for a reader: label or `(abstains)`, probability, id."""
-        return f"{self.label or '(abstains)':20} {self.probability:.3f}  {self.prediction_id or ''}"
+        """Return the answer for a reader: label or `(abstains)`, probability if it has one, id."""
+        share = "" if self.probability is None else f"{self.probability:.3f}"
+        return f"{self.label or '(abstains)':20} {share:5}  {self.prediction_id or ''}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as JSON values, attachments by name only."""
@@ -156,14 +158,20 @@ def _by_v1(client: Client, rows: Sequence[Row], attachments: bool) -> list[Predi
             instance["image"] = {"b64": base64.b64encode(row.picture).decode()}
     return [
         Prediction(
-            answer["label"],
-            max(answer["probabilities"].values()),
+            *_said(answer),
             answer["abstained"],
             answer["prediction_id"],
             {name: base64.b64decode(file["b64"]) for name, file in answer.get("attachments", {}).items()},
         )
         for answer in client.predict_v1(instances, attachments=attachments)
     ]
+
+
+def _said(answer: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """Return label and probability of a v1 prediction; a number is told as text that reads back as the same float32."""
+    if VALUE in answer:
+        return None if answer[VALUE] is None else f"{answer[VALUE]:.9g}", None
+    return answer["label"], max(answer[PROBABILITIES].values())
 
 
 def _by_v2(client: Client, rows: Sequence[Row], attachments: bool) -> list[Prediction]:
@@ -188,7 +196,7 @@ def _by_picture(client: Client, rows: Sequence[Row], attachments: bool) -> list[
         if row.picture is None:
             raise UsageError("--protocol picture sends a picture as the body, and a row has none. Use v1 or v2.")
         outputs = client.infer_picture(row.picture, row.fields, attachments=attachments)
-        files = {name: data for name, data in outputs.items() if name not in {"probabilities", "label"}}
+        files = {name: data for name, data in outputs.items() if name not in {PROBABILITIES, VALUE, "label"}}
         (answer,) = _from_outputs(client, outputs)
         decoded = {name: base64.b64decode(data[0]) for name, data in files.items()}
         answers.append(Prediction(answer.label, answer.probability, answer.abstained, answer.prediction_id, decoded))
@@ -221,10 +229,15 @@ def _pictures(rows: Sequence[Row]) -> list[bytes] | None:
 
 def _from_outputs(client: Client, outputs: Mapping[str, Any]) -> list[Prediction]:
     """Return answers from v2 outputs; a row in which the model abstains has an empty label."""
-    labels, shares = outputs["label"], outputs["probabilities"]
+    answers = outputs[VALUE] if VALUE in outputs else outputs[PROBABILITIES]
     request = client.prediction_id
-    ids = [request] if len(labels) == 1 else [f"{request}.{index}" for index in range(len(labels))]
+    ids = [request] if len(answers) == 1 else [f"{request}.{index}" for index in range(len(answers))]
+    if VALUE in outputs:
+        return [
+            Prediction(f"{row[0]:.9g}", None, abstained=False, prediction_id=name)
+            for row, name in zip(answers, ids, strict=True)
+        ]
     return [
         Prediction(label or None, float(share.max()), not label, name)
-        for label, share, name in zip(labels, shares, ids, strict=True)
+        for label, share, name in zip(outputs["label"], answers, ids, strict=True)
     ]

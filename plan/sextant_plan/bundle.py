@@ -8,6 +8,7 @@ the bundle's own digest is that of the canonical `bundle.json`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,8 @@ from sextant_plan.schema import Closed, ImageInput, PredictionLog
 BUNDLE_FILE = "bundle.json"
 REFERENCE_FILE = "reference.json"
 GOLDEN_FILE = "golden.npz"
+
+PROBABILITIES, VALUE = "probabilities", "value"  # the output tensor of a model with classes, and of one without
 
 Engine = Literal["torch-safetensors", "torch-channels-last", "torch-bf16", "onnx", "openvino", "lightgbm"]
 
@@ -94,7 +97,8 @@ class BundleSpec(Closed):
 
     The network's inputs are `image` (UINT8, rows x height x width x channels) and `features` (FP32,
     rows x len(columns)), whichever it has; scaling is inside the network, so training and serving cannot
-    differ in it. The output is `probabilities` (FP32, rows x len(classes)).
+    differ in it. The output is `probabilities` (FP32, rows x len(classes)), or without classes `value` (FP32,
+    rows x 1), a number in the label's own unit.
     """
 
     schema_version: Literal[1] = 1
@@ -118,9 +122,19 @@ class BundleSpec(Closed):
     files: dict[str, str]
 
     @property
+    def answer(self) -> str:
+        """The name of the output tensor."""
+        return answer_name(self.classes)
+
+    @property
     def digest(self) -> str:
         """The bundle's digest: everything in it is bound by this one."""
         return digest_of(self.model_dump(mode="json"))
+
+
+def answer_name(classes: Sequence[str]) -> str:
+    """Return the name of the tensor that a model of these classes answers with; without classes it is a number."""
+    return PROBABILITIES if classes else VALUE
 
 
 def read_bundle(directory: Path) -> BundleSpec:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
+
+Answers = Literal["class", "number"]
+"""What a model answers with: one of the label's classes, or a number in the label's own unit."""
 
 
 class Kind(StrEnum):
@@ -40,6 +44,7 @@ class Metric:
     `step` names the life-cycle step that computes it, `estimator` how (`proportion`, `mean`, `quantile`,
     `ratio`, `statistic`), `bound` where its interval comes from. `sliceable` tells whether a criterion may
     restrict it to a slice, `relative` whether it may ask for a difference to the baseline or the champion.
+    `answers` names the answers that it measures, None for a metric of every model.
     """
 
     name: str
@@ -54,11 +59,17 @@ class Metric:
     series: tuple[str, ...] = ()
     sliceable: bool = False
     relative: bool = False
+    answers: Answers | None = None
 
     @property
     def by_request(self) -> bool:
         """Whether `n` counts requests, of which one row can give many; else it counts rows."""
         return self.kind in {Kind.LATENCY, Kind.RELIABILITY}
+
+    @property
+    def paired_bound(self) -> str:
+        """Where the bounds of a difference to the baseline or the champion come from."""
+        return PAIRED_MEAN_BOUND if self.answers == "number" else PAIRED_BOUND
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,8 @@ class Series:
 
 
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p99_ms": 0.99, "queue_wait_p99_ms": 0.99}
-PAIRED_BOUND = "paired score (Tango 1998)"  # of every difference to the baseline or the champion
+PAIRED_BOUND = "paired score (Tango 1998)"  # of a difference of shares to the baseline or the champion
+PAIRED_MEAN_BOUND = "Student's t on the rows' differences"  # of a difference of mean errors to either
 
 COMMON_LABELS = ("model", "version", "variant")
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -234,18 +246,19 @@ METRICS: dict[str, Metric] = {
         Metric(
             "accuracy", Kind.ML, "share", True, "evaluate", "proportion", "clopper-pearson", _LABELLED,
             "Share of rows whose most probable class is the label.", (FEEDBACK.name,), sliceable=True, relative=True,
+            answers="class",
         ),
         Metric(
             "recall_min", Kind.ML, "share", True, "evaluate", "proportion", "clopper-pearson, Holm over classes", _GATE,
-            "The lowest recall of any class.",
+            "The lowest recall of any class.", answers="class",
         ),
         Metric(
             "macro_f1", Kind.ML, "score", True, "evaluate", "statistic", "MOVER over clopper-pearson", _GATE,
-            "Unweighted mean of the classes' F1.", sliceable=True,
+            "Unweighted mean of the classes' F1.", sliceable=True, answers="class",
         ),
         Metric(
             "calibration_error", Kind.ML, "share", False, "evaluate", "statistic", "bootstrap", _GATE,
-            "Expected calibration error over 10 bins of equal count (Naeini et al. 2015).",
+            "Expected calibration error over 10 bins of equal count (Naeini et al. 2015).", answers="class",
         ),
         Metric(
             "coverage", Kind.BUSINESS, "share", True, "evaluate", "proportion", "clopper-pearson", _LIVE,
@@ -254,26 +267,49 @@ METRICS: dict[str, Metric] = {
         Metric(
             "net_value", Kind.ECONOMIC, "currency/day", True, "evaluate", "mean", "MOVER over clopper-pearson", _GATE,
             "Value of right answers minus cost of wrong ones and of serving, for a day, from goal.economics.",
+            answers="class",
         ),
         Metric(
             "accuracy_gap", Kind.FAIRNESS, "share", False, "evaluate", "statistic",
             "MOVER over clopper-pearson, Holm over pairs", _GATE,
             "Largest difference of accuracy between two values of the criterion's slice column.", sliceable=True,
+            answers="class",
         ),
         Metric(
             "corrupted_accuracy", Kind.ROBUSTNESS, "share", True, "evaluate", "proportion",
             "clopper-pearson, Holm over corruptions", _GATE,
-            "Accuracy under the plan's corruptions at severity 3 of 5, the worst corruption counting.",
+            "Accuracy under the plan's corruptions at severity 3 of 5, the worst corruption counting.", answers="class",
         ),
         Metric(
             "attacked_accuracy", Kind.ROBUSTNESS, "share", True, "evaluate", "proportion", "clopper-pearson", _GATE,
             "Accuracy under the attack of evaluation.attack by projected gradient descent (Madry et al. 2018).",
+            answers="class",
         ),
         Metric(
             "stranger_auroc", Kind.ROBUSTNESS, "share", True, "evaluate", "statistic", "Newcombe (2006), method 5",
             _GATE,
             "Chance that the highest probability is higher for a sealed row than for an input of no class, the kind of "
-            "input counting that is told apart worst.",
+            "input counting that is told apart worst.", answers="class",
+        ),
+        Metric(
+            "mae", Kind.ML, "label unit", False, "evaluate", "mean", "Student's t on the logarithm", _GATE,
+            "Mean absolute error, in the label's own unit.", sliceable=True, relative=True, answers="number",
+        ),
+        Metric(
+            "rmse", Kind.ML, "label unit", False, "evaluate", "mean",
+            "Student's t on the logarithm of the mean square", _GATE,
+            "Root of the mean squared error, in the label's own unit.", sliceable=True, answers="number",
+        ),
+        Metric(
+            "r_squared", Kind.ML, "r2", True, "evaluate", "statistic", "bootstrap", _GATE,
+            "Share of the labels' variance that the model explains: 1 - squared errors over those of the mean.",
+            sliceable=True, answers="number",
+        ),
+        Metric(
+            "mae_gap", Kind.FAIRNESS, "label unit", False, "evaluate", "statistic",
+            "MOVER over Student's t on the logarithm, Holm over pairs", _GATE,
+            "Largest difference of the mean absolute error between two values of the criterion's slice column.",
+            sliceable=True, answers="number",
         ),
         Metric(
             "latency_p99_ms", Kind.LATENCY, "ms", False, "evaluate", "quantile", "order statistics", _LIVE,
@@ -298,7 +334,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "label_agreement", Kind.DATA, "kappa", True, "ingest", "statistic", "MOVER-R over clopper-pearson", _GATE,
-            "Agreement of the raters: Krippendorff's alpha, nominal.",
+            "Agreement of the raters: Krippendorff's alpha, nominal.", answers="class",
         ),
         Metric(
             "missing_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson",
@@ -320,6 +356,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "label_issue_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,
             "Share of rows whose label is likely an error, by confident learning (Northcutt et al. 2021).",
+            answers="class",
         ),
         Metric(
             "outlier_rate", Kind.DATA, "share", False, "verify", "proportion", "clopper-pearson", _GATE,

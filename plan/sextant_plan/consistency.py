@@ -10,6 +10,7 @@ from sextant_plan.drills import drill_of, wanted_drills
 from sextant_plan.fault import Fault, choose, meant
 from sextant_plan.log_faults import log_faults
 from sextant_plan.prose import placeholder_in
+from sextant_plan.regression_faults import regression_faults
 from sextant_plan.rollout_faults import rollout_faults
 from sextant_plan.rules import alert_references
 from sextant_plan.schema import Plan
@@ -35,6 +36,7 @@ def inconsistencies(plan: Plan, architectures: Architectures | None) -> Iterator
     yield from _feature_faults(plan)
     yield from _input_faults(plan)
     yield from _model_faults(plan, architectures)
+    yield from regression_faults(plan)
     yield from _failure_faults(plan)
     yield from _drill_faults(plan)
     yield from _sign_off_faults(plan)
@@ -155,8 +157,9 @@ def _input_faults(plan: Plan) -> Iterator[Fault]:
         yield Fault(("model", "task"), "image-classification reads no columns", "Use image-tabular-classification")
     if task == "image-tabular-classification" and not has_table:
         yield Fault(("model", "inputs"), f"{task} needs columns or features", "Add inputs.columns or inputs.features")
-    if task == "tabular-classification" and inputs.image is not None:
-        yield Fault(("model", "task"), "tabular-classification reads no picture", "Use image-tabular-classification")
+    if task.startswith("tabular") and inputs.image is not None:
+        remedy = "Use image-tabular-classification, or remove inputs.image"
+        yield Fault(("model", "task"), f"{task} reads no picture", remedy)
     for index, column in enumerate(inputs.columns):
         path = ("model", "inputs", "columns", index)
         if column in {plan.data.label, plan.data.entity, plan.data.image}:

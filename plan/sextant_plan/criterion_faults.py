@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sextant_plan.canary_criteria import canary_obstacle
-from sextant_plan.catalogue import FEEDBACK, METRICS, QUEUE_SECONDS, Enforcement, Metric
+from sextant_plan.catalogue import FEEDBACK, METRICS, QUEUE_SECONDS, Enforcement, Kind, Metric
 from sextant_plan.fault import Fault, Path_, choose, meant
 from sextant_plan.schema import Criterion, Plan
 
@@ -19,6 +19,11 @@ def criterion_faults(plan: Plan, criterion: Criterion, path: Path_) -> Iterator[
     if metric is None:
         remedy = choose(criterion.metric, METRICS)
         yield Fault((*path, "metric"), f"nothing computes the metric {criterion.metric}", remedy)
+        return
+    if metric.answers not in (None, plan.model.answers):
+        able = sorted(other.name for other in METRICS.values() if other.answers in (None, plan.model.answers))
+        problem = f"{metric.name} measures answers of another kind than those of {plan.model.task}"
+        yield Fault((*path, "metric"), problem, f"Choose from: {', '.join(able)}")
         return
     yield from _enforcement_faults(criterion, metric, path)
     if criterion.slice is not None and not metric.sliceable:
@@ -75,6 +80,10 @@ def _limit_faults(criterion: Criterion, metric: Metric, path: Path_) -> Iterator
 
 def _range_of(criterion: Criterion, metric: Metric) -> tuple[float, float]:
     """Return the smallest and the largest value that the metric can take."""
+    if metric.unit == "r2":
+        return float("-inf"), 1.0
+    if metric.unit == "label unit" and criterion.relative_to is not None:
+        return float("-inf"), float("inf")
     if criterion.relative_to is not None or metric.unit == "kappa":
         return -1.0, 1.0
     if metric.unit in {"share", "score"}:
@@ -83,9 +92,10 @@ def _range_of(criterion: Criterion, metric: Metric) -> tuple[float, float]:
 
 
 def _slice_faults(plan: Plan, criterion: Criterion, path: Path_) -> Iterator[Fault]:
-    compares = criterion.metric == "accuracy_gap"
+    compares = criterion.definition.kind is Kind.FAIRNESS
     if compares and criterion.slice is None:
-        yield Fault(path, "accuracy_gap compares the values of a column", "Add slice: COLUMN, one of evaluation.slices")
+        problem = f"{criterion.metric} compares the values of a column"
+        yield Fault(path, problem, "Add slice: COLUMN, one of evaluation.slices")
     if criterion.slice is None:
         return
     column, equals, _ = criterion.slice.partition("=")

@@ -8,8 +8,11 @@ from pydantic import Field, StringConstraints, model_validator
 
 from sextant_plan.schema import Closed
 
-Outcome = Literal["agree", "disagree", "abstained", "repeated", "unmatched"]
-"""How a label meets its prediction: `repeated` had a label before, `unmatched` is no longer remembered."""
+Outcome = Literal["agree", "disagree", "measured", "abstained", "repeated", "unmatched"]
+"""How a label meets its prediction: `repeated` had a label before, `unmatched` is no longer remembered.
+
+A number is neither right nor wrong, so its label is `measured` against it.
+"""
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 

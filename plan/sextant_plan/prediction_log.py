@@ -19,8 +19,8 @@ COLUMNS: dict[str, Literal["time", "text", "number", "flag"]] = {
     "version": "text",
     "variant": "text",
     "assignment": "text",
-    "label": "text",  # null where the model abstained
-    "probability": "number",  # of the most probable class
+    "label": "text",  # null where the model abstained; a number in a regression
+    "probability": "number",  # of the most probable class; not a number in a regression
     "abstained": "flag",
     "fallback": "text",  # the reason, null without one
     "seconds": "number",  # from the request's last byte to its answer; equal for the rows of a request

@@ -28,10 +28,14 @@ class FeatureReference(Closed):
 
 
 class Reference(Closed):
-    """The training rows by input feature, and by class; pictures enter as brightness and contrast (0-255)."""
+    """The training rows by input feature, and by class; pictures enter as brightness and contrast (0-255).
+
+    Where the label is a number there are no classes, and `prediction` has its bins.
+    """
 
     features: list[FeatureReference]
     classes: dict[str, int]
+    prediction: FeatureReference | None = None
 
 
 def bin_index(values: ArrayLike, edges: ArrayLike) -> NDArray[np.intp]:

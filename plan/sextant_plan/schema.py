@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sextant_plan.catalogue import METRICS, PAIRED_BOUND, Enforcement, Metric
+from sextant_plan.catalogue import METRICS, Answers, Enforcement, Metric
 from sextant_plan.types import DrillName, Duration, Entrypoint, Name, Share
 
 
@@ -26,9 +26,9 @@ class Owner(Closed):
 
 
 class Baseline(Closed):
-    """What the model has to beat: the majority class, or the user's own rule over the table's columns."""
+    """What the model has to beat: the majority class, the mean of the numbers, or the user's rule over the columns."""
 
-    kind: Literal["majority", "heuristic"] = "majority"
+    kind: Literal["majority", "mean", "heuristic"] = "majority"
     entrypoint: Entrypoint | None = None
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class Criterion(Closed):
     @property
     def bound(self) -> str:
         """Where the bounds of the measured value come from."""
-        return PAIRED_BOUND if self.relative_to is not None else self.definition.bound
+        return self.definition.paired_bound if self.relative_to is not None else self.definition.bound
 
     @property
     def limit(self) -> float:
@@ -291,18 +291,41 @@ EngineName = Literal[
 MEASURED_ONLY = frozenset({"torch-compile", "aot-inductor"})  # they hold machine code, which no bundle does
 
 
-class Model(Closed):
-    """What is learned and how.
+class Training(Closed):
+    """How networks are fitted, on whatever device there is; trees have their own ways and read none of it.
 
-    The fastest of `engines` is served whose probabilities are within `tolerance` of the trained network's.
+    `bfloat16` multiplies in half precision and keeps weights and loss in float32. `patience` stops a fit after so many
+    epochs without a better one. `checkpoint_steps` writes a checkpoint after so many steps, besides that of each epoch.
+    `balanced` weighs each class by the inverse of its frequency. Without `deterministic` a fit may use every core and
+    the fastest kernels, and the same seed need not give the same weights.
     """
 
-    task: Literal["image-classification", "tabular-classification", "image-tabular-classification"]
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    clip_norm: float | None = Field(default=None, gt=0)
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    class_weights: Literal["none", "balanced"] = "none"
+    patience: int | None = Field(default=None, ge=1)
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    deterministic: bool = True
+
+
+class Model(Closed):
+    """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
+
+    The fastest of `engines` is served whose answers are within `tolerance` of the trained network's: of a probability,
+    or of the labels' spread.
+    """
+
+    task: Literal[
+        "image-classification", "tabular-classification", "image-tabular-classification", "tabular-regression"
+    ]
     inputs: Inputs
     candidates: list[Candidate] = Field(min_length=1)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
     augment: list[Augmentation] = ["light"]
+    training: Training = Training()
     search: Search = Search()
     seeds: int = Field(default=2, ge=1)
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
@@ -313,6 +336,11 @@ class Model(Closed):
         if all(engine in MEASURED_ONLY for engine in self.engines):
             raise ValueError(f"{' and '.join(self.engines)} are measured and not served; add onnx, for one")
         return self
+
+    @property
+    def answers(self) -> Answers:
+        """Whether the model answers with a class or with a number."""
+        return "number" if self.task == "tabular-regression" else "class"
 
 
 class Explanation(Closed):

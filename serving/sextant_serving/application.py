@@ -219,8 +219,8 @@ class Application:
         if call.variants.named_in_answers:
             header += ((VARIANT_HEADER, model.variant.encode()),)
         if wanted is None:
-            return Response(200, render_v1(answer, model.signature.classes, ids, files), headers=header)
-        served = Served(model.name, model.version, model.signature.classes)
+            return Response(200, render_v1(answer, model.form, ids, files), headers=header)
+        served = Served(model.name, model.version, model.form)
         body, json_length = render_v2(answer, wanted, served, ids, files[0] if files else None)
         if json_length is None:
             return Response(200, body, headers=header)
@@ -244,14 +244,14 @@ class Application:
         answer = await waiting
         if self.note_stages is not None and answer.times is not None:
             self.note_stages(answer.times)
-        self._feedback.remember(ids, _labels(model, answer), model.metrics)
+        self._feedback.remember(ids, model.form.labels(answer), model.metrics)
         if model.log is not None:
             model.log.offer(ids, call.assignment, answer, rows, time.monotonic() - received)
         return answer, identifier, ids
 
     def record_copy(self, shadow: Model, ids: list[str], answer: Answer, rows: Rows, seconds: float) -> None:
         """Note what a shadow says of a request that another variant has answered."""
-        self._feedback.remember_copies(ids, _labels(shadow, answer), shadow.metrics)
+        self._feedback.remember_copies(ids, shadow.form.labels(answer), shadow.metrics)
         if shadow.log is not None:
             shadow.log.offer(ids, "mirror", answer, rows, seconds)
 
@@ -275,7 +275,7 @@ class Application:
         """Call the user's function for each row, in the pool; raises AttachmentFailed."""
         assert model.attach is not None
         assert model.spec.serving.attachment is not None
-        predictions = describe_rows(answer, model.signature.classes, ids)
+        predictions = describe_rows(answer, model.form, ids)
         fields: list[dict[str, Any]] = rows.fields or [{} for _ in ids]
         stored = answer.stored or [None] * rows.count
         seen = [{**sent, **(row or {})} for sent, row in zip(fields, stored, strict=True)]
@@ -319,7 +319,7 @@ def _parse(
     content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
     if content_type in CONTENT_TYPES:
         rows = parse_picture(request.body, query, model.signature, keep_fields=keep_fields)
-        return rows, None if route.action == "predict" else Wanted()
+        return rows, None if route.action == "predict" else Wanted.usual(model.signature)
     if content_type.startswith(("image/", "multipart/")):
         raise WrongMediaType
     if route.action == "predict":
@@ -340,12 +340,6 @@ def _wants_attachments(model: Model, query: dict[str, str]) -> bool:
     if asked == "true" and model.attach is None:
         raise BadRequest("attachments", "asked of a model that has none", "Name serving.attachment in the plan")
     return asked == "true"
-
-
-def _labels(model: Model, answer: Answer) -> list[str | None]:
-    classes = model.signature.classes
-    rows = zip(answer.best.tolist(), answer.abstained.tolist(), strict=True)
-    return [None if abstained else classes[best] for best, abstained in rows]
 
 
 def _decoded(rows: Rows, model: Model) -> Rows:

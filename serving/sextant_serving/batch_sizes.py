@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sextant_serving.engines import Engine, Inputs, Probabilities
+from sextant_serving.engines import Engine, Inputs, Outputs
 
 
 class SizedEngine:
@@ -16,7 +16,7 @@ class SizedEngine:
     def __init__(self, engine: Engine, sizes: Sequence[int]) -> None:
         self._engine, self._sizes = engine, sizes
 
-    def run(self, inputs: Inputs) -> Probabilities:
+    def run(self, inputs: Inputs) -> Outputs:
         """Return shape (rows, classes), of the rows that were given alone."""
         rows = len(next(iter(inputs.values())))
         size = self._sizes[bisect_left(self._sizes, rows)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sextant_serving.codec_v2 import OUTPUTS, Served, check_output, output_of, rows_of
+from sextant_serving.codec_v2 import Served, check_output, output_of, rows_of
 from sextant_serving.errors import BadRequest
 from sextant_serving.grpc_protocol import message
 from sextant_serving.rows import Answer, Rows, Signature
@@ -50,8 +50,8 @@ def parse_grpc(request: Any, signature: Signature) -> tuple[Rows, list[str]]:
     """Return the rows of a ModelInferRequest and the outputs it asks for. Raises BadRequest."""
     names: list[str] = []
     for index, output in enumerate(request.outputs):
-        names.append(check_output(output.name, names, f"outputs[{index}].name"))
-    return rows_of(_read_inputs(request), signature), names or list(OUTPUTS)
+        names.append(check_output(output.name, signature, names, f"outputs[{index}].name"))
+    return rows_of(_read_inputs(request), signature), names or list(signature.form.outputs)
 
 
 def _read_inputs(request: Any) -> list[InputTensor]:
@@ -104,7 +104,7 @@ def render_grpc(
     response = ModelInferResponse(model_name=served.name, model_version=served.version, id=request_id or prediction_id)
     response.parameters["prediction_id"].string_param = prediction_id
     for name in names:
-        tensor = output_of(name, answer, served.classes, ids)
+        tensor = output_of(name, answer, served.form, ids)
         output = response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
         if raw:
             response.raw_output_contents.append(tensor.raw())

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from sextant_serving.answers import AnswerForm
 from sextant_serving.errors import BadRequest
 from sextant_serving.rows import Answer, Rows, Signature
 
@@ -109,27 +110,20 @@ def _entity_key(instance: Mapping[str, Any], entity: str, index: int) -> str:
 
 
 def render_v1(
-    answer: Answer, classes: Sequence[str], ids: Sequence[str], attachments: Sequence[Mapping[str, bytes]] | None
+    answer: Answer, form: AnswerForm, ids: Sequence[str], attachments: Sequence[Mapping[str, bytes]] | None
 ) -> bytes:
     """Return the JSON of a v1 response; an abstained row has no label."""
-    predictions = describe_rows(answer, classes, ids)
+    predictions = describe_rows(answer, form, ids)
     if attachments is not None:
         for prediction, files in zip(predictions, attachments, strict=True):
             prediction["attachments"] = {name: {"b64": base64.b64encode(data).decode()} for name, data in files.items()}
     return orjson.dumps({"predictions": predictions})
 
 
-def describe_rows(answer: Answer, classes: Sequence[str], ids: Sequence[str]) -> list[dict[str, Any]]:
+def describe_rows(answer: Answer, form: AnswerForm, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return one v1 prediction a row."""
     abstained = answer.abstained.tolist()
     return [
-        {
-            "label": None if abstained[row] else classes[best],
-            "probability": shares[best],
-            "probabilities": dict(zip(classes, shares, strict=True)),
-            "abstained": abstained[row],
-            "fallback": answer.fallbacks[row],
-            "prediction_id": ids[row],
-        }
-        for row, (best, shares) in enumerate(zip(answer.best.tolist(), answer.probabilities.tolist(), strict=True))
+        {**said, "abstained": abstained[row], "fallback": answer.fallbacks[row], "prediction_id": ids[row]}
+        for row, said in enumerate(form.described(answer))
     ]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from sextant_serving.answers import AnswerForm
 from sextant_serving.codec_v1 import parse_base64, parse_json
 from sextant_serving.errors import BadRequest
 from sextant_serving.preprocessing import category_text
 from sextant_serving.rows import Answer, Rows, Signature
 from sextant_serving.tensors import InputTensor, OutputTensor, read_tensors
 
-OUTPUTS = ("probabilities", "label")
 ON_REQUEST = ("abstained", "fallback", "prediction_id")
 
 
@@ -25,8 +25,13 @@ ON_REQUEST = ("abstained", "fallback", "prediction_id")
 class Wanted:
     """What a request asks of its response: its id, and each output with whether it comes as binary data."""
 
+    outputs: list[tuple[str, bool]]
     id: str | None = None
-    outputs: list[tuple[str, bool]] = field(default_factory=lambda: [(name, False) for name in OUTPUTS])
+
+    @classmethod
+    def usual(cls, signature: Signature, *, binary: bool = False) -> Wanted:
+        """Return what a request gets that names no outputs."""
+        return cls([(name, binary) for name in signature.form.outputs])
 
 
 def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tuple[Rows, Wanted]:
@@ -39,7 +44,7 @@ def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tupl
     split = len(body) if json_length is None else json_length
     document = parse_json(body[:split], "body")
     tensors = read_tensors(document.get("inputs"), memoryview(body)[split:])
-    return rows_of(tensors, signature), _wanted_of(document)
+    return rows_of(tensors, signature), _wanted_of(document, signature)
 
 
 def rows_of(tensors: list[InputTensor], signature: Signature) -> Rows:
@@ -101,32 +106,32 @@ def _column_values(tensor: InputTensor, where: str) -> Sequence[object] | NDArra
     return [text or None for text in texts]
 
 
-def _wanted_of(document: dict[str, Any]) -> Wanted:
-    wanted = Wanted()
+def _wanted_of(document: dict[str, Any], signature: Signature) -> Wanted:
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadRequest("id", "not text", "Send text or leave it out")
-    wanted.id = identifier
     binary = _flag(document.get("parameters"), "binary_data_output", "parameters")
+    wanted = Wanted.usual(signature, binary=binary)
+    wanted.id = identifier
     outputs = document.get("outputs")
     if not outputs:
-        wanted.outputs = [(name, binary) for name in OUTPUTS]
         return wanted
     if not isinstance(outputs, list):
         raise BadRequest("outputs", "not a list", "Name the outputs, or leave them out")
     wanted.outputs = []
     for index, output in enumerate(outputs):
         name = output.get("name") if isinstance(output, dict) else None
-        name = check_output(name, [taken for taken, _ in wanted.outputs], f"outputs[{index}].name")
+        name = check_output(name, signature, [taken for taken, _ in wanted.outputs], f"outputs[{index}].name")
         where = f"outputs[{index}].parameters"
         wanted.outputs.append((name, _flag(output.get("parameters"), "binary_data", where, default=binary)))
     return wanted
 
 
-def check_output(name: object, taken: Sequence[str], where: str) -> str:
+def check_output(name: object, signature: Signature, taken: Sequence[str], where: str) -> str:
     """Return `name` if it is an output that the request has not named before. Raises BadRequest."""
-    if not isinstance(name, str) or name not in OUTPUTS + ON_REQUEST:
-        raise BadRequest(where, "no such output", f"Ask for {', '.join(OUTPUTS + ON_REQUEST)}")
+    known = signature.form.outputs + ON_REQUEST
+    if not isinstance(name, str) or name not in known:
+        raise BadRequest(where, "no such output", f"Ask for {', '.join(known)}")
     if name in taken:
         raise BadRequest(where, "an output twice", "Ask for each once")
     return name
@@ -145,11 +150,11 @@ def _flag(parameters: object, name: str, where: str, *, default: bool = False) -
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Who answers: the model's name, version and classes."""
+    """Who answers: the model's name, version and the form of its answers."""
 
     name: str
     version: str
-    classes: Sequence[str]
+    form: AnswerForm
 
 
 def render_v2(
@@ -165,7 +170,7 @@ def render_v2(
     """
     described, parts = [], []
     for name, binary in wanted.outputs:
-        description, data = output_of(name, answer, served.classes, ids).describe(binary=binary)
+        description, data = output_of(name, answer, served.form, ids).describe(binary=binary)
         described.append(description)
         parts.append(data)
     for name, content in (attachments or {}).items():
@@ -179,13 +184,10 @@ def render_v2(
     return b"".join((head, *parts)), len(head)
 
 
-def output_of(name: str, answer: Answer, classes: Sequence[str], ids: Sequence[str]) -> OutputTensor:
-    """Return one of OUTPUTS or ON_REQUEST; the label of an abstained row is the empty text."""
-    if name == "probabilities":
-        return OutputTensor(name, "FP32", answer.probabilities)
-    if name == "label":
-        chosen = zip(answer.best.tolist(), answer.abstained.tolist(), strict=True)
-        return OutputTensor(name, "BYTES", ["" if abstained else classes[best] for best, abstained in chosen])
+def output_of(name: str, answer: Answer, form: AnswerForm, ids: Sequence[str]) -> OutputTensor:
+    """Return one of the form's outputs or of ON_REQUEST."""
+    if name in form.outputs:
+        return form.tensor(name, answer)
     if name == "abstained":
         return OutputTensor(name, "BOOL", np.asarray(answer.abstained))
     if name == "fallback":
@@ -209,7 +211,4 @@ def describe_inputs(signature: Signature) -> list[dict[str, Any]]:
 
 def describe_outputs(signature: Signature) -> list[dict[str, Any]]:
     """Return the metadata of what a response carries unless the request names its outputs."""
-    return [
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(signature.classes)]},
-        {"name": "label", "datatype": "BYTES", "shape": [-1]},
-    ]
+    return signature.form.metadata()

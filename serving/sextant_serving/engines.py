@@ -1,4 +1,4 @@
-"""Engines: what turns input tensors into probabilities; no pickle is read by any of them."""
+"""Engines: what turns input tensors into answers; no pickle is read by any of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from sextant_plan.bundle import GOLDEN_FILE, BundleSpec
 from sextant_plan.errors import BundleCorrupt
 
-OUTPUT = "probabilities"
-
 Inputs = Mapping[str, NDArray[Any]]
-Probabilities = NDArray[np.float32]
+Outputs = NDArray[np.float32]
+"""Probabilities, shape (rows, classes), or numbers in the label's unit, shape (rows, 1)."""
 
 
 class Engine(Protocol):
     """A loaded network, set of trees, or ensemble."""
 
-    def run(self, inputs: Inputs) -> Probabilities:
-        """Return shape (rows, classes). `inputs` holds the tensors of `BundleSpec.inputs` by name."""
+    def run(self, inputs: Inputs) -> Outputs:
+        """Return the answers. `inputs` holds the tensors of `BundleSpec.inputs` by name."""
 
 
 def load_engine(directory: Path, spec: BundleSpec, *, threads: int = 1) -> Engine:
@@ -51,7 +50,7 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         offered = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in offered]
-        self._sessions = []
+        self._sessions, self._output = [], spec.answer
         for member in spec.members:
             try:
                 session = onnxruntime.InferenceSession(directory / member.file, options, providers=providers)
@@ -59,10 +58,10 @@ class OnnxEngine:
                 raise BundleCorrupt(directory, member.file, f"what {type(error).__name__} refuses", "ONNX") from error
             self._sessions.append(session)
 
-    def run(self, inputs: Inputs) -> Probabilities:
-        """Return shape (rows, classes)."""
+    def run(self, inputs: Inputs) -> Outputs:
+        """Return the answers."""
         feeds = dict(inputs)
-        return _mean([session.run([OUTPUT], feeds)[0] for session in self._sessions])
+        return _mean([session.run([self._output], feeds)[0] for session in self._sessions])
 
 
 class TorchEngine:
@@ -73,8 +72,7 @@ class TorchEngine:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from sextant_serving.architectures import Probabilities as Softmax
-        from sextant_serving.architectures import build
+        from sextant_serving.architectures import Answering, build
 
         torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -92,10 +90,10 @@ class TorchEngine:
             except (SafetensorError, RuntimeError) as error:
                 expected = f"the weights of {member.architecture}"
                 raise BundleCorrupt(directory, member.file, "other tensors", expected) from error
-            self._members.append(Softmax(module).eval().to(self._device))
+            self._members.append(Answering(module).eval().to(self._device))
 
-    def run(self, inputs: Inputs) -> Probabilities:
-        """Return shape (rows, classes)."""
+    def run(self, inputs: Inputs) -> Outputs:
+        """Return the answers."""
         import torch
 
         with torch.inference_mode():
@@ -115,15 +113,15 @@ class LightgbmEngine:
                 trees = Trees.from_text((directory / member.file).read_text(encoding="utf-8"), threads=threads)
             except ValueError as error:  # which the error of undecodable bytes is too
                 raise BundleCorrupt(directory, member.file, "what LightGBM refuses", "its text format") from error
-            found, expected = (trees.columns, trees.classes), (len(spec.columns), len(spec.classes))
+            found, expected = (trees.columns, trees.outputs), (len(spec.columns), len(spec.classes) or 1)
             if found != expected:
-                names = "trees over {} columns for {} classes"
+                names = "trees over {} columns with {} outputs"
                 raise BundleCorrupt(directory, member.file, names.format(*found), names.format(*expected))
             self._members.append(trees)
 
-    def run(self, inputs: Inputs) -> Probabilities:
-        """Return shape (rows, classes)."""
-        return _mean([member.probabilities(inputs["features"]) for member in self._members])
+    def run(self, inputs: Inputs) -> Outputs:
+        """Return the answers."""
+        return _mean([member.answers(inputs["features"]) for member in self._members])
 
 
 def _variant(name: str) -> Callable[[Path, BundleSpec, int], Engine]:
@@ -148,18 +146,18 @@ KINDS: Mapping[str, Callable[[Path, BundleSpec, int], Engine]] = {
 }
 
 
-def _mean(outputs: list[Probabilities]) -> Probabilities:
+def _mean(outputs: list[Outputs]) -> Outputs:
     return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0, dtype=np.float32)
 
 
 def check_golden(engine: Engine, directory: Path, spec: BundleSpec) -> None:
     """Replay the bundle's golden requests on `engine`.
 
-    Raises BundleCorrupt if a probability is off by more than `spec.golden_tolerance`, or not comparable.
+    Raises BundleCorrupt if an answer is off by more than `spec.golden_tolerance`, or not comparable.
     """
     with np.load(directory / GOLDEN_FILE, allow_pickle=False) as golden:
-        inputs = {name: golden[name] for name in golden.files if name != OUTPUT}
-        expected = golden[OUTPUT]
+        inputs = {name: golden[name] for name in golden.files if name != spec.answer}
+        expected = golden[spec.answer]
     try:
         found = engine.run(inputs)
     except Exception as error:  # each engine's library has its own class for inputs that do not fit

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sextant_plan.feedback import RATED, Feedback, FeedbackRecord, Outcome
+from sextant_serving.answers import AnswerForm
 from sextant_serving.errors import LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
@@ -58,13 +59,13 @@ class FeedbackBook:
     def _receive_label(self, identifier: str, label: str, current: ModelMetrics) -> FeedbackRecord:
         remembered = self._predictions.pop(identifier, None)
         for predicted, metrics in self._copies.pop(identifier, ()):
-            self._note(identifier, label, predicted, metrics, _judge(predicted, label))
+            self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
         if remembered is None:
             outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
             return self._note(identifier, label, None, current, outcome)
         self._mark_labelled(identifier)
         predicted, metrics = remembered
-        return self._note(identifier, label, predicted, metrics, _judge(predicted, label))
+        return self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
 
     def _note(
         self, identifier: str, label: str, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
@@ -96,7 +97,5 @@ class FeedbackBook:
             self._log.close()
 
 
-def _judge(predicted: str | None, label: str) -> Outcome:
-    if predicted is None:
-        return "abstained"
-    return "agree" if predicted == label else "disagree"
+def _judge(predicted: str | None, label: str, form: AnswerForm) -> Outcome:
+    return "abstained" if predicted is None else form.met(predicted, label)

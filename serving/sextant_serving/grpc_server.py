@@ -143,7 +143,7 @@ class GrpcServer:
             champion = application.served(request.model_name, request.model_version or None)
             rows, names = parse_grpc(request, champion.signature)
             answer, identifier, ids = await application.predict(call, call.assign(rows), received)
-            served = Served(call.model.name, call.model.version, call.model.signature.classes)
+            served = Served(call.model.name, call.model.version, call.model.form)
             raw = bool(request.raw_input_contents)
             return render_grpc(answer, names, served, ids, prediction_id=identifier, request_id=request.id, raw=raw)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from sextant_plan.bundle import BundleSpec, Column
 from sextant_plan.prediction_log import COLUMNS, INPUT_PREFIX, SCHEMA_KEY, SCHEMA_VERSION, Assignment
+from sextant_serving.answers import form_of
 from sextant_serving.preprocessing import encode_columns
 from sextant_serving.rows import Answer, Rows
 
@@ -38,7 +39,7 @@ class LogColumns:
     def __init__(self, spec: BundleSpec, labels: tuple[str, str, str], key: bytes | None) -> None:
         """`labels` are the model's name, version and variant; `key` makes the digests, 32 hex digits each."""
         self.labels = labels
-        self._classes, self._columns, self._key = spec.classes, spec.columns, key
+        self._form, self._columns, self._key = form_of(spec), spec.columns, key
         self._sent = [place for place, column in enumerate(spec.columns) if column.view is None]
         self._stored = [place for place, column in enumerate(spec.columns) if column.view is not None]
         self._hashed = frozenset(spec.serving.log.hashed)
@@ -72,7 +73,6 @@ class LogColumns:
         counts = [len(entry.ids) for entry in entries]
         rows = sum(counts)
         model, version, variant = self.labels
-        best = np.concatenate([entry.answer.best for entry in entries])
         abstained = np.concatenate([entry.answer.abstained for entry in entries])
         values: dict[str, Any] = {
             "time": np.repeat([round(entry.at * 1e6) for entry in entries], counts),
@@ -81,8 +81,8 @@ class LogColumns:
             "version": [version] * rows,
             "variant": [variant] * rows,
             "assignment": list(chain.from_iterable(map(repeat, (e.assignment for e in entries), counts))),
-            "label": [None if gone else self._classes[place] for place, gone in zip(best, abstained, strict=True)],
-            "probability": np.concatenate([entry.answer.probabilities.max(axis=1) for entry in entries]),
+            "label": list(chain.from_iterable(self._form.labels(entry.answer) for entry in entries)),
+            "probability": np.concatenate([self._form.confidence(entry.answer.outputs) for entry in entries]),
             "abstained": abstained,
             "fallback": list(chain.from_iterable(entry.answer.fallbacks for entry in entries)),
             "seconds": np.repeat(np.array([entry.seconds for entry in entries], np.float32), counts),

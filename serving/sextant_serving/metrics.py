@@ -20,12 +20,12 @@ from sextant_plan.catalogue import (
     FALLBACK_REASONS,
     FLAWS,
     MISSING,
-    PREDICTED_CLASS,
     UNKNOWN_CATEGORY,
     Series,
 )
 from sextant_plan.feedback import Outcome
 from sextant_plan.reference import PICTURE_FEATURES, Reference, bin_index
+from sextant_serving.answers import form_of
 
 OUTCOMES = get_args(Outcome)
 CODES = ("200", "400", "404", "413", "429", "500", "503", "504")
@@ -86,8 +86,8 @@ class ModelMetrics:
             for place, column in enumerate(spec.columns)
             if column.vocabulary is not None
         ]
-        self.classes = spec.classes
-        self.predictions = np.zeros(len(spec.classes), dtype=np.int64)
+        self.form = form_of(spec)
+        self.predictions = np.zeros(len(self.form.counted), dtype=np.int64)
         self.ready = False
         self.created = spec.created
         measured = {column.name: place for place, column in enumerate(spec.columns)}
@@ -96,8 +96,8 @@ class ModelMetrics:
             for feature in reference.features
             if feature.name in measured or (spec.image and feature.name in PICTURE_FEATURES)
         ]
-        counts = [reference.classes.get(name, 0) for name in spec.classes]
-        self.answers = BinCounter(PREDICTED_CLASS, range(1, len(counts)), counts, None)
+        answers = self.form.reference(reference)
+        self.answers = BinCounter(answers.name, answers.edges, answers.counts, None)
 
     def count_request(self, code: int, seconds: float) -> None:
         """Count one answered inference request."""
@@ -114,10 +114,13 @@ class ModelMetrics:
                 self.fallbacks[reason] += 1
 
     def count_bins(
-        self, features: NDArray[np.float32] | None, pictures: dict[str, NDArray[np.float64]], best: NDArray[np.intp]
+        self,
+        features: NDArray[np.float32] | None,
+        pictures: dict[str, NDArray[np.float64]],
+        outputs: NDArray[np.float32],
     ) -> None:
-        """Count a batch into the training bins: inputs, `features` (rows, columns) or absent, and classes, (rows,)."""
-        self.answers.count(best)
+        """Count a batch into the training bins: inputs, `features` (rows, columns) or absent, and answers."""
+        self.answers.count(self.form.drifting(outputs))
         for profile in self.profiles:
             if profile.place is None:
                 profile.count(pictures[profile.name])
@@ -151,7 +154,7 @@ class ModelMetrics:
         bins = [key for profile in profiles for key in profile.keys]
         yield _by_label(catalogue.REQUESTS, self.requests)
         yield _by_label(catalogue.FALLBACKS, self.fallbacks)
-        yield Samples(catalogue.PREDICTIONS, [(name,) for name in self.classes], self.predictions.tolist())
+        yield Samples(catalogue.PREDICTIONS, [(name,) for name in self.form.counted], self.predictions.tolist())
         yield _by_label(catalogue.FEEDBACK, self.feedback)
         yield _by_label(catalogue.RATINGS, {str(stars): count for stars, count in self.ratings.items()})
         yield Samples(catalogue.MIRROR_DROPPED, [()], [self.mirror_dropped])

@@ -43,6 +43,7 @@ class Model:
         self.variant = loaded.metrics.labels[2]
         self.attach, self.log = loaded.attach, log
         self.signature = Signature(loaded.spec)
+        self.form = self.signature.form
         self._engine, self._lookup, self._training_range = loaded.engine, loaded.lookup, loaded.training_range
         self._device, self._lookup_thread = device, lookup_thread
         self.timed = False  # whether answers say when they passed each stage
@@ -72,15 +73,15 @@ class Model:
         jobs = self._reject_unserved(jobs, reasons)
         if not jobs:
             return
-        inputs, statistics, probabilities, seconds = await self._loop.run_in_executor(
+        inputs, statistics, outputs, seconds = await self._loop.run_in_executor(
             self._device, self._compute, jobs, stored
         )
         self.metrics.device_seconds.observe(seconds)
-        self.metrics.batch_rows.observe(len(probabilities))
-        self._deliver(jobs, probabilities, stored, reasons, self._doubts(inputs, statistics, probabilities))
+        self.metrics.batch_rows.observe(len(outputs))
+        self._deliver(jobs, outputs, stored, reasons, self._doubts(inputs, statistics, outputs))
         if self.timed:
             self._note_times(jobs, now, found, seconds)
-        self.metrics.count_bins(inputs.get("features"), statistics, probabilities.argmax(axis=1))
+        self.metrics.count_bins(inputs.get("features"), statistics, outputs)
         self.metrics.count_flaws(inputs.get("features"), self._missing(jobs, reasons))
 
     async def _look_up(self, jobs: list[Job]) -> tuple[dict[Job, list[StoredRow | None]], dict[Job, list[str | None]]]:
@@ -139,7 +140,7 @@ class Model:
     def _compute(
         self, jobs: list[Job], stored: dict[Job, list[StoredRow | None]]
     ) -> tuple[Inputs, dict[str, NDArray[np.float64]], NDArray[np.float32], float]:
-        """Assemble the batch and run it; returns inputs, picture statistics, probabilities and device seconds."""
+        """Assemble the batch and run it; returns inputs, picture statistics, answers and device seconds."""
         inputs: dict[str, NDArray[Any]] = {}
         statistics = {}
         if self.spec.image:
@@ -180,10 +181,10 @@ class Model:
         return missing_rows
 
     def _doubts(
-        self, inputs: Inputs, statistics: dict[str, NDArray[np.float64]], probabilities: NDArray[np.float32]
+        self, inputs: Inputs, statistics: dict[str, NDArray[np.float64]], outputs: NDArray[np.float32]
     ) -> list[str | None]:
         """Return by row why the model does not stand by its answer, None where it does."""
-        unsure = probabilities.max(axis=1) < self.spec.serving.abstain_below
+        unsure = self.form.unsure(outputs, self.spec.serving.abstain_below)
         doubts = [LOW_CONFIDENCE if row else None for row in unsure.tolist()]
         limit = self.spec.serving.abstain_outside
         if self._training_range is not None and limit is not None:
@@ -196,13 +197,13 @@ class Model:
     def _deliver(
         self,
         jobs: list[Job],
-        probabilities: NDArray[np.float32],
+        outputs: NDArray[np.float32],
         stored: dict[Job, list[StoredRow | None]],
         reasons: dict[Job, list[str | None]],
         doubts: list[str | None],
     ) -> None:
-        """Split a batch's probabilities over its jobs, applying the plan's fallbacks."""
-        best = probabilities.argmax(axis=1)
+        """Split a batch's answers over its jobs, applying the plan's fallbacks."""
+        best = self.form.best(outputs)
         doubted = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
         abstain_on_missing = self.spec.serving.missing_features == "abstain"
         start = 0
@@ -216,7 +217,7 @@ class Model:
                     abstained = abstained | np.array([reason is not None for reason in missing])
             self.metrics.count_rows(best[part], abstained, fallbacks)
             if not job.future.done():
-                job.future.set_result(Answer(probabilities[part], best[part], abstained, fallbacks, stored.get(job)))
+                job.future.set_result(Answer(outputs[part], best[part], abstained, fallbacks, stored.get(job)))
 
     def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
         """Write into the answers, which nobody has read yet, when they passed each stage."""

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from sextant_plan import __version__
 from sextant_plan.feedback import RATED, Feedback, Outcome
-from sextant_serving.codec_v2 import ON_REQUEST, OUTPUTS
+from sextant_serving.codec_v2 import ON_REQUEST
 from sextant_serving.rows import Signature
 from sextant_serving.tensors import MAX_DIMENSIONS, RAW_DTYPES
 
@@ -131,12 +131,12 @@ def _schemas(signature: Signature) -> Schema:
         shape=shape,
     )
     sent["properties"] |= {"parameters": parameters, "data": {"type": "array"}}
-    wanted = _object(name={"enum": [*OUTPUTS, *ON_REQUEST]})
+    wanted = _object(name={"enum": [*signature.form.outputs, *ON_REQUEST]})
     wanted["properties"]["parameters"] = parameters
     request = _object(inputs={"type": "array", "minItems": 1, "items": sent})
     request["properties"] |= {"id": TEXT, "parameters": parameters, "outputs": {"type": "array", "items": wanted}}
     described_all = {"type": "array", "items": described}
-    number, nullable_text = {"type": "number"}, {"type": ["string", "null"]}
+    nullable_text = {"type": ["string", "null"]}
     return {
         "Error": _object(error=TEXT),
         "ServerMetadata": _object(name=TEXT, version=TEXT, extensions={"type": "array", "items": TEXT}),
@@ -150,9 +150,7 @@ def _schemas(signature: Signature) -> Schema:
         "ModelIndex": _object(name=TEXT, version=TEXT, state={"enum": ["READY", "UNAVAILABLE"]}, reason=TEXT),
         "Instance": {"type": ["object", "array"], "propertyNames": {"enum": sorted(signature.fields)}},
         "Prediction": _object(
-            label=nullable_text,
-            probability=number,
-            probabilities={"type": "object", "additionalProperties": number},
+            **signature.form.schema(),
             abstained={"type": "boolean"},
             fallback=nullable_text,
             prediction_id=TEXT,

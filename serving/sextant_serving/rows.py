@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_plan.bundle import BundleSpec
+from sextant_serving.answers import form_of
 from sextant_serving.errors import BadRequest
 from sextant_serving.preprocessing import encode_column, is_missing
 
@@ -48,12 +49,13 @@ class Times(NamedTuple):
 class Answer:
     """The model's answer to one request.
 
-    `probabilities` is FP32 (rows, classes), `best` the most probable class of each row, `abstained` tells
-    where the model does not stand by it, `fallbacks` why a row was answered otherwise than usual.
+    `outputs` is FP32 (rows, classes) of probabilities, or (rows, 1) of numbers; `best` the most probable class of each
+    row, 0 for a number; `abstained` tells where the model does not stand by it, `fallbacks` why a row was answered
+    otherwise than usual.
     `stored` holds the looked-up features by row, None where there were none. `times` is there for traces only.
     """
 
-    probabilities: NDArray[np.float32]
+    outputs: NDArray[np.float32]
     best: NDArray[np.intp]
     abstained: NDArray[np.bool_]
     fallbacks: list[str | None]
@@ -66,7 +68,7 @@ class Signature:
 
     def __init__(self, spec: BundleSpec) -> None:
         self.image = spec.image
-        self.classes = spec.classes
+        self.form = form_of(spec)
         self.columns = spec.columns
         self.sent = [column for column in spec.columns if column.view is None]
         self.stored = [column for column in spec.columns if column.view is not None]

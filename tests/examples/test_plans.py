@@ -20,7 +20,7 @@ def _plan(name: str) -> Plan:
     return load_plan(EXAMPLES / name / "plan.yaml", architectures=needs())
 
 
-@pytest.mark.parametrize("name", ["digits", "tiny", "parcels", "drift", "selftest"])
+@pytest.mark.parametrize("name", ["digits", "tiny", "parcels", "drift", "selftest", "diabetes"])
 def test_the_plan_has_no_fault(name: str) -> None:
     """Every example passes `sextant check`, with the architectures that are installed."""
     plan = _plan(name)
@@ -28,7 +28,7 @@ def test_the_plan_has_no_fault(name: str) -> None:
     assert plan.model.seeds <= 2
 
 
-@pytest.mark.parametrize("name", ["digits", "tiny", "parcels", "drift", "selftest"])
+@pytest.mark.parametrize("name", ["digits", "tiny", "parcels", "drift", "selftest", "diabetes"])
 def test_drift_and_latency_are_watched_in_production(name: str) -> None:
     """A plan that only gates a release would leave its model alone afterwards."""
     watched = {each.metric for each in _plan(name).criteria if Enforcement.ALERT in each.enforce}

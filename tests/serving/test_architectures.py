@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sextant_plan.schema import ImageInput
-from sextant_serving.architectures import GRADIENT_BOOSTING, ArchitectureMisfit, Network, Probabilities, build, names
+from sextant_serving.architectures import GRADIENT_BOOSTING, Answering, ArchitectureMisfit, Network, build, names
 from sextant_serving.architectures._convolutions import Convolutions
 
 IMAGE = ImageInput(height=12, width=10, channels=3)
@@ -53,7 +53,7 @@ def test_naming_the_architectures_loads_no_torch() -> None:
 @pytest.mark.parametrize("name", [name for name in names() if name != GRADIENT_BOOSTING])
 def test_probabilities_of_each_row_sum_to_one(name: str) -> None:
     """Every architecture gives one row of probabilities for one row of input, whatever else is in the batch."""
-    probabilities = Probabilities(_build(name))
+    probabilities = Answering(_build(name))
     rows = _rows(5)
     with torch.inference_mode():
         whole = probabilities(**rows)

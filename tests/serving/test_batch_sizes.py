@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sextant_serving.batch_sizes import SizedEngine
-from sextant_serving.engines import Inputs, Probabilities
+from sextant_serving.engines import Inputs, Outputs
 
 
 class Doubling:
@@ -15,7 +15,7 @@ class Doubling:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def run(self, inputs: Inputs) -> Probabilities:
+    def run(self, inputs: Inputs) -> Outputs:
         """Return shape (rows, columns)."""
         self.sizes.append(len(inputs["features"]))
         return np.asarray(inputs["features"] * 2, np.float32)

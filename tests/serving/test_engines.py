@@ -61,7 +61,7 @@ def test_torch_weights_are_served_from_safetensors(make_bundle: MakeBundle) -> N
     import torch
     from safetensors.torch import save_file
 
-    from sextant_serving.architectures import Probabilities, build
+    from sextant_serving.architectures import Answering, build
 
     torch.set_num_threads(1)
     bundle = make_bundle()
@@ -73,7 +73,7 @@ def test_torch_weights_are_served_from_safetensors(make_bundle: MakeBundle) -> N
     image = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
     features = np.ones((3, 2), np.float32)
     with torch.inference_mode():
-        softmax = Probabilities(module).eval()
+        softmax = Answering(module).eval()
         expected = softmax(image=torch.from_numpy(image), features=torch.from_numpy(features)).numpy()
     (bundle / "model.onnx").unlink()
     found = load_engine(bundle, seal_bundle(bundle, eager)).run({"image": image, "features": features})

@@ -131,9 +131,9 @@ def test_features_of_many_requests_come_in_one_lookup(
     bundle = bundle_with(make_bundle, "default")
     answers, model = ask(bundle, repository, device, ["P-1", "P-3"], ["P-2"], ["P-9"])
     first, second, third = (answer for answer in answers if isinstance(answer, Answer))
-    np.testing.assert_allclose(first.probabilities[0], softmax_of([1, 0.5, 1]), atol=1e-5)
-    np.testing.assert_allclose(first.probabilities[1], softmax_of([1, -1, 2]), atol=1e-5)
-    np.testing.assert_allclose(second.probabilities[0], softmax_of([1, -1, 2]), atol=1e-5)
+    np.testing.assert_allclose(first.outputs[0], softmax_of([1, 0.5, 1]), atol=1e-5)
+    np.testing.assert_allclose(first.outputs[1], softmax_of([1, -1, 2]), atol=1e-5)
+    np.testing.assert_allclose(second.outputs[0], softmax_of([1, -1, 2]), atol=1e-5)
     assert first.fallbacks == [None, None]
     assert second.fallbacks == third.fallbacks == ["feature-miss"]
     assert not third.abstained.any()

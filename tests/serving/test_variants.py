@@ -22,7 +22,7 @@ from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.client import Client
 from sextant_serving.connection import Request, Response
-from sextant_serving.engines import Inputs, Probabilities
+from sextant_serving.engines import Inputs, Outputs
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
 from sextant_serving.launch import running_server
@@ -44,7 +44,7 @@ class BlockedEngine:
     def __init__(self, go_on: threading.Event) -> None:
         self._go_on = go_on
 
-    def run(self, inputs: Inputs) -> Probabilities:
+    def run(self, inputs: Inputs) -> Outputs:
         """Wait, then answer the first class."""
         self._go_on.wait()
         return np.tile(np.array([1, 0, 0], np.float32), (len(inputs["features"]), 1))
@@ -129,7 +129,7 @@ def test_a_failing_shadow_is_counted_and_not_seen(bundle: Path) -> None:
     """An engine that raises costs the shadow a 500 and the client nothing."""
 
     class Broken:
-        def run(self, inputs: Inputs) -> Probabilities:
+        def run(self, inputs: Inputs) -> Outputs:
             raise RuntimeError
 
     async def run() -> None:

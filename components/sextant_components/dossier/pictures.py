@@ -35,6 +35,7 @@ LEADING = (
 PAIR = ["name", "value"]
 CLOSING = ("low", "high", "n", "verdict")
 ALT = {
+    "residuals": "Answers against labels, one point a row; on the line both are the same",
     "confusion": "Confusion matrix as a picture; the table of the same name holds its numbers",
     "reliability": "Reliability diagram: share of right answers against the probability that the model stated",
     "errors": "Pictures that the model labelled wrongly, each with its label and the model's answer",

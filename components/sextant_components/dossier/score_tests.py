@@ -86,7 +86,8 @@ SCORE_TESTS = (
         partial=(("evaluate/slices",),),
     ),
     ScoreTest(
-        "model-7", "model", "Is the model tested for inclusion?", (("evaluate/metric:accuracy_gap",),),
+        "model-7", "model", "Is the model tested for inclusion?",
+        (("evaluate/metric:accuracy_gap", "evaluate/metric:mae_gap"),),
         documented=lambda plan: bool(plan.goal.societal_impact.strip()),
     ),
     ScoreTest(
@@ -108,8 +109,8 @@ SCORE_TESTS = (
     ),
     ScoreTest(
         "infrastructure-5", "infrastructure", "Can a single answer be looked into?",
-        (("evaluate/confident errors",), ("evaluate/explanation",)),
-        partial=(("evaluate/confident errors",),),
+        (("evaluate/confident errors", "evaluate/largest errors"), ("evaluate/explanation",)),
+        partial=(("evaluate/confident errors", "evaluate/largest errors"),),
     ),
     ScoreTest(
         "infrastructure-6", "infrastructure", "Does a canary come before full service?",

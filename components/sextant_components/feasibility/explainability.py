@@ -55,10 +55,10 @@ def _seconds(study: Study, explanation: Explanation) -> float:
     if inputs.image is not None:
         shape = (rows, inputs.image.height, inputs.image.width, inputs.image.channels)
         arrays["image"] = np.full(shape, 127, dtype=np.uint8)
-    run = stand_in(study.plan, classes=len(set(study.labels)))
+    run = stand_in(study.plan, classes=len(set(study.labels)) or 1)
     start = time.perf_counter()
     if explanation.method == "occlusion":
         occlusion_map(run, arrays)
     else:
-        permutation_importance(run, arrays, np.zeros(rows, dtype=np.int64))
+        permutation_importance(run, arrays, np.zeros(rows, dtype=np.int64 if study.labels else np.float64))
     return time.perf_counter() - start

@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sextant_components.baseline import FittedBaseline, baseline_rows, fit_baseline
 from sextant_components.feasibility.representation import Sample, draw_sample
 from sextant_plan.bounds import proportion
@@ -30,13 +33,18 @@ class Study:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The label of each row."""
-        return self.rows["label"].to_list()
+        """The class of each row; empty where the label is a number (`numbers`)."""
+        return self.rows["label"].to_list() if self.plan.model.answers == "class" else []
 
     @cached_property
-    def baseline(self) -> tuple[FittedBaseline, list[str]]:
+    def numbers(self) -> NDArray[np.float64]:
+        """The label of each row where it is a number, shape (rows,)."""
+        return self.rows["label"].cast(float).to_numpy()
+
+    @cached_property
+    def baseline(self) -> tuple[FittedBaseline, list[Any]]:
         """The goal's baseline, fitted on every row, and its answers to them; the user's code may take its time."""
-        fitted = fit_baseline(self.plan.goal.baseline, self.labels)
+        fitted = fit_baseline(self.plan.goal.baseline, self.rows["label"].to_list())
         return fitted, fitted.predict(baseline_rows(self.rows, self.plan.data))
 
     @cached_property

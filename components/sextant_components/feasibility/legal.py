@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
+from sextant_plan.catalogue import Kind
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 
 TWO_PAIRS_OF_EYES = 2
+GAPS = {"class": "accuracy_gap", "number": "mae_gap"}  # the metric of fairness by what the model answers with
 
 
 def assess(study: Study) -> Heading:
@@ -44,10 +46,10 @@ def _right_to_use(plan: Plan) -> list[str]:
 
 def _unjudged_sensitive(plan: Plan) -> list[str]:
     """Return a problem for each sensitive column that the model reads and no fairness criterion judges."""
-    judged = {criterion.slice for criterion in plan.criteria if criterion.metric == "accuracy_gap"}
+    judged = {criterion.slice for criterion in plan.criteria if criterion.definition.kind is Kind.FAIRNESS}
     read = set(plan.model.inputs.columns) | {name.partition(":")[2] for name in plan.model.inputs.features}
     return [
-        f"the model reads the sensitive column {name} and no accuracy_gap criterion judges it"
+        f"the model reads the sensitive column {name} and no {GAPS[plan.model.answers]} criterion judges it"
         for name in plan.data.sensitive
         if name in read and name not in judged
     ]

@@ -25,18 +25,22 @@ def neighbours_right(matrix: Matrix, labels: Sequence[str], *, neighbours: int =
 
 
 def ridge_right(matrix: Matrix, labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Tell for each row whether ridge regression without it gives it the label.
+    """Tell for each row whether ridge regression without it gives it the label."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    return np.asarray(ridge_left_out(matrix, np.eye(len(classes))[codes]).argmax(axis=1) == codes)
+
+
+def ridge_left_out(matrix: Matrix, target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what ridge regression without a row says of that row, in the shape of `target`: (rows,) or (rows, many).
 
     Leaving a row out divides its residual by 1 - leverage (Allen 1974).
     """
-    classes, codes = np.unique(labels, return_inverse=True)
-    target = np.eye(len(classes))[codes]
-    design = _with_constant(matrix)
+    middle = target.mean(axis=0)
+    design, centred = _with_constant(matrix), target - middle
     gram = design @ design.T
     hat = np.linalg.solve(gram + RIDGE * np.eye(len(gram)), gram)
-    leverage = np.clip(np.diag(hat), 0, 1 - 1e-9)[:, None]
-    left_out = target - (target - hat @ target) / (1 - leverage)
-    return np.asarray(left_out.argmax(axis=1) == codes)
+    leverage = np.clip(np.diag(hat), 0, 1 - 1e-9).reshape(-1, *[1] * (target.ndim - 1))
+    return np.asarray(target - (centred - hat @ centred) / (1 - leverage))
 
 
 def ridge_fitted(train: Matrix, codes: NDArray[np.intp], classes: int, test: Matrix) -> Matrix:

@@ -52,7 +52,7 @@ def draw_sample(study: Study, *, most: int = SAMPLE_ROWS) -> Sample:
     names = [*inputs.columns, *(name.partition(":")[2] for name in inputs.features)]
     return Sample(
         rows=rows,
-        labels=[study.labels[row] for row in rows],
+        labels=[study.labels[row] for row in rows] if study.labels else [],
         pictures=_pictures(study, rows) if inputs.image is not None else None,
         columns=[_column_block(study, name, rows) for name in names],
     )

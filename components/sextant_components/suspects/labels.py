@@ -21,6 +21,8 @@ def unjudgeable(labels: Sequence[str], matrix: NDArray[np.float64]) -> str | Non
     """Return why labels cannot be judged by their rows' neighbours, None where they can."""
     if matrix.shape[1] == 0:
         return "there is nothing to compare rows by"
+    if not labels:
+        return "the labels are numbers, and confident learning judges classes"
     if len(labels) > MAX_ROWS:
         return f"{len(labels)} rows are more than the {MAX_ROWS} that are compared with each other"
     if min(Counter(labels).values()) < MIN_CLASS_ROWS:

@@ -46,7 +46,7 @@ def record_suspects(
     spec = plan.model.inputs.image
     pictures = thumbnails(snapshot, row_ids, spec) if spec is not None else None
     matrix = input_matrix(plan, rows, pictures)
-    labels = rows["label"].to_list()
+    labels: list[str] = rows["label"].to_list() if plan.model.answers == "class" else []
     numbers = number_columns(plan, rows)
     first = twins(row_ids, pictures) if pictures is not None else {}
     reason = unjudgeable(labels, matrix)

@@ -45,11 +45,11 @@ def command(*, data: Path, output: Path, label: str | None, licence: str | None,
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({"plan": str(output), "rows": found.rows, "classes": found.classes, "label": found.label})
+        classes = found.classes if found.number is None else {}
+        print_json({"plan": str(output), "rows": found.rows, "classes": classes, "label": found.label})
         return 0
-    click.echo(
-        f"{output}: {found.rows} rows of {len(found.classes)} classes, about {sealed_rows(found)} of them sealed"
-    )
+    kind = f"of {len(found.classes)} classes" if found.number is None else f"with a number as {found.label}"
+    click.echo(f"{output}: {found.rows} rows {kind}, about {sealed_rows(found)} of them sealed")
     if licence is None:
         click.echo(
             "confirm the licence in data.licence before you run it (or write it again with --confirm-licence NAME)",

@@ -63,8 +63,8 @@ TASKS = (
         "columns and of suspect rows",
         lives_in=("sextant_components.verify", "sextant_components.splits", "sextant_components.selection_records"),
         evidence=(
-            "verify/rows a class", "verify/class balance", "prepare/splits", "prepare/sealed split",
-            "prepare/selection of *",
+            "verify/rows a class", "verify/class balance", "verify/spread of the label", "prepare/splits",
+            "prepare/sealed split", "prepare/selection of *",
         ),
     ),
     Task(

@@ -24,7 +24,7 @@ TASKS = (
         method="looks counted by write-once parameters; confidence bounds, not point values",
         lives_in=(EVALUATE, "sextant_components.looks", "sextant_components.metrics"),
         evidence=("evaluate/look", "evaluate/bundle under test", "evaluate/confusion*", "evaluate/reliab*",
-                  "evaluate/champion", "evaluate/served parity"),
+                  "evaluate/answers and labels",                  "evaluate/champion", "evaluate/served parity"),
         metrics=metrics_of(Kind.ML),
     ),
     Task(
@@ -34,7 +34,7 @@ TASKS = (
         method="the wrong answers that the model was surest of, as a queue with pictures; the plan's experts review it "
         "before a promotion",
         lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
-        evidence=("evaluate/confident errors", "evaluate/expert*", "evaluate/*review*"),
+        evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*"),
     ),
     Task(
         "ethics", "evaluation", "Ethics and fairness",

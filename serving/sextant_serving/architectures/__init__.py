@@ -21,9 +21,9 @@ from sextant_plan.errors import UsageError
 from sextant_plan.schema import ImageInput
 
 if TYPE_CHECKING:
-    from sextant_serving.architectures._network import Network, Probabilities
+    from sextant_serving.architectures._network import Answering, Network
 
-__all__ = ["GRADIENT_BOOSTING", "ArchitectureMisfit", "Network", "Probabilities", "build", "complete", "names", "needs"]
+__all__ = ["GRADIENT_BOOSTING", "Answering", "ArchitectureMisfit", "Network", "build", "complete", "names", "needs"]
 
 GRADIENT_BOOSTING = "gradient-boosting"  # the one architecture that is no network: LightGBM fits and serves it
 
@@ -73,8 +73,8 @@ def complete(name: str, params: Mapping[str, Param]) -> dict[str, Param]:
 def build(name: str, params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:
     """Build an untrained network on the CPU.
 
-    `columns` is the width of the `features` tensor (0 without one), `classes` that of the logits. The
-    network's `reads` names the inputs it takes. Raises ArchitectureMisfit.
+    `columns` is the width of the `features` tensor (0 without one), `classes` that of the logits; without classes
+    the network answers with a number. Its `reads` names the inputs it takes. Raises ArchitectureMisfit.
     """
     module = _module(name)
     given = {"image": image is not None, "features": columns > 0}
@@ -83,7 +83,9 @@ def build(name: str, params: Mapping[str, Param], *, image: ImageInput | None, c
         raise ArchitectureMisfit(
             name, f"it reads {' and '.join(missing)}, which the model lacks", f"Choose one of {', '.join(without)}."
         )
-    network: Network = module.build(complete(name, params), image=image, columns=columns, classes=classes)
+    network: Network = module.build(complete(name, params), image=image, columns=columns, classes=max(classes, 1))
+    if classes == 0:
+        network.answer_with_a_number()
     return network
 
 
@@ -98,6 +100,6 @@ def _module_name(name: str) -> str:
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"Network", "Probabilities"}:
+    if name in {"Network", "Answering"}:
         return getattr(import_module(f"{__name__}._network"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,13 +11,16 @@ FEATURE_CLAMP = 8.0  # standard deviations; one absurd number must not drown the
 
 
 class Network(nn.Module):
-    """A classifier over `image` (uint8, rows x height x width x channels) and/or `features` (float32,
-    rows x columns); returns logits (float32, rows x classes).
+    """A network over `image` (uint8, rows x height x width x channels) and/or `features` (float32,
+    rows x columns); returns logits (float32, rows x classes), or one standardised number a row (rows x 1).
     """
 
     reads: tuple[str, ...]
     feature_mean: Tensor
     feature_std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+    numeric = False  # whether it answers with a number
 
     def __init__(self, *, image: ImageInput | None, columns: int) -> None:
         super().__init__()
@@ -32,6 +35,21 @@ class Network(nn.Module):
             deviation = features.std(dim=0, correction=0)
             self.feature_mean.copy_(features.mean(dim=0))
             self.feature_std.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+    def answer_with_a_number(self) -> None:
+        """Make the one output a number in the label's unit; its scale is kept with the weights."""
+        self.numeric = True
+        self.register_buffer("target_mean", torch.zeros(()))
+        self.register_buffer("target_std", torch.ones(()))
+
+    def fit_target(self, middle: float, spread: float) -> None:
+        """Set the scale of the number to that of the training labels."""
+        self.target_mean.fill_(middle)
+        self.target_std.fill_(spread)
+
+    def answered(self, raw: Tensor) -> Tensor:
+        """Return what raw outputs mean: probabilities, rows x classes, or numbers in the label's unit, rows x 1."""
+        return raw * self.target_std + self.target_mean if self.numeric else torch.softmax(raw, dim=1)
 
     def pixels(self, image: Tensor) -> Tensor:
         """Return the picture as float32 from -1 to 1, rows x channels x height x width."""
@@ -53,16 +71,16 @@ class Network(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-class Probabilities(nn.Module):
-    """A network with softmax: what is exported and served."""
+class Answering(nn.Module):
+    """A network with the last step to its answer, softmax or the label's scale: what is exported and served."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor | None = None, features: Tensor | None = None) -> Tensor:
-        """Return probabilities, float32, rows x classes."""
-        return torch.softmax(self.network(image=image, features=features), dim=1)
+        """Return probabilities, float32, rows x classes, or numbers, rows x 1."""
+        return self.network.answered(self.network(image=image, features=features))
 
 
 def flat_width(image: ImageInput | None, columns: int) -> int:

@@ -48,8 +48,8 @@ class Trees:
         return int(self._booster.num_feature())
 
     @property
-    def classes(self) -> int:
-        """How many classes the trees tell apart."""
+    def outputs(self) -> int:
+        """How many classes the trees tell apart, 1 if they answer with a number."""
         return int(self._booster.num_model_per_iteration())
 
     @property
@@ -57,10 +57,10 @@ class Trees:
         """The thresholds, the columns they are for and the leaves' values: what size is to a network."""
         return sum(3 * tree["num_leaves"] - 2 for tree in self._booster.dump_model()["tree_info"])
 
-    def probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """Return shape (rows, classes) of features with shape (rows, columns)."""
+    def answers(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """Return probabilities, shape (rows, classes), or numbers, (rows, 1), of features, (rows, columns)."""
         found = self._booster.predict(features, num_threads=self._threads)
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(found, dtype=np.float32).reshape(len(features), self.outputs)
 
     def save(self, path: Path) -> None:
         """Write LightGBM's text format; the same trees give the same bytes."""

@@ -174,7 +174,7 @@ class Run:
 
     def _train(self, ledger: LedgerWriter, step: Step) -> None:
         trials = [
-            {"number": n, "candidate": name, "learning_rate": 0.001 * (n + 1), "state": "complete", "valid_accuracy": a}
+            {"number": n, "candidate": name, "learning_rate": 0.001 * (n + 1), "state": "complete", "valid_score": a}
             for n, (name, a) in enumerate([("linear", 0.81), ("small-cnn", 0.957), ("small-cnn", 0.962)])
         ]
         curve = picture(640, 360, lambda draw: draw.line([(20, 20), (200, 260), (620, 320)], fill="#1f5673", width=4))

@@ -23,7 +23,7 @@ from sextant_components.tensors import Examples
 from sextant_components.train import run_train
 from sextant_components.training import Settings, Shape, predict
 from sextant_components.tuning import Found, search
-from sextant_plan.bundle import BundleSpec, Column, Member, ServingSpec, Tensor, read_bundle, seal_bundle
+from sextant_plan.bundle import PROBABILITIES, BundleSpec, Column, Member, ServingSpec, Tensor, read_bundle, seal_bundle
 from sextant_plan.errors import BundleCorrupt
 from sextant_plan.ledger import read_run
 from sextant_plan.schema import Model
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_does_not(tmp_path: P
         write_weights("lightgbm", fitted.network, tmp_path / name, {})
     files = [tmp_path / name / "model.lightgbm.txt" for name in ("first", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert not np.array_equal(first.probabilities, other.probabilities)
+    assert not np.array_equal(first.outputs, other.outputs)
 
 
 def test_trees_are_no_longer_added_when_the_validation_loss_rises() -> None:
@@ -105,7 +105,7 @@ def test_the_search_varies_the_settings_of_trees(found: Found) -> None:
 
 def test_trees_win_where_no_line_separates_the_classes(found: Found) -> None:
     """The rival is a real one."""
-    assert found.best["gradient-boosting"].accuracy > found.best["linear"].accuracy + 0.1
+    assert found.best["gradient-boosting"].score > found.best["linear"].score + 0.1
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def bundle(found: Found, tmp_path: Path) -> Path:
     folder, golden = tmp_path / "bundle", _examples(16, seed=3).inputs
     (engine,) = engines_for(trees, ["torch-safetensors", "onnx"])
     write_weights(engine, trees, folder, golden)
-    write_golden(folder, trees, golden)
+    write_golden(folder, trees, golden, PROBABILITIES)
     serving = ServingSpec(
         max_rows=8,
         max_wait=0.0,
@@ -158,7 +158,7 @@ def test_the_served_trees_answer_as_the_trained_ones(bundle: Path, found: Found)
     engine = load_engine(bundle, spec)
     check_golden(engine, bundle, spec)
     inputs = _examples(100, seed=1).inputs
-    np.testing.assert_array_equal(engine.run(inputs), found.best["gradient-boosting"].probabilities)
+    np.testing.assert_array_equal(engine.run(inputs), found.best["gradient-boosting"].outputs)
     assert engine.run(inputs).dtype == np.float32
 
 

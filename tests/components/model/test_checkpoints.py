@@ -72,7 +72,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert epochs == [0, 1, 2, 3, 4]
     assert resumed.history == unbroken.history
     assert _weights(resumed) == _weights(unbroken)
-    np.testing.assert_array_equal(resumed.probabilities, unbroken.probabilities)
+    np.testing.assert_array_equal(resumed.outputs, unbroken.outputs)
 
 
 def test_a_finished_fit_is_not_trained_again(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_the_best_epoch_is_kept() -> None:
     """The network that is returned gives the accuracy that is reported, the highest of all epochs."""
     train, valid = _examples(100), _examples(40)
     fitted = fit(SETTINGS, SHAPE, train, valid)
-    assert fitted.accuracy == max(epoch.valid_accuracy for epoch in fitted.history)
-    assert fitted.accuracy == (fitted.probabilities.argmax(axis=1) == valid.labels).mean()
+    assert fitted.score == max(epoch.valid_score for epoch in fitted.history)
+    assert fitted.score == (fitted.outputs.argmax(axis=1) == valid.labels).mean()
 
 
 def test_a_batch_that_can_be_learned_is_learned_by_heart() -> None:
@@ -68,7 +68,7 @@ def test_labels_that_inputs_do_not_determine_are_found() -> None:
 )
 def test_the_loss_has_to_fall(losses: list[float], verdict: Verdict) -> None:
     """Less than a tenth is no learning, and one epoch shows nothing."""
-    history = [Epoch(train_loss=loss, valid_loss=loss, valid_accuracy=0.5) for loss in losses]
+    history = [Epoch(train_loss=loss, valid_loss=loss, valid_score=0.5) for loss in losses]
     assert loss_fell(history) is verdict
 
 
@@ -105,5 +105,5 @@ def test_a_gain_that_is_proved_is_taken() -> None:
     """Where the larger network is right on rows that the smaller one misses, it is chosen."""
     train, valid = _examples(100), _examples(100)
     found = search(_model(2), SHAPE, train, valid)
-    missed = replace(found.best["linear"], probabilities=1 - found.best["linear"].probabilities, accuracy=0.0)
+    missed = replace(found.best["linear"], outputs=1 - found.best["linear"].outputs, score=0.0)
     assert choose(Found(found.trials, {**found.best, "linear": missed}), valid, 0.95)[0] == "mlp"

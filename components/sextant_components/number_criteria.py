@@ -1,0 +1,65 @@
+"""The criteria of the `evaluate` step on answers that are numbers: which evidence answers which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sextant_components import number_metrics
+from sextant_components.criteria import Answer, Evidence, rows_of
+from sextant_components.gates import Settled, unavailable
+from sextant_components.number_metrics import NumberAnswers
+from sextant_plan.bounds import mean, proportion
+from sextant_plan.schema import Criterion
+from sextant_plan.verdicts import Estimate
+
+
+def _of_rows(metric: Callable[[NumberAnswers, float], Estimate]) -> Answer:
+    def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+        rows = rows_of(criterion, evidence)
+        return rows if isinstance(rows, Settled) else metric(_numbers(evidence).take(rows), criterion.confidence)
+
+    return answer
+
+
+def _mae(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    """Return the mean absolute error, or how much larger it is than the baseline's or the champion's."""
+    rows = rows_of(criterion, evidence)
+    if isinstance(rows, Settled):
+        return rows
+    if criterion.relative_to is None:
+        return number_metrics.mae(_numbers(evidence).take(rows), criterion.confidence)
+    other = evidence.others[criterion.relative_to]
+    if isinstance(other, Settled):
+        return other
+    return mean(np.abs(_numbers(evidence).errors[rows]) + other[rows], criterion.confidence)
+
+
+def _mae_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    if criterion.slice is None:
+        return unavailable("the criterion names no column to compare")
+    values = evidence.slices[criterion.slice]
+    if len(set(values)) < 2:
+        return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
+    return number_metrics.mae_gap(_numbers(evidence), values, criterion.confidence)
+
+
+def _coverage(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    """Return the share of rows with an answer: the model itself never abstains from a number."""
+    rows = len(evidence.answers.labels)
+    return proportion(rows, rows, criterion.confidence)
+
+
+def _numbers(evidence: Evidence) -> NumberAnswers:
+    assert isinstance(evidence.answers, NumberAnswers)
+    return evidence.answers
+
+
+ANSWERS: dict[str, Answer] = {
+    "mae": _mae,
+    "rmse": _of_rows(number_metrics.rmse),
+    "mae_gap": _mae_gap,
+    "r_squared": _of_rows(number_metrics.r_squared),
+    "coverage": _coverage,
+}
