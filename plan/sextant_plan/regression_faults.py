@@ -22,6 +22,9 @@ def regression_faults(plan: Plan) -> Iterator[Fault]:
         yield Fault(
             ("goal", "economics"), problem, "Remove it, and state the worth of a smaller error in goal.business"
         )
+    selection = plan.data.selection
+    if selection.columns or selection.rows != "off":
+        yield Fault(("data", "selection"), "gains are measured in classes told apart", "Remove data.selection")
     if plan.evaluation.attack is not None:
         yield Fault(("evaluation", "attack"), "an attack turns a class into another", "Remove evaluation.attack")
     if plan.data.labelling is not None:

@@ -188,7 +188,7 @@ def test_a_file_that_holds_no_trees_is_a_corrupt_bundle(bundle: Path, damage: An
 def test_trees_over_other_columns_are_a_corrupt_bundle(bundle: Path) -> None:
     """Trees that fit another description are found when they are loaded, not with the first request."""
     spec = read_bundle(bundle)
-    with pytest.raises(BundleCorrupt, match="3 columns for 3 classes"):
+    with pytest.raises(BundleCorrupt, match="3 columns with 3 outputs"):
         load_engine(bundle, spec.model_copy(update={"columns": spec.columns[:2]}))
 
 
