@@ -29,7 +29,7 @@ def main(*, run: Path, snapshot: Path, splits: Path, model: Path) -> None:
     from sextant_plan.verdicts import exit_code
 
     try:
-        verdict = train_in_team(open_run(run), snapshot=snapshot, splits=splits, model=model)
+        verdict = train_in_team(open_run(str(run)), snapshot=snapshot, splits=splits, model=model)
     except SextantError as error:
         click.echo(str(error), err=True)
         sys.exit(int(error.exit_code))

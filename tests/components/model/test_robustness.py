@@ -13,10 +13,11 @@ from sextant_components.attacks import fgsm, pgd
 from sextant_components.corruptions import SEVERITIES, corrupt, kinds
 from sextant_components.evaluate import run_evaluate
 from sextant_components.model_file import load_network, read_model
+from sextant_components.objectives import Classes
 from sextant_components.robustness import auroc, strangers
 from sextant_components.tables import read_split
 from sextant_components.tensors import Examples, load_examples
-from sextant_components.training import accuracy_of, predict
+from sextant_components.training import predict
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.schema import Attack
 from sextant_plan.verdicts import Verdict
@@ -80,7 +81,7 @@ def test_an_attack_keeps_its_bounds_and_finds_more_errors_than_noise(made: Any, 
         assert np.abs(inputs["image"].astype(int) - original).max() <= 24
     noise = original + 24 * np.random.default_rng(0).choice([-1, 1], original.shape)
     by_method["noise"] = {"image": np.clip(noise, 0, 255).astype(np.uint8)}
-    accuracy = {name: accuracy_of(predict(network, inputs), sealed.labels) for name, inputs in by_method.items()}
+    accuracy = {name: Classes().score(predict(network, inputs), sealed.labels) for name, inputs in by_method.items()}
     assert accuracy["pgd"] <= accuracy["fgsm"] < accuracy["noise"]
 
 
