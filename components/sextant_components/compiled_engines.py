@@ -47,9 +47,9 @@ def compile_network(name: str, network: Network, folder: Path, example: Inputs) 
     import torch
     import torch._inductor.config
 
-    from sextant_serving.architectures import Probabilities
+    from sextant_serving.architectures import Answering
 
-    module = Probabilities(network).eval()
+    module = Answering(network).eval()
     tensors = tensors_of({name: example[name] for name in network.reads}, network.reads)
     with torch.inference_mode(), _one_thread(), torch._inductor.config.patch(compile_threads=1):
         run = BUILDERS[name](module, tensors, folder)

@@ -184,6 +184,47 @@ def schema(output: Path | None) -> int:
     return 0
 
 
+@command.command("train-job")
+@plan_argument
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="Machines of the team.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes on each, one a GPU where serving.hardware.gpu is set.",
+)
+@click.option("--claim", required=True, help="PersistentVolumeClaim (ReadWriteMany) that holds the folders below.")
+@click.option("--run", "run_folder", required=True, help="The run's folder on that volume.")
+@click.option("--snapshot", required=True, help="Folder of the ingest step's output on that volume.")
+@click.option("--splits", required=True, help="Folder of the prepare step's output on that volume.")
+@click.option("--model", required=True, help="Folder on that volume to write the model into.")
+@image_option
+@output_option
+def train_job(
+    *,
+    plan_path: Path,
+    nodes: int,
+    processes: int,
+    claim: str,
+    run_folder: str,
+    snapshot: str,
+    splits: str,
+    model: str,
+    images: tuple[str, ...],
+    output: Path | None,
+) -> int:
+    """Write the train step as a TrainJob of Kubeflow Trainer: several processes that fit each network together."""
+    _pin(images)
+    from sextant_pipelines.images import image_of
+    from sextant_pipelines.train_job import Placement, render_train_job
+    from sextant_plan.loading import load_plan
+
+    placement = Placement(nodes, processes, claim, run_folder, snapshot, splits, model)
+    _write(render_train_job(load_plan(plan_path), placement, image=image_of("train")), output)
+    return 0
+
+
 @command.command("sbom")
 @click.argument("lock", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--name", help="The image. Default: sextant- and the lock's name.")
