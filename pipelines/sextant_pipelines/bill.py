@@ -68,7 +68,8 @@ def _licence(name: str, version: str) -> str | None:
         return None
     if found["Version"] != version:
         return None
-    stated = found["License-Expression"] or found["License"]
+    # Asked by `in`: what an absent field gives by index depends on which reader of metadata was imported first.
+    stated = next((found[field] for field in ("License-Expression", "License") if field in found), None)
     if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
         return str(stated)
     classified = [text for text in found.get_all("Classifier") or [] if text.startswith("License ::")]

@@ -15,10 +15,25 @@ from sextant_plan.schema import Plan
 
 LIMITS = {"share": (0.2, 0.3), "score": (0.2, 0.3), "kappa": (0.6, 0.7), "ms": (50, 100), "ratio": (1.5, 2.0)}
 
+# What a plan must say, and may say, so that each metric of its kind of answer can be computed.
+CLASSES: dict[str, dict[str, Any]] = {
+    "goal": {"economics": {"value_per_correct": 1, "cost_per_error": 1, "predictions_per_day": 10}},
+    "data": {"images": "images", "labelling": {"raters": ["one", "two"]}},
+    "model": {"task": "image-classification", "inputs": {"image": {"height": 16, "width": 16}}},
+    "evaluation": {"corruptions": ["noise"], "attack": {}},
+}
+NUMBERS: dict[str, dict[str, Any]] = {
+    "goal": {"baseline": {"kind": "mean"}},
+    "data": {"columns": {"weight": {"type": "number"}}},
+    "model": {"task": "tabular-regression", "inputs": {"columns": ["weight"]}},
+    "evaluation": {},
+}
+
 
 def _plan(*criteria: dict[str, Any], **parts: Any) -> Plan:
     """A plan in which every metric can be computed; its rollout is a canary where a criterion asks for one."""
     canary = any("canary" in criterion["enforce"] for criterion in criteria)
+    kind = NUMBERS if any(METRICS[criterion["metric"]].answers == "number" for criterion in criteria) else CLASSES
     return Plan.model_validate(
         {
             "name": "parcels",
@@ -26,23 +41,18 @@ def _plan(*criteria: dict[str, Any], **parts: Any) -> Plan:
             "goal": {
                 "business": "Sort parcels.",
                 "why_ml": "Nobody can write the rules down.",
-                "economics": {"value_per_correct": 1, "cost_per_error": 1, "predictions_per_day": 10},
+                **kind["goal"],
             },
             "criteria": list(criteria),
             "data": {
                 "source": "data",
                 "table": "table.csv",
-                "images": "images",
-                "labelling": {"raters": ["one", "two"]},
                 "licence": {"name": "CC0-1.0", "source": "made up", "allows_training": True},
                 "consent": {"basis": "no persons"},
+                **kind["data"],
             },
-            "model": {
-                "task": "image-classification",
-                "inputs": {"image": {"height": 16, "width": 16}},
-                "candidates": [{"architecture": "linear"}],
-            },
-            "evaluation": {"slices": ["supplier"], "corruptions": ["noise"], "attack": {}},
+            "model": {"candidates": [{"architecture": "linear"}], **kind["model"]},
+            "evaluation": {"slices": ["supplier"], **kind["evaluation"]},
             "rollout": {"strategy": "canary", "deadline": "4d"} if canary else {},
             **parts,
         }
@@ -51,7 +61,7 @@ def _plan(*criteria: dict[str, Any], **parts: Any) -> Plan:
 
 def _criterion(metric: Metric, limit: float, enforce: list[str], **more: Any) -> dict[str, Any]:
     side = "at_least" if metric.higher_is_better else "at_most"
-    column = {"slice": "supplier"} if metric.name == "accuracy_gap" else {}
+    column = {"slice": "supplier"} if metric.name in {"accuracy_gap", "mae_gap"} else {}
     return {"id": "held", "metric": metric.name, side: limit, "enforce": enforce, **column, **more}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,12 @@ class ObjectMoved(ApiFailed):
     """An object is not as the request takes for granted: somebody else has changed it."""
 
 
+def _named_now() -> dict[str, str]:
+    """Return the argument that names KUBECONFIG's files: the client would remember those of its own import."""
+    named = os.environ.get("KUBECONFIG")
+    return {"config_file": named} if named else {}
+
+
 class Kube:
     """The API server, by paths such as /api/v1/namespaces/demo/configmaps/one."""
 
@@ -31,7 +38,7 @@ class Kube:
 
         configuration = client.Configuration()
         try:
-            config.load_config(client_configuration=configuration)
+            config.load_config(client_configuration=configuration, **_named_now())
         except (config.ConfigException, OSError) as error:
             raise ApiFailed("connect", "the cluster", f"{error}. Set KUBECONFIG, or run inside a pod") from error
         self._client = client.ApiClient(configuration)

@@ -97,7 +97,7 @@ def test_a_release_from_sealed_rows_to_a_live_version(made: Any, bars: Any) -> N
     assert sorted(steps) == sorted(read_run(context.run))
     train = next(child for child in children if child.data.tags["sextant.step"] == "train")
     assert train.data.params["architecture"] == made.spec.members[0].architecture
-    assert "trial0.valid_score" in train.data.metrics
+    assert "trial0.valid_accuracy" in train.data.metrics
     assert client.get_run(parent).info.status == "FINISHED"
     tags = client.get_run(parent).data.tags
     assert (tags["sextant.verdict"], tags["sextant.bundle_digest"]) == ("pass", made.spec.digest)
