@@ -44,7 +44,7 @@ def plan_page() -> str:
     lines = [
         "# plan.yaml",
         "",
-        "Generated from `plan/sextant_plan/schema.py` by `make generate`. Unknown keys are errors. Durations are",
+        "Generated from `plan/sextant_plan/schema/` by `make generate`. Unknown keys are errors. Durations are",
         "written as `500ms`, `90s`, `15m`, `4h`, `30d` or `2w`; code as `module:function`. Editors complete the file",
         "with [plan.schema.json](plan.schema.json).",
     ]

@@ -1,0 +1,110 @@
+"""What is learned, from which inputs, by which candidates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sextant_plan.catalogue import Answers
+from sextant_plan.schema.closed import Closed
+
+
+class ImageInput(Closed):
+    """The picture as the model takes it: height and width in pixels, 1 (grey) or 3 (RGB) channels.
+
+    `denoise: median` takes the median of each 3 x 3 pixels, in training as in serving.
+    """
+
+    height: int = Field(ge=8, le=512)
+    width: int = Field(ge=8, le=512)
+    channels: Literal[1, 3] = 3
+    denoise: Literal["none", "median"] = "none"
+
+
+class Inputs(Closed):
+    """What the model reads: the picture, columns sent with the request, and features of the store."""
+
+    image: ImageInput | None = None
+    columns: list[str] = []
+    features: list[str] = []
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Inputs:
+        if self.image is None and not self.columns and not self.features:
+            raise ValueError("a model needs an image, columns or features")
+        return self
+
+
+class Candidate(Closed):
+    architecture: str
+    params: dict[str, int | float | str | bool] = {}
+
+
+class Search(Closed):
+    """The tuning budget: trials over the candidates and over these [low, high] ranges, on a log scale."""
+
+    trials: int = Field(default=4, ge=1)
+    learning_rate: tuple[float, float] = (3e-4, 1e-2)
+    weight_decay: tuple[float, float] = (1e-6, 1e-2)
+
+
+Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
+"""A way in which training pictures are changed at random; see `sextant_components.augmentation`."""
+
+EngineName = Literal[
+    "torch-safetensors", "torch-channels-last", "torch-bf16", "torch-compile", "aot-inductor", "onnx", "openvino"
+]
+MEASURED_ONLY = frozenset({"torch-compile", "aot-inductor"})  # they hold machine code, which no bundle does
+
+
+class Training(Closed):
+    """How networks are fitted, on whatever device there is; trees have their own ways and read none of it.
+
+    `bfloat16` multiplies in half precision and keeps weights and loss in float32. `patience` stops a fit after so many
+    epochs without a better one. `checkpoint_steps` writes a checkpoint after so many steps, besides that of each epoch.
+    `balanced` weighs each class by the inverse of its frequency. Without `deterministic` a fit may use every core and
+    the fastest kernels, and the same seed need not give the same weights.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    clip_norm: float | None = Field(default=None, gt=0)
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    class_weights: Literal["none", "balanced"] = "none"
+    patience: int | None = Field(default=None, ge=1)
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    deterministic: bool = True
+
+
+class Model(Closed):
+    """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
+
+    The fastest of `engines` is served whose answers are within `tolerance` of the trained network's: of a probability,
+    or of the labels' spread.
+    """
+
+    task: Literal[
+        "image-classification", "tabular-classification", "image-tabular-classification", "tabular-regression"
+    ]
+    inputs: Inputs
+    candidates: list[Candidate] = Field(min_length=1)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    augment: list[Augmentation] = ["light"]
+    training: Training = Training()
+    search: Search = Search()
+    seeds: int = Field(default=2, ge=1)
+    engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
+    tolerance: float = Field(default=1e-4, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _an_engine_that_is_served(self) -> Model:
+        if all(engine in MEASURED_ONLY for engine in self.engines):
+            raise ValueError(f"{' and '.join(self.engines)} are measured and not served; add onnx, for one")
+        return self
+
+    @property
+    def answers(self) -> Answers:
+        """Whether the model answers with a class or with a number."""
+        return "number" if self.task == "tabular-regression" else "class"
