@@ -18,10 +18,11 @@ import click
 from sextant_pipelines.commands.predict import write_files
 from sextant_pipelines.criteria import criterion_results
 from sextant_pipelines.local import prepare_run, run_locally
+from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.options import home_option
 from sextant_pipelines.predictions import PROTOCOLS, Prediction, Row, predict
 from sextant_plan.bundle import BundleSpec, read_bundle
-from sextant_plan.errors import ExitCode, InfrastructureError, SextantError
+from sextant_plan.errors import ExitCode, InfrastructureError
 from sextant_plan.schema import Plan
 
 SHOWN_ROWS = 3
@@ -124,17 +125,5 @@ def _examples(plan: Plan, data_root: Path, spec: BundleSpec) -> Iterator[Example
                 return
 
 
-def main() -> int:
-    """Run the demonstration and return its exit code; errors of ours are one sentence."""
-    try:
-        return int(command.main(prog_name="python -m sextant_pipelines.demo", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return int(ExitCode.USAGE)
-    except SextantError as error:
-        click.echo(str(error), err=True)
-        return int(error.exit_code)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.demo"))

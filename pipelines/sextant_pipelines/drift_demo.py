@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sextant_pipelines.belt import Belt, read_parcels, write_table
+from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.vigil import Vigil
-from sextant_plan.errors import ExitCode, InfrastructureError, SextantError, UsageError
+from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
     from sextant_monitoring.trigger_service import TriggerServer
@@ -249,17 +250,5 @@ def _draw(data: Path) -> None:
     pl.concat(measures).write_parquet(data / "measures.parquet")
 
 
-def main() -> int:
-    """Run the demonstration and return its exit code; errors of ours are one sentence."""
-    try:
-        return int(command.main(prog_name="python -m sextant_pipelines.drift_demo", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return int(ExitCode.USAGE)
-    except SextantError as error:
-        click.echo(str(error), err=True)
-        return int(error.exit_code)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.drift_demo"))

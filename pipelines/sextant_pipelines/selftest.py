@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sextant_pipelines.belt import Belt, Parcel, read_parcels
+from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.options import json_option, print_json
 from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Store, spoilt
 from sextant_pipelines.vigil import Vigil
-from sextant_plan.errors import ExitCode, InfrastructureError, SextantError, UsageError
+from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
     from sextant_plan.promotion import ActiveModel
@@ -219,17 +220,5 @@ def _store(bench: Bench, store: Store) -> Path:
     return data / "feast"
 
 
-def main() -> int:
-    """Run the self-test and return its exit code; errors of ours are one sentence."""
-    try:
-        return int(command.main(prog_name="python -m sextant_pipelines.selftest", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return int(ExitCode.USAGE)
-    except SextantError as error:
-        click.echo(str(error), err=True)
-        return int(error.exit_code)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.selftest"))
