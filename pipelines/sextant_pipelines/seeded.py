@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
+from sextant_components.drills.held_back import held_back
 from sextant_pipelines.belt import Belt, Parcel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from sextant_serving.launch import Server
 
-HELD_SECONDS, FREE_SECONDS = 0.8, 0.04  # a slow server in turns: it stands still, then works as long as one answer
+SLOWER_SECONDS = 0.9  # a batch; the plan of the self-test allows 0.6 s for an answer
 GRADUAL_SECONDS = 40.0  # until prices have doubled: one percent every 0.4 s
 
 
@@ -72,12 +72,21 @@ Store = Literal["sound", "kilograms", "stale"]
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What a fault befalls: a server, the belt that asks it, and the file that makes its network slower."""
+
+    server: Server
+    belt: Belt
+    brake: Path
+
+
+@dataclass(frozen=True)
 class Live:
-    """A fault of what is served: `begin` breaks the server or the belt for its block, or the store is broken."""
+    """A fault of what is served: `begin` breaks the scene for its block, or the store is broken."""
 
     name: str
     alert: str
-    begin: Callable[[Server, Belt], AbstractContextManager[None]]
+    begin: Callable[[Scene], AbstractContextManager[None]]
     store: Store = "sound"
 
 
@@ -102,51 +111,36 @@ def _costlier(parcel: Parcel, factor: float) -> Parcel:
 
 
 @contextmanager
-def _sudden(_server: Server, belt: Belt) -> Iterator[None]:
+def _sudden(scene: Scene) -> Iterator[None]:
     """Let every price double from one parcel to the next, as in another currency."""
-    belt.change([_costlier(parcel, 2.0) for parcel in belt.supply])
+    scene.belt.change([_costlier(parcel, 2.0) for parcel in scene.belt.supply])
     yield
 
 
 @contextmanager
-def _gradual(_server: Server, belt: Belt) -> Iterator[None]:
+def _gradual(scene: Scene) -> Iterator[None]:
     """Let prices rise by and by until they have doubled."""
-    rows = max(1, round(belt.pace * GRADUAL_SECONDS))
-    risen = [_costlier(parcel, 1 + min(place / rows, 1.0)) for place, parcel in enumerate(belt.supply)]
-    belt.change(risen + [_costlier(parcel, 2.0) for parcel in belt.supply])
+    rows = max(1, round(scene.belt.pace * GRADUAL_SECONDS))
+    risen = [_costlier(parcel, 1 + min(place / rows, 1.0)) for place, parcel in enumerate(scene.belt.supply)]
+    scene.belt.change(risen + [_costlier(parcel, 2.0) for parcel in scene.belt.supply])
     yield
 
 
-@contextmanager
-def _slow(server: Server, _belt: Belt) -> Iterator[None]:
-    """Let the server's process stand still most of the time."""
-    over = threading.Event()
-
-    def hold() -> None:
-        while not over.wait(FREE_SECONDS):
-            os.kill(server.process.pid, signal.SIGSTOP)
-            over.wait(HELD_SECONDS)
-            os.kill(server.process.pid, signal.SIGCONT)
-
-    holder = threading.Thread(target=hold, name="holder")
-    holder.start()
-    try:
-        yield
-    finally:
-        over.set()
-        holder.join()
+def _slow(scene: Scene) -> AbstractContextManager[None]:
+    """Let the network take longer over every batch than the plan allows for an answer."""
+    return held_back(scene.brake, SLOWER_SECONDS)
 
 
 @contextmanager
-def _vanished(server: Server, _belt: Belt) -> Iterator[None]:
+def _vanished(scene: Scene) -> Iterator[None]:
     """End the server, and with it the page of its metrics."""
-    server.process.terminate()
-    server.process.wait()
+    scene.server.process.terminate()
+    scene.server.process.wait()
     yield
 
 
 @contextmanager
-def _as_it_is(_server: Server, _belt: Belt) -> Iterator[None]:
+def _as_it_is(_scene: Scene) -> Iterator[None]:
     """Change nothing more: the fault lies in the store that the server was started with."""
     yield
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sextant_components.drills.held_back import MODULE
 from sextant_pipelines.belt import Belt, Parcel, read_parcels
 from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.options import json_option, print_json
-from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Store, spoilt
+from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Scene, Store, spoilt
 from sextant_pipelines.vigil import Vigil
 from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sextant_plan.schema import Plan
 
 ROWS = 2000
-PACE, SENDERS = 60.0, 24  # requests a second; so many at once that a slow server still answers a windowful
+PACE, SENDERS = 60.0, 128  # requests a second; so many at once that a slow server still answers a windowful
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 180.0  # far beyond the three windows that the slowest alert takes
 HOME = Path(".sextant") / "selftest"
@@ -171,8 +172,11 @@ def _live(bench: Bench, fault: Live) -> Caught:
     from sextant_serving.launch import running_server
 
     repo, log = _store(bench, fault.store), bench.folder / f"{fault.alert}-server.log"
+    brake = bench.folder / "seconds-slower"
     with (
-        running_server(bundle=Path(bench.active.bundle), feature_repo=repo, log=log) as server,
+        running_server(
+            bundle=Path(bench.active.bundle), feature_repo=repo, log=log, program=(MODULE, str(brake))
+        ) as server,
         Belt(server.url, bench.parcels, PACE, labelled=True, senders=SENDERS) as belt,
     ):
         vigil = Vigil(bench.plan, server.url)
@@ -181,7 +185,7 @@ def _live(bench: Bench, fault: Live) -> Caught:
             _watch(vigil, fault.alert, seconds=2 * bench.plan.monitoring.window)
         before = vigil.firing
         began, sent = time.monotonic(), belt.statuses["200"]
-        with fault.begin(server, belt):
+        with fault.begin(Scene(server, belt, brake)):
             found = _watch(vigil, fault.alert, seconds=PATIENCE_SECONDS)
         seconds, rows = time.monotonic() - began, belt.statuses["200"] - sent
     if fault.alert in before:

@@ -53,14 +53,16 @@ def running_server(
     certificates: Path | None = None,
     log: Path | None = None,
     arguments: Sequence[str] = (),
+    program: Sequence[str] = ("sextant_serving",),
 ) -> Iterator[Server]:
     """Serve `bundle` or `home` in a process of its own for the duration of the block.
 
     `grpc` opens a gRPC port too, any free one. `token` and `certificates` are for clients, where `arguments` ask for
-    them. `log` receives what the server writes; `arguments` are further options of `python -m sextant_serving`.
+    them. `log` receives what the server writes; `arguments` are further options of `python -m sextant_serving`, and
+    `program` another module that takes them after arguments of its own.
     On leaving, the server gets SIGTERM and may drain. Raises ServerDidNotStart.
     """
-    command = [sys.executable, "-m", "sextant_serving", "--port", str(port), "--grpc-port", "0" if grpc else "off"]
+    command = [sys.executable, "-m", *program, "--port", str(port), "--grpc-port", "0" if grpc else "off"]
     command += arguments
     for option, path in (("--bundle", bundle), ("--home", home), ("--feature-repo", feature_repo)):
         if path is not None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, read_bundle
 from sextant_plan.errors import BundleCorrupt, UsageError
 from sextant_plan.reference import read_reference
+from sextant_serving import engines
 from sextant_serving.batch_sizes import SizedEngine
-from sextant_serving.engines import Engine, Inputs, check_golden, load_engine
+from sextant_serving.engines import Engine, Inputs, check_golden
 from sextant_serving.errors import StoreUnavailable
 from sextant_serving.features import FeatureLookup
 from sextant_serving.metrics import ModelMetrics
@@ -62,7 +63,7 @@ def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
     for needed in (GOLDEN_FILE, REFERENCE_FILE):
         if needed not in spec.files:
             raise BundleCorrupt(source.bundle, needed, "no content", "nothing of it, and serving needs it")
-    engine = load_engine(source.bundle, spec, threads=threads)
+    engine = engines.load_engine(source.bundle, spec, threads=threads)
     check_golden(engine, source.bundle, spec)
     sizes = spec.serving.batch_sizes
     if sizes:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sextant_components.context import code_version
-from sextant_components.drills import bad_model, dead_server, feature_outage, restored, shifted_inputs, starved_server
+from sextant_components.drills import bad_model, dead_server, feature_outage, restored, shifted_inputs, slow_model
 from sextant_components.drills.detectors import Detector, detector_of
 from sextant_components.drills.result import Result
 from sextant_components.drills.stage import Stage, open_stage
@@ -22,7 +22,7 @@ from sextant_plan.types import DrillName
 Rehearse = Callable[[Stage, Detector], Result]
 
 LOCAL: dict[DrillName, Rehearse] = {
-    DrillName.SLOW_MODEL: starved_server.rehearse,
+    DrillName.SLOW_MODEL: slow_model.rehearse,
     DrillName.BAD_MODEL: bad_model.rehearse,
     DrillName.DRIFT: shifted_inputs.rehearse,
     DrillName.FEATURE_STORE_DOWN: feature_outage.rehearse,

@@ -156,13 +156,22 @@ def asking(stage: Stage, url: str) -> Iterator[Load]:
 
 
 @contextmanager
-def serving(stage: Stage, *, bundle: Path | None = None, feature_repo: Path | None = None) -> Iterator[Server]:
-    """Serve the bundle in service, or another, under the model's name for the duration of the block."""
+def serving(
+    stage: Stage,
+    *,
+    bundle: Path | None = None,
+    feature_repo: Path | None = None,
+    program: Sequence[str] = ("sextant_serving",),
+) -> Iterator[Server]:
+    """Serve the bundle in service, or another, under the model's name for the duration of the block.
+
+    `program` is the module that serves and its own first arguments.
+    """
     from sextant_serving.launch import running_server
 
     repo = feature_repo or stage.feature_repo
     name = ["--model-name", stage.active.name]
-    with running_server(bundle=bundle or stage.bundle, feature_repo=repo, arguments=name) as server:
+    with running_server(bundle=bundle or stage.bundle, feature_repo=repo, arguments=name, program=program) as server:
         yield server
 
 
