@@ -45,7 +45,7 @@ def _canary(found: Enforced) -> str:
         return NOT_ASKED
     return (
         f"{canary.test}: {canary.requirement}; harm at alpha {canary.alpha_fail:g}, pass at {canary.alpha_pass:g} "
-        f"from {canary.min_n} on; reads {', '.join(canary.series)}"
+        f"from {canary.min_n} on; reads {', '.join(canary.series)}{f' by {canary.by}' if canary.by else ''}"
     )
 
 

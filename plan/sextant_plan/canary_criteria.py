@@ -1,9 +1,11 @@
 """Which anytime-valid test holds each criterion while a canary is rolled out (formulas: `sextant_plan.sequential`).
 
 A criterion with a limit of its own is tested on its misses against that limit (F2), a ratio of rates to the stable
-version by look (F1), a difference of means to it by look (F4). The error budget is one for the whole rollout: harm may
+version by look (F1), a difference of means to it by look (F4), the size of a shift of the predicted classes by weight
+(F6). The error budget is one for the whole rollout: harm may
 be claimed wrongly of any criterion in `ALPHA` of all rollouts, so each gets its part (Bonferroni); a pass needs every
-criterion, so each may use the whole of it (intersection-union, Berger 1982).
+criterion, so each may use the whole of it (intersection-union, Berger 1982). A test that begins anew at each weight
+shares both out over the weights.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sextant_plan.catalogue import FEEDBACK, Enforcement
+from sextant_plan.catalogue import FEEDBACK, PREDICTIONS, Enforcement
 from sextant_plan.errors import UsageError
 from sextant_plan.schema import Criterion, Plan
-from sextant_plan.share_rule import Count
+from sextant_plan.share_rule import Count, Term
 from sextant_plan.shares import errors, share_of, slower_than
+from sextant_plan.window import Selector
 
 ALPHA = 0.05
 
@@ -26,6 +29,7 @@ class CanaryTest(StrEnum):
     RATIO_TO_STABLE = "F1"
     MISSES_TO_LIMIT = "F2"
     MEAN_TO_STABLE = "F4"
+    SHIFT_FROM_STABLE = "F6"
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class CanaryCriterion:
     `misses` and `rows` are counter increments of one arm, of which `misses` are the bad events and `what` says which.
     `limit` is by `test`: the most that the canary's rate of misses may be as a multiple of the stable one's (F1) or as
     a share (F2), or the least that the canary's mean may lie above the stable one's, negative for a tolerated drop
-    (F4, where a row's value is 1 unless it is a miss). Harm is proved at `alpha_fail`, its absence at `alpha_pass`.
+    (F4, where a row's value is 1 unless it is a miss), or the most that the stability index of the arms' rows by the
+    label `by` may be in nats (F6, which knows no misses). Harm is proved at `alpha_fail`, its absence at `alpha_pass`.
     """
 
     criterion: Criterion
@@ -46,6 +51,7 @@ class CanaryCriterion:
     limit: float
     alpha_fail: float
     alpha_pass: float = ALPHA
+    by: str | None = None
 
     @property
     def min_n(self) -> int:
@@ -74,6 +80,8 @@ class CanaryCriterion:
             return f"at most {self.limit:g} times the stable version's rate of {self.what}"
         if self.test is CanaryTest.MEAN_TO_STABLE:
             return f"{self.criterion.metric} at least {self.limit:+g} from the stable version's"
+        if self.test is CanaryTest.SHIFT_FROM_STABLE:
+            return f"a stability index of at most {self.limit:g} nats between the versions' {self.what}"
         return f"at most {100 * self.limit:.6g} % of {self.what}"
 
 
@@ -97,12 +105,30 @@ def canary_criterion(plan: Plan, criterion: Criterion, *, of: int = 1) -> Canary
         misses, rows = slower_than(plan, plan.serving.latency_slo_ms) if slow else errors(plan)
         what = f"requests over {plan.serving.latency_slo_ms:g} ms" if slow else "requests answered with a 5xx code"
         return CanaryCriterion(criterion, CanaryTest.RATIO_TO_STABLE, what, misses, rows, criterion.limit, alpha)
+    if criterion.metric == "prediction_shift":
+        return _shift(plan, criterion, alpha)
     share = share_of(plan, criterion)
     if criterion.relative_to == "champion":
         test, limit = CanaryTest.MEAN_TO_STABLE, criterion.limit
     else:
         test, limit = CanaryTest.MISSES_TO_LIMIT, share.miss_limit
     return CanaryCriterion(criterion, test, share.bad, share.misses, share.rows, limit, alpha)
+
+
+def _shift(plan: Plan, criterion: Criterion, alpha: float) -> CanaryCriterion:
+    weights = sum(step < 100 for step in plan.rollout.steps)
+    rows = Count((Term(Selector.of(PREDICTIONS.name, model=plan.name)),))
+    return CanaryCriterion(
+        criterion,
+        CanaryTest.SHIFT_FROM_STABLE,
+        "predicted classes",
+        Count(()),
+        rows,
+        criterion.limit,
+        alpha / weights,
+        ALPHA / weights,
+        by=PREDICTIONS.labels[0],
+    )
 
 
 def canary_obstacle(criterion: Criterion) -> str | None:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from sextant_plan.canary_criteria import CanaryCriterion, CanaryTest
+from sextant_plan.canary_shift import ClassLook, Tallies, add_tallies, bet_on, shift_bounds, shift_size
 from sextant_plan.schema import Closed
 from sextant_plan.sequential import Look, MeanDifference, RatioTest, Side, limit_log_e, overdispersion
 from sextant_plan.verdicts import Verdict
@@ -24,7 +25,8 @@ class Evidence(Closed):
     """What the looks so far say of one criterion.
 
     `rows` and `misses` are (canary, stable) totals, for the reader and for a fixed limit. The log-wealths belong to the
-    ratio test, the last three numbers to the test of means; each is empty or 0 where another test holds the criterion.
+    ratio test, the three numbers after them to the test of means, `tallies` by weight and `shift_log_wealth` to the
+    test of a shift; each is empty or 0 where another test holds the criterion.
     """
 
     looks: int = 0
@@ -35,12 +37,16 @@ class Evidence(Closed):
     weight: float = 0.0
     weighted_difference: float = 0.0
     weighted_variance: float = 0.0
+    tallies: dict[int, Tallies] = {}
+    shift_log_wealth: float = 0.0
 
 
-def add_look(rule: CanaryCriterion, evidence: Evidence, look: Look, *, burstiness: float) -> Evidence:
+def add_look(rule: CanaryCriterion, evidence: Evidence, look: Look | ClassLook, *, burstiness: float) -> Evidence:
     """Return the evidence after one more look; a look in which an arm that is needed was silent changes nothing."""
     if not look.n_canary or (rule.needs_stable and not look.n_stable):
         return evidence
+    if isinstance(look, ClassLook):
+        return _with_classes(evidence, look)
     changes: dict[str, object] = {
         "looks": evidence.looks + 1,
         "rows": (evidence.rows[0] + look.n_canary, evidence.rows[1] + look.n_stable),
@@ -76,12 +82,19 @@ def judge_evidence(rule: CanaryCriterion, evidence: Evidence) -> Verdict:
     return Verdict.PASS if safe and evidence.rows[0] >= rule.min_n else Verdict.UNKNOWN
 
 
+def shift_is_proved(rule: CanaryCriterion, evidence: Evidence) -> bool:
+    """Tell whether the arms' classes are proved to differ at all (F5), however little: an alarm and no verdict."""
+    return rule.test is CanaryTest.SHIFT_FROM_STABLE and evidence.shift_log_wealth > -math.log(rule.alpha_fail)
+
+
 def canary_value(rule: CanaryCriterion, evidence: Evidence) -> float | None:
     """Return what the criterion limits, as measured so far: a ratio, a share or a difference; None without evidence."""
     if evidence.looks == 0:
         return None
     if rule.test is CanaryTest.MEAN_TO_STABLE:
         return evidence.weighted_difference / evidence.weight
+    if rule.test is CanaryTest.SHIFT_FROM_STABLE:
+        return shift_size(_most_seen(evidence))
     canary = evidence.misses[0] / evidence.rows[0]
     if rule.test is CanaryTest.MISSES_TO_LIMIT:
         return canary
@@ -107,11 +120,35 @@ def _prove_means(rule: CanaryCriterion, evidence: Evidence) -> tuple[bool, bool]
     return means.bounds(rule.alpha_fail)[1] < rule.limit, means.bounds(rule.alpha_pass)[0] > rule.limit
 
 
+def _prove_shift(rule: CanaryCriterion, evidence: Evidence) -> tuple[bool, bool]:
+    """Either proof may come from any weight; the alphas are shared out over them."""
+    weights = evidence.tallies.values()
+    harmful = any(shift_bounds(tallies, rule.alpha_fail)[0] > rule.limit for tallies in weights)
+    return harmful, any(shift_bounds(tallies, rule.alpha_pass)[1] < rule.limit for tallies in weights)
+
+
 _PROOFS = {
     CanaryTest.RATIO_TO_STABLE: _prove_ratio,
     CanaryTest.MISSES_TO_LIMIT: _prove_limit,
     CanaryTest.MEAN_TO_STABLE: _prove_means,
+    CanaryTest.SHIFT_FROM_STABLE: _prove_shift,
 }
+
+
+def _with_classes(evidence: Evidence, look: ClassLook) -> Evidence:
+    before = evidence.tallies.get(look.weight, {})
+    return evidence.model_copy(
+        update={
+            "looks": evidence.looks + 1,
+            "rows": (evidence.rows[0] + look.n_canary, evidence.rows[1] + look.n_stable),
+            "tallies": {**evidence.tallies, look.weight: add_tallies(before, look.tallies)},
+            "shift_log_wealth": evidence.shift_log_wealth + bet_on(before, look.tallies),
+        }
+    )
+
+
+def _most_seen(evidence: Evidence) -> Tallies:
+    return max(evidence.tallies.values(), key=lambda tallies: sum(canary for canary, _ in tallies.values()))
 
 
 def _ratio_test(rule: CanaryCriterion, evidence: Evidence, side: Side) -> RatioTest:

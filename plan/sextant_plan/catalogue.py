@@ -333,6 +333,11 @@ METRICS: dict[str, Metric] = {
             (REQUEST_SECONDS.name,),
         ),
         Metric(
+            "prediction_shift", Kind.DRIFT, "nats", False, "roll_out", "statistic", "confidence sequence by weight",
+            _CANARY, "Population stability index of the predicted classes, the canary's against the stable version's.",
+            (PREDICTIONS.name,), answers="class",
+        ),
+        Metric(
             "label_agreement", Kind.DATA, "kappa", True, "ingest", "statistic", "MOVER-R over clopper-pearson", _GATE,
             "Agreement of the raters: Krippendorff's alpha, nominal.", answers="class",
         ),

@@ -101,6 +101,7 @@ def _canary_json(canary: CanaryCriterion) -> dict[str, Any]:
         "limit": canary.limit,
         "misses": [_term_json(term.sign, term.selector.promql()) for term in canary.misses.terms],
         "rows": [_term_json(term.sign, term.selector.promql()) for term in canary.rows.terms],
+        "by": canary.by,
         "alpha_fail": canary.alpha_fail,
         "alpha_pass": canary.alpha_pass,
         "min_n": canary.min_n,

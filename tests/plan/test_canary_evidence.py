@@ -18,7 +18,7 @@ from sextant_plan.share_rule import Count
 from sextant_plan.verdicts import Verdict
 
 LIMITS = {CanaryTest.RATIO_TO_STABLE: 1.5, CanaryTest.MISSES_TO_LIMIT: 0.05, CanaryTest.MEAN_TO_STABLE: -0.05}
-TESTS = list(CanaryTest)
+TESTS = list(LIMITS)  # a shift is no count of misses: test_canary_shift
 
 
 def rule(test: CanaryTest, **changes: Any) -> CanaryCriterion:

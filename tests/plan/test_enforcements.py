@@ -120,6 +120,7 @@ FORMS = [
     pytest.param(
         "accuracy", -0.02, {"relative_to": "champion"}, CanaryTest.MEAN_TO_STABLE, -0.02, id="accuracy next to stable"
     ),
+    pytest.param("prediction_shift", 0.2, {}, CanaryTest.SHIFT_FROM_STABLE, 0.2, id="classes next to stable"),
 ]
 
 
@@ -141,6 +142,22 @@ def test_one_error_budget_is_shared_by_the_whole_rollout() -> None:
     plan = _plan(*(_criterion(METRICS[name], 0.5, ["canary"], id=f"c{i}") for i, name in enumerate(names)))
     assert [each.alpha_fail for each in canary_criteria(plan)] == [pytest.approx(ALPHA / 3)] * 3
     assert {each.alpha_pass for each in canary_criteria(plan)} == {ALPHA}
+
+
+def test_a_test_that_begins_anew_at_each_weight_shares_its_errors_over_them() -> None:
+    """Three weights below 100 % get a third of harm's alpha each, and a third of the pass's."""
+    canary = _enforced(METRICS["prediction_shift"], 0.2, ["canary"]).canary
+    assert canary is not None
+    assert canary.alpha_fail == pytest.approx(ALPHA / 3)
+    assert canary.alpha_pass == pytest.approx(ALPHA / 3)
+
+
+def test_a_shift_of_predicted_numbers_is_refused() -> None:
+    """Each version has bins of its own, so that two regressions' counters cannot be told apart."""
+    held = _criterion(METRICS["prediction_shift"], 0.2, ["canary"])
+    plan = _plan(_criterion(METRICS["mae"], 2, ["gate"], id="off"), held)
+    faults = [fault.problem for fault in inconsistencies(plan, None)]
+    assert faults == ["prediction_shift measures answers of another kind than those of tabular-regression"]
 
 
 def test_only_what_waits_for_labels_says_so() -> None:

@@ -39,7 +39,7 @@ TASKS = (
         requirement="the new version is proved not worse on live traffic before it takes all of it",
         risk="what the sealed rows did not show is found out by every user at once",
         method="anytime-valid tests against the stable version at rising weights",
-        lives_in=("sextant_plan.sequential", "sextant_plan.canary_criteria"),
+        lives_in=("sextant_plan.sequential", "sextant_plan.canary_criteria", "sextant_plan.canary_shift"),
         evidence=("roll_out/canary*", "roll_out/ab*", "roll_out/shadow*", "roll_out/look*"),
         excuse=NO_SHARED_TRAFFIC,
     ),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sextant_plan.canary_criteria import CanaryCriterion
+from sextant_plan.canary_shift import ClassLook
 from sextant_plan.catalogue import REQUESTS
 from sextant_plan.sequential import Look
 from sextant_plan.share_rule import Count
@@ -51,8 +52,12 @@ def increments(readings: Sequence[Reading], before: Mapping[str, Mapping[str, fl
     return Window(tuple(counted))
 
 
-def look_of(rule: CanaryCriterion, canary: Window, stable: Window) -> Look | None:
-    """Return one criterion's look; None where the counters contradict each other or an edge is missing."""
+def look_of(rule: CanaryCriterion, canary: Window, stable: Window, *, weight: int) -> Look | ClassLook | None:
+    """Return one criterion's look at a weight; None where the counters contradict each other or an edge is missing."""
+    if rule.by is not None:
+        arms = _by_label(rule.rows, rule.by, canary), _by_label(rule.rows, rule.by, stable)
+        names = sorted(arms[0].keys() | arms[1].keys())
+        return ClassLook(weight, {name: (arms[0].get(name, 0), arms[1].get(name, 0)) for name in names})
     numbers = [_total(count, window) for window in (canary, stable) for count in (rule.rows, rule.misses)]
     if any(number is None for number in numbers):
         return None
@@ -77,6 +82,15 @@ def _total(count: Count, window: Window) -> float | None:
     """Return a count over all the servers of an arm: 0 of a silent one, None where a term is missing."""
     totals = [count.of(window, target) for target in {sample.target for sample in window.samples}]
     return None if any(total is None for total in totals) else sum(total or 0.0 for total in totals)
+
+
+def _by_label(count: Count, label: str, window: Window) -> dict[str, int]:
+    """Return what was counted over all the servers of an arm, by the values of a label."""
+    totals: dict[str, float] = {}
+    for sample in (sample for term in count.terms for sample in window.select(term.selector)):
+        value = sample.labels.get(label, "")
+        totals[value] = totals.get(value, 0.0) + sample.value
+    return {value: round(total) for value, total in totals.items()}
 
 
 def _key(sample: Sample) -> str:

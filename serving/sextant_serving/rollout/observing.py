@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sextant_plan.acceptance import AcceptanceRecord, judge_acceptance, satisfaction
 from sextant_plan.canary_criteria import CanaryCriterion, canary_criteria
-from sextant_plan.canary_evidence import Evidence, add_look, canary_value, judge_evidence
+from sextant_plan.canary_evidence import Evidence, add_look, canary_value, judge_evidence, shift_is_proved
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
@@ -71,7 +71,8 @@ class Observer:
         return verdict, f"user acceptance: {rated} of {len(wanted.users)} users have rated{share}; {signed}"
 
     def _grown(self, rule: CanaryCriterion, state: RolloutState, canary: Window, stable: Window) -> Evidence:
-        evidence, look = state.evidence_of(rule.criterion.id), look_of(rule, canary, stable)
+        evidence = state.evidence_of(rule.criterion.id)
+        look = look_of(rule, canary, stable, weight=state.weight)
         return evidence if look is None else add_look(rule, evidence, look, burstiness=self._policy.burstiness)
 
 
@@ -80,5 +81,8 @@ def measured(rule: CanaryCriterion, state: RolloutState) -> str:
     evidence = state.evidence_of(rule.criterion.id)
     value = canary_value(rule, evidence)
     (canary, stable), (bad_canary, bad_stable) = evidence.rows, evidence.misses
+    if rule.by is not None and value is not None:
+        differs = "a difference is proved" if shift_is_proved(rule, evidence) else "no difference is proved"
+        return f"{value:.4g} nats ({canary} rows in the canary, {stable} in the stable version; {differs})"
     counted = f"{bad_canary} of {canary} in the canary, {bad_stable} of {stable} in the stable version"
     return counted if value is None else f"{value:.4g} ({counted})"

@@ -53,11 +53,12 @@ class Killed(BaseException):
 
 @dataclass
 class Behaviour:
-    """How one version behaves: shares of failed, slow and wrong answers."""
+    """How one version behaves: shares of failed, slow and wrong answers, and of answers with the first class."""
 
     errors: float = 0.002
     slow: float = 0.001
     wrong: float = 0.05
+    first: float = 0.5
 
 
 @dataclass
@@ -89,7 +90,7 @@ class World:
 
     def __post_init__(self) -> None:
         for arm in ("stable", "canary"):
-            self.totals[arm] = dict.fromkeys(("requests", "errors", "slow", "labels", "wrong"), 0.0)
+            self.totals[arm] = dict.fromkeys(("requests", "errors", "slow", "labels", "wrong", "first"), 0.0)
 
     def run(self, seconds: float) -> None:
         """Let time pass and requests come, each to the version that the route carries now."""
@@ -101,7 +102,7 @@ class World:
             n = self.rate * seconds * part
             for key, fraction in (
                 ("requests", 1.0), ("errors", behaviour.errors), ("slow", behaviour.slow), ("labels", 0.2),
-                ("wrong", 0.2 * behaviour.wrong),
+                ("wrong", 0.2 * behaviour.wrong), ("first", behaviour.first),
             ):  # fmt: skip
                 counts[key] += n * fraction
 
@@ -155,6 +156,8 @@ class World:
             sample("sextant_requests_total", whole["errors"], code="500"),
             sample("sextant_request_seconds_count", whole["requests"]),
             sample("sextant_request_seconds_bucket", whole["requests"] - whole["slow"], le="0.1"),
+            sample("sextant_predictions_total", whole["first"], **{"class": "box"}),
+            sample("sextant_predictions_total", whole["requests"] - whole["first"], **{"class": "tube"}),
             sample("sextant_feedback_total", whole["labels"] - whole["wrong"], outcome="agree"),
             sample("sextant_feedback_total", whole["wrong"], outcome="disagree"),
         )

@@ -52,6 +52,29 @@ def test_a_bad_canary_is_rolled_back_by_the_criterion_that_it_breaks(
     assert world.claims == 0
 
 
+SHIFT = {"id": "shift", "metric": "prediction_shift", "at_most": 0.2, "min_n": 200, "enforce": ["canary"]}
+
+
+def test_a_canary_that_answers_otherwise_is_rolled_back_by_the_plans_limit(
+    world: Any, behaviour: Any, drive: Drive, make_plan: MakePlan
+) -> None:
+    """Nine in ten answers with a class that stable gives to every second: 0.88 nats, where the plan allows 0.2."""
+    plan = Plan.model_validate({**make_plan().model_dump(mode="json"), "criteria": [SHIFT]})
+    world.rate, world.behaviour["canary"] = 200.0, behaviour(first=0.9)
+    state = drive(world, plan)
+    assert state.phase is Phase.ROLLED_BACK
+    assert "shift: proved worse than a stability index of at most 0.2 nats" in state.reason
+    assert set(state.evidence["shift"].tallies) == {5}
+
+
+def test_a_canary_that_answers_alike_is_promoted(world: Any, drive: Drive, make_plan: MakePlan) -> None:
+    """The rows of each weight stand by themselves."""
+    world.rate = 200.0
+    state = drive(world, Plan.model_validate({**make_plan().model_dump(mode="json"), "criteria": [SHIFT]}))
+    assert state.phase is Phase.PROMOTED
+    assert set(state.evidence["shift"].tallies) == {5, 25, 50}
+
+
 def test_a_weight_counts_from_when_the_route_has_carried_it_for_a_while(world: Any, drive: Drive) -> None:
     """Looks begin neither while the route still moves nor before what it carries has settled, here for 4 seconds."""
     drive(world, until=lambda state: state.phase is Phase.SHIFTING, step=1.0)
