@@ -74,8 +74,8 @@ test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
 bench: $(READY) ## The server beside its peers (two free cores, about 20 minutes)
 	$(BIN)/python -m benchmarks.serving
 
-soak: $(READY) ## An hour and a million requests against the server, two life cycles at once (SEXTANT_SOAK_SECONDS shortens the first)
-	$(BIN)/python -m pytest -m soak -s tests/serving/test_soak.py tests/end_to_end/test_two_at_once.py
+soak: $(READY) ## An hour and a million requests against the server (SEXTANT_SOAK_SECONDS shortens it)
+	$(BIN)/python -m pytest -m soak -s tests/serving/test_soak.py
 
 lint: $(READY) ## Style, types, layers
 	$(BIN)/ruff check .

@@ -32,8 +32,10 @@ class Backend:
     tasks: dict[str, Task] = field(default_factory=dict)
 
     def run(self, arguments: Mapping[str, str]) -> bool:
-        """Carry out the pipeline; return whether it succeeded."""
-        return self._group(self.ir["root"]["dag"], dict(arguments), {})
+        """Carry out the pipeline; return whether it succeeded. What has no argument has its default."""
+        known = self.ir["root"]["inputDefinitions"]["parameters"]
+        defaults = {name: spec["defaultValue"] for name, spec in known.items() if "defaultValue" in spec}
+        return self._group(self.ir["root"]["dag"], {**defaults, **arguments}, {})
 
     def _group(self, dag: Json, parameters: Mapping[str, str], artifacts: Mapping[str, Artifact]) -> bool:
         states: dict[str, bool | None] = {}

@@ -11,7 +11,7 @@ from tests.evidence import DATED, MEASURED, differences
 
 from sextant_plan.ledger import read_run
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ALONE = ("plan", "ingest", "verify", "prepare", "train", "optimise")  # the later steps know the other run's model
 RUN_IDS = ("one", "two")
 
