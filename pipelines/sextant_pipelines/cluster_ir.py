@@ -97,6 +97,10 @@ def _executor_config(profile: ClusterProfile, settings: StepSettings) -> Json:
             for secret in profile.secrets
             if secret.mount is not None
         ],
+        "configMapAsVolume": [
+            {**_named("configMapName", each.name), "mountPath": each.mount, "optional": False}
+            for each in profile.config_maps
+        ],
         "pvcMount": [
             {"constant": each.claim, "pvcNameParameter": _constant(each.claim), "mountPath": each.mount}
             for each in profile.volumes

@@ -78,6 +78,13 @@ class SecretSource(Closed):
         return self
 
 
+class ConfigMapSource(Closed):
+    """A ConfigMap by name, as files below `mount`; what SEXTANT_FEAST_STORES names may be one of them."""
+
+    name: ObjectName
+    mount: MountPath
+
+
 class Volume(Closed):
     """A PersistentVolumeClaim that every step mounts."""
 
@@ -101,6 +108,7 @@ class ClusterProfile(Closed):
     service_account: ObjectName | None = None
     env: dict[EnvName, str] = {}
     secrets: list[SecretSource] = []
+    config_maps: list[ConfigMapSource] = []
     volumes: list[Volume] = []
     image_pull_secrets: list[ObjectName] = []
     defaults: StepSettings = StepSettings()

@@ -25,6 +25,7 @@ env: {MLFLOW_TRACKING_URI: "http://mlflow.sextant:5000"}
 secrets:
   - {name: object-store, env: {AWS_ACCESS_KEY_ID: id, AWS_SECRET_ACCESS_KEY: key}}
   - {name: ca, mount: /etc/ca}
+config_maps: [{name: feast-stores, mount: /etc/feast-stores}]
 volumes: [{claim: state, mount: /var/lib/sextant}]
 image_pull_secrets: [registry]
 keep: 7d
@@ -135,6 +136,8 @@ def test_a_steps_settings_are_where_kubernetes_reads_them(write_profile: Profile
     assert train["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert train["nodeSelector"] == {"labels": {"pool": "gpu"}}
     assert train["pvcMount"][0]["mountPath"] == "/var/lib/sextant"
+    (stores,) = train["configMapAsVolume"]
+    assert (stores["configMapName"], stores["mountPath"]) == ("feast-stores", "/etc/feast-stores")
     assert "tolerations" not in kubernetes["deploymentSpec"]["executors"]["exec-ingest"]
     assert kubernetes["pipelineConfig"] == {"resourceTtlOnCompletion": 604800, "activeDeadlineSeconds": 43200}
 
