@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sextant_components.context import RunContext
-from sextant_components.model_file import TrainedModel, save_weights
+from sextant_components.ensembling import mean_answers
+from sextant_components.model_file import TrainedModel, numbered, save_weights
 from sextant_components.tables import SplitsInfo
 from sextant_components.tensors import Inputs
 from sextant_components.training import predict, tensors_of
@@ -58,14 +59,19 @@ def engines_for(network: Learned, wanted: Sequence[EngineName]) -> Sequence[Engi
     return ["lightgbm"] if isinstance(network, Trees) else wanted
 
 
-def write_weights(engine: str, network: Learned, folder: Path, golden: Inputs) -> None:
-    """Write what was learned as one engine's file into `folder`."""
+def member_files(engine: str, members: int) -> list[str]:
+    """Return the names of the files that hold a bundle's members for an engine."""
+    return [numbered(FILES[engine], number) for number in range(members)]
+
+
+def write_weights(engine: str, members: Sequence[Learned], folder: Path, golden: Inputs) -> None:
+    """Write what was learned as one engine's files into `folder`, one a member."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILES[engine]
-    if FILES[engine] == FILES["onnx"]:
-        export_onnx(cast("Network", network), path, golden)
-    else:
-        save_weights(network, path)
+    for name, network in zip(member_files(engine, len(members)), members, strict=True):
+        if FILES[engine] == FILES["onnx"]:
+            export_onnx(cast("Network", network), folder / name, golden)
+        else:
+            save_weights(network, folder / name)
 
 
 def export_onnx(network: Network, path: Path, inputs: Inputs) -> None:
@@ -95,10 +101,10 @@ def export_onnx(network: Network, path: Path, inputs: Inputs) -> None:
         )
 
 
-def write_golden(folder: Path, network: Learned, golden: Inputs, output: str) -> None:
-    """Write the golden requests with the outputs of the trained network itself."""
-    arrays: dict[str, Any] = {name: golden[name] for name in network.reads}
-    arrays[output] = predict(network, arrays)
+def write_golden(folder: Path, members: Sequence[Learned], golden: Inputs, output: str) -> None:
+    """Write the golden requests with the outputs of the trained networks themselves."""
+    arrays: dict[str, Any] = {name: golden[name] for name in members[0].reads}
+    arrays[output] = mean_answers([predict(network, arrays) for network in members])
     np.savez(folder / GOLDEN_FILE, **arrays)
 
 
@@ -122,7 +128,7 @@ def describe(
         version=digest_of(content).removeprefix("sha256:")[:12],
         task=context.plan.model.task,
         engine=engine,
-        members=[Member(file=FILES[engine], architecture=model.architecture, params=model.params)],
+        members=[Member(file=name, architecture=model.architecture, params=model.params) for name in sorted(files)],
         image=image,
         columns=columns,
         entity=context.plan.data.entity,
@@ -168,7 +174,7 @@ def assemble(
     *,
     engine: Engine,
     weights: Path,
-    network: Learned,
+    members: Sequence[Learned],
     golden: Inputs,
     reference: Path,
 ) -> BundleSpec:
@@ -176,8 +182,10 @@ def assemble(
     if bundle.exists():
         shutil.rmtree(bundle)
     bundle.mkdir(parents=True)
-    shutil.copyfile(weights / FILES[engine], bundle / FILES[engine])
+    names = member_files(engine, len(members))
+    for name in names:
+        shutil.copyfile(weights / name, bundle / name)
     shutil.copyfile(reference, bundle / REFERENCE_FILE)
-    write_golden(bundle, network, golden, answer_name(model.classes))
-    files = digest_of_files(bundle, [FILES[engine]])
+    write_golden(bundle, members, golden, answer_name(model.classes))
+    files = digest_of_files(bundle, names)
     return seal_bundle(bundle, describe(context, model, splits, engine=engine, files=files))

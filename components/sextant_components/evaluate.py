@@ -16,6 +16,7 @@ from sextant_components.champion import Incomparable, champion_labels
 from sextant_components.context import RunContext, Step
 from sextant_components.corruptions import JUDGED
 from sextant_components.criteria import Evidence, answer, without_champion
+from sextant_components.ensembling import together
 from sextant_components.evaluation_records import (
     CONFIDENCE,
     record_champion,
@@ -43,7 +44,7 @@ from sextant_components.evaluation_studies import (
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.looks import take_look
 from sextant_components.metrics import Answers
-from sextant_components.model_file import load_network, read_model
+from sextant_components.model_file import load_members, read_model
 from sextant_components.number_metrics import NumberAnswers
 from sextant_components.number_records import record_residuals
 from sextant_components.objectives import Merit, Objective, objective_of
@@ -195,18 +196,18 @@ def _open(
     outputs = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
     numbers = NumberAnswers(outputs[:, 0].astype(np.float64), examples.labels)
     answers = Answers(outputs, examples.labels) if spec.classes else numbers
-    network = _network(model)
+    network = _network(model, len(spec.members))
     return Subject(context, snapshot, splits, info, bundle, spec, engine, sealed, examples, outputs, answers, network)
 
 
-def _network(model: Path | None) -> Network | Settled:
-    """Return the trained network, or why there is none to take gradients from."""
+def _network(model: Path | None, members: int) -> Network | Settled:
+    """Return so many trained networks as one, or why there is none to take gradients from."""
     if model is None:
         return unavailable("the trained network was not handed over")
     from torch import nn
 
-    learned = load_network(model, read_model(model))
-    return learned if isinstance(learned, nn.Module) else unavailable("trees have no gradients")
+    networks = [learned for learned in load_members(model, read_model(model)) if isinstance(learned, nn.Module)]
+    return together(networks[:members]) if networks else unavailable("trees have no gradients")
 
 
 def _gather(subject: Subject, champion: Promotion | None, findings: Findings) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,13 +47,24 @@ class TrainedModel(Closed):
     history: list[Epoch]
     trials: list[Trial]
     seeds: list[SeedResult]
+    members: int = 1  # how many fits of these settings answer together
 
 
 def write_model(
-    folder: Path, fitted: Fitted, shape: Shape, trials: list[Trial], seeds: list[SeedResult], *, spread: float = 1.0
+    folder: Path,
+    members: Sequence[Fitted],
+    shape: Shape,
+    trials: list[Trial],
+    seeds: list[SeedResult],
+    *,
+    spread: float = 1.0,
 ) -> None:
-    """Write the fitted network and how it came about; the description is written last."""
+    """Write one fit, or several of the same settings that answer together, the best first, and how they came about.
+
+    The description is written last.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    fitted = members[0]
     reads = fitted.network.reads
     described = TrainedModel(
         architecture=fitted.settings.architecture,
@@ -67,8 +79,10 @@ def write_model(
         history=fitted.history,
         trials=trials,
         seeds=seeds,
+        members=len(members),
     )
-    save_weights(fitted.network, folder / _weights_file(described))
+    for number, member in enumerate(members):
+        save_weights(member.network, folder / numbered(_weights_file(described), number))
     (folder / MODEL_FILE).write_text(described.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -84,6 +98,12 @@ def save_weights(learned: Learned, path: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in learned.state_dict().items()}, str(path))
 
 
+def numbered(file: str, number: int) -> str:
+    """Return a member's file, counted from 0: `model.onnx`, then `model-2.onnx`."""
+    stem, dot, kind = file.partition(".")
+    return f"{stem}-{number + 1}{dot}{kind}" if number else file
+
+
 def _weights_file(model: TrainedModel) -> str:
     return WEIGHTS_FILES["trees" if model.architecture == GRADIENT_BOOSTING else "network"]
 
@@ -96,9 +116,17 @@ def read_model(folder: Path) -> TrainedModel:
         raise InfrastructureError(f"{folder / MODEL_FILE}: no trained model here. Run the train step again.") from error
 
 
+def load_members(folder: Path, model: TrainedModel) -> list[Learned]:
+    """Return the trained networks or trees that answer together, ready to predict; most often it is one."""
+    return [_load(folder / numbered(_weights_file(model), number), model) for number in range(model.members)]
+
+
 def load_network(folder: Path, model: TrainedModel) -> Learned:
-    """Return the trained network or trees, ready to predict."""
-    weights = folder / _weights_file(model)
+    """Return the best of the trained networks or trees."""
+    return _load(folder / _weights_file(model), model)
+
+
+def _load(weights: Path, model: TrainedModel) -> Learned:
     if model.architecture == GRADIENT_BOOSTING:
         from sextant_serving.architectures.gradient_boosting import Trees
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.bundle_export import (
-    FILES,
     GOLDEN_ROWS,
     assemble,
     describe,
     engines_for,
+    member_files,
     write_weights,
 )
 from sextant_components.compiled_engines import compile_network
 from sextant_components.context import RunContext, Step
+from sextant_components.ensembling import mean_answers, record_allowance, together
 from sextant_components.latency import median_ms
-from sextant_components.model_file import TrainedModel, load_network, read_model
+from sextant_components.model_file import TrainedModel, load_members, read_model
 from sextant_components.objectives import objective_of
 from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
 from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
@@ -79,60 +80,96 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Bench:
-    """What the engines are compared on; `expected` are the trained network's probabilities of `valid`."""
+    """What the engines are compared on.
+
+    `members` answer together, most often it is one; `expected` are their probabilities of `valid`.
+    """
 
     context: RunContext
     model: TrainedModel
     splits: SplitsInfo
-    network: Learned
+    members: list[Learned]
     valid: Examples
     golden: Inputs
     expected: NDArray[np.float32]
     slices: dict[str, list[str]]
+
+    def alone(self) -> Bench:
+        """Return the bench for the best member without the others."""
+        return replace(self, members=self.members[:1], expected=predict(self.members[0], self.valid.inputs))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A bench's engines and the fastest of those that are equivalent and can be served."""
+
+    bench: Bench
+    candidates: list[Candidate]
+    fastest: Candidate
+    folder: Path
 
 
 def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Path, bundle: Path) -> Verdict:
     """Write the sealed bundle of the fastest equivalent engine; raises InfrastructureError if there is none."""
     bench = _open_bench(context, snapshot, splits, model)
     with context.ledger(Step.OPTIMISE) as ledger, tempfile.TemporaryDirectory() as scratch:
-        engines = engines_for(bench.network, context.plan.model.engines)
-        candidates = [_measure(bench, engine, Path(scratch) / engine) for engine in engines]
-        _record_parity(ledger, candidates)
-        usable = [candidate for candidate in candidates if candidate.equivalent and candidate.served]
-        if not usable:
-            reasons = "; ".join(f"{c.engine}: {c.failure or f'off by {c.off:.3g}'}" for c in candidates)
-            raise InfrastructureError(f"{bundle}: no engine gives the network's answers ({reasons}). Add an engine.")
-        fastest = min(usable, key=lambda candidate: candidate.cost)
+        measured = _afforded(ledger, _measure_all(bench, Path(scratch) / "all"), Path(scratch) / "alone")
+        _record_parity(ledger, measured.candidates)
+        fastest = measured.fastest
         spec = assemble(
             bundle,
             context,
             bench.model,
             bench.splits,
             engine=cast("Engine", fastest.engine),
-            weights=Path(scratch) / fastest.engine,
-            network=bench.network,
+            weights=measured.folder / fastest.engine,
+            members=measured.bench.members,
             golden=bench.golden,
             reference=splits / REFERENCE_FILE,
         )
         _record_slices(ledger, fastest)
         _record_bundle(ledger, spec)
-        _record_latency(ledger, candidates, fastest, spec)
+        _record_latency(ledger, measured.candidates, fastest, spec)
         return ledger.verdict
+
+
+def _measure_all(bench: Bench, folder: Path) -> Measured:
+    """Measure every engine of the plan; raises InfrastructureError if none of them can be served."""
+    engines = engines_for(bench.members[0], bench.context.plan.model.engines)
+    candidates = [_measure(bench, engine, folder / engine) for engine in engines]
+    usable = [candidate for candidate in candidates if candidate.equivalent and candidate.served]
+    if not usable:
+        reasons = "; ".join(f"{c.engine}: {c.failure or f'off by {c.off:.3g}'}" for c in candidates)
+        name = bench.context.plan.name
+        raise InfrastructureError(f"{name}: no engine gives the network's answers ({reasons}). Add an engine.")
+    return Measured(bench, candidates, min(usable, key=lambda candidate: candidate.cost), folder)
+
+
+def _afforded(ledger: LedgerWriter, measured: Measured, folder: Path) -> Measured:
+    """Return what was measured, or the best member alone where several take longer than the plan allows."""
+    bench, plan = measured.bench, measured.bench.context.plan
+    if len(bench.members) == 1:
+        return measured
+    allowed = plan.model.ensemble.latency_share * plan.serving.latency_slo_ms
+    within = record_allowance(
+        ledger, members=len(bench.members), milliseconds=measured.fastest.full_ms, allowed=allowed
+    )
+    return measured if within else _measure_all(bench.alone(), folder)
 
 
 def _open_bench(context: RunContext, snapshot: Path, splits: Path, model: Path) -> Bench:
     described = read_model(model)
-    network = load_network(model, described)
+    members = load_members(model, described)
     split = read_split(splits, "valid")
     valid = load_examples(snapshot, split, image=described.image, columns=described.columns)
     return Bench(
         context,
         described,
         read_splits_info(splits),
-        network,
+        members,
         valid,
         valid.spread(GOLDEN_ROWS).inputs,
-        predict(network, valid.inputs),
+        mean_answers([predict(member, valid.inputs) for member in members]),
         {column: slice_values(split, column) for column in slice_columns(context.plan)},
     )
 
@@ -154,7 +191,7 @@ def _measure(bench: Bench, engine: Engine | EngineName, folder: Path) -> Candida
         slice_loss=_slice_loss(bench, found),
         one_ms=median_ms(lambda: loaded.run(one), repeats=REPEATS_ONE),
         full_ms=median_ms(lambda: loaded.run(full), repeats=REPEATS_FULL),
-        size=sum(file.stat().st_size for file in folder.glob("model.*")) if folder.exists() else 0,
+        size=sum(file.stat().st_size for file in folder.glob("model*")) if folder.exists() else 0,
     )
 
 
@@ -163,10 +200,10 @@ def _build(bench: Bench, engine: Engine | EngineName, folder: Path) -> Runs:
     from sextant_serving.engines import load_engine
 
     if engine in MEASURED_ONLY:
-        return compile_network(engine, cast("Network", bench.network), folder, bench.golden)
+        return compile_network(engine, together(cast("list[Network]", bench.members)), folder, bench.golden)
     served = cast("Engine", engine)
-    write_weights(served, bench.network, folder, bench.golden)
-    files = digest_of_files(folder, [FILES[served]])
+    write_weights(served, bench.members, folder, bench.golden)
+    files = digest_of_files(folder, member_files(served, len(bench.members)))
     return load_engine(folder, describe(bench.context, bench.model, bench.splits, engine=served, files=files))
 
 

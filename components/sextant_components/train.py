@@ -10,6 +10,7 @@ from sextant_components.baseline import answer_baseline
 from sextant_components.charts import learning_curves
 from sextant_components.checkpoints import Epoch
 from sextant_components.context import RunContext, Step
+from sextant_components.ensembling import keep_members
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import SeedResult, write_model
 from sextant_components.objectives import Objective, objective_of
@@ -51,7 +52,8 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
             fits.append(fit_candidate(settings, shape, train, valid, checkpoints=checkpoints))
         best = max(fits, key=rank)
         seeds = [SeedResult(seed=f.settings.seed, valid_score=f.score, valid_loss=f.loss) for f in fits]
-        write_model(model, best, shape, found.trials, seeds, spread=objective.scale)
+        members = keep_members(ledger, context.plan.model.ensemble, objective, fits, best=best, valid=valid)
+        write_model(model, members, shape, found.trials, seeds, spread=objective.scale)
         shutil.rmtree(checkpoints, ignore_errors=True)
         _record_search(ledger, context, found, chosen)
         _record_learning(ledger, objective, {f"seed {f.settings.seed}": f.history for f in fits}, best)

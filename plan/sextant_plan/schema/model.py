@@ -77,6 +77,17 @@ class Training(Closed):
     deterministic: bool = True
 
 
+class Ensemble(Closed):
+    """Whether the `seeds` fits answer together, as the mean of their answers.
+
+    `if-proved` keeps them where the mean is proved better than the best fit, and its fastest engine takes at most
+    `latency_share` of `serving.latency_slo_ms` for a full batch.
+    """
+
+    keep: Literal["if-proved", "never"] = "if-proved"
+    latency_share: float = Field(default=0.5, gt=0, le=1)
+
+
 class Model(Closed):
     """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
 
@@ -95,6 +106,7 @@ class Model(Closed):
     training: Training = Training()
     search: Search = Search()
     seeds: int = Field(default=2, ge=1)
+    ensemble: Ensemble = Ensemble()
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
     tolerance: float = Field(default=1e-4, gt=0, lt=1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sextant_plan.tasks.excuses import unless
 from sextant_plan.tasks.task import Task
 
-ONE_CANDIDATE = unless(
-    lambda plan: len(plan.model.candidates) > 1 or plan.model.seeds > 1,
-    "model.candidates names one and model.seeds is 1: there is nothing to combine",
+NOTHING_TO_COMBINE = unless(
+    lambda plan: plan.model.seeds > 1 and plan.model.ensemble.keep != "never",
+    "model.seeds is 1 or model.ensemble.keep is never: there is nothing to combine",
 )
 
 TASKS = (
@@ -56,8 +56,8 @@ TASKS = (
         requirement="several models answer together only where that is proved better",
         risk="several times the cost for nothing",
         method="paired gain of the ensemble over its best member, with a bound",
-        lives_in=("sextant_plan.bundle", "sextant_serving.model"),
+        lives_in=("sextant_components.ensembling", "sextant_serving.engines"),
         evidence=("train/ensemble*", "optimise/ensemble*"),
-        excuse=ONE_CANDIDATE,
+        excuse=NOTHING_TO_COMBINE,
     ),
 )  # fmt: skip

@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_does_not(tmp_path: P
     train, valid = _examples(200), _examples(100, seed=1)
     first, again, other = (fit_trees(replace(SETTINGS, seed=seed), SHAPE, train, valid) for seed in (0, 0, 1))
     for name, fitted in {"first": first, "again": again}.items():
-        write_weights("lightgbm", fitted.network, tmp_path / name, {})
+        write_weights("lightgbm", [fitted.network], tmp_path / name, {})
     files = [tmp_path / name / "model.lightgbm.txt" for name in ("first", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not np.array_equal(first.outputs, other.outputs)
@@ -112,13 +112,13 @@ def test_trees_win_where_no_line_separates_the_classes(found: Found) -> None:
 def bundle(found: Found, tmp_path: Path) -> Path:
     """The best trees of the search in a sealed bundle, by way of the model's own folder."""
     fitted = found.best["gradient-boosting"]
-    write_model(tmp_path / "model", fitted, SHAPE, found.trials, [])
+    write_model(tmp_path / "model", [fitted], SHAPE, found.trials, [])
     described = read_model(tmp_path / "model")
     trees = load_network(tmp_path / "model", described)
     folder, golden = tmp_path / "bundle", _examples(16, seed=3).inputs
     (engine,) = engines_for(trees, ["torch-safetensors", "onnx"])
-    write_weights(engine, trees, folder, golden)
-    write_golden(folder, trees, golden, PROBABILITIES)
+    write_weights(engine, [trees], folder, golden)
+    write_golden(folder, [trees], golden, PROBABILITIES)
     serving = ServingSpec(
         max_rows=8,
         max_wait=0.0,

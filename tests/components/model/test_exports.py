@@ -76,7 +76,7 @@ def test_an_edge_export_answers_from_its_compact_file_alone(made: Any, tmp_path:
     shutil.copytree(made.bundle, folder)
     (folder / made.spec.members[0].file).unlink()
     (folder / BUNDLE_FILE).unlink()
-    write_weights(engine, load_network(made.model, read_model(made.model)), folder, inputs)
+    write_weights(engine, [load_network(made.model, read_model(made.model))], folder, inputs)
     member = made.spec.members[0].model_copy(update={"file": FILES[engine]})
     spec = seal_bundle(folder, made.spec.model_copy(update={"engine": engine, "members": [member]}))
     parity = export_edge(folder, spec, tmp_path / "out")

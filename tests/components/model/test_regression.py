@@ -90,7 +90,7 @@ def test_the_search_takes_the_simplest_that_is_not_proved_worse() -> None:
 def test_each_engine_answers_as_the_network(engine: Engine, fitted: Fitted, tmp_path: Path) -> None:
     """The scale of the label travels with the weights."""
     inputs = _examples(80, seed=1).inputs
-    write_weights(engine, fitted.network, tmp_path, inputs)
+    write_weights(engine, [fitted.network], tmp_path, inputs)
     name = next(path.name for path in tmp_path.iterdir())
     member = Member(file=name, architecture="mlp", params={"hidden": 16, "layers": 1})
     found = load_engine(tmp_path, _spec(engine, member)).run(inputs)
