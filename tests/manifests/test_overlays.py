@@ -12,6 +12,7 @@ pytestmark = pytest.mark.servers
 Object = dict[str, Any]
 Overlay = Callable[[str], list[Object]]
 OVERLAYS = ("kind", "gpu", "production")
+OF_STEPS = "kubeflow"  # what the steps' pods mount, in their namespace
 
 
 def walk(value: Any) -> Iterator[Object]:
@@ -33,7 +34,7 @@ def the(objects: list[Object], kind: str) -> Object:
     return found
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", [*OVERLAYS, OF_STEPS])
 def test_every_object_is_valid_by_a_strict_schema(
     name: str, overlay: Overlay, schemas: Any, operator_schemas: Any
 ) -> None:
