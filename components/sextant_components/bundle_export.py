@@ -45,6 +45,7 @@ FILES: Mapping[str, str] = {
     "torch-safetensors": "model.safetensors",
     "torch-channels-last": "model.safetensors",
     "torch-bf16": "model.safetensors",
+    "torch-cuda-graphs": "model.safetensors",
     "onnx": "model.onnx",
     "openvino": "model.onnx",
     "lightgbm": "model.lightgbm.txt",

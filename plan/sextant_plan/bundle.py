@@ -24,7 +24,9 @@ GOLDEN_FILE = "golden.npz"
 
 PROBABILITIES, VALUE = "probabilities", "value"  # the output tensor of a model with classes, and of one without
 
-Engine = Literal["torch-safetensors", "torch-channels-last", "torch-bf16", "onnx", "openvino", "lightgbm"]
+Engine = Literal[
+    "torch-safetensors", "torch-channels-last", "torch-bf16", "torch-cuda-graphs", "onnx", "openvino", "lightgbm"
+]
 
 
 class Tensor(Closed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,13 +129,11 @@ class LightgbmEngine:
         return _mean([member.answers(inputs["features"]) for member in self._members])
 
 
-def _variant(name: str) -> Callable[[Path, BundleSpec, int], Engine]:
-    """Return the loader of a class in `engine_variants`, which is imported with the first bundle that needs it."""
+def _variant(name: str, module: str = "engine_variants") -> Callable[[Path, BundleSpec, int], Engine]:
+    """Return the loader of a class in a module of this package, which the first bundle that needs it imports."""
 
     def load(directory: Path, spec: BundleSpec, threads: int) -> Engine:
-        from sextant_serving import engine_variants
-
-        engine: Engine = getattr(engine_variants, name)(directory, spec, threads)
+        engine: Engine = getattr(import_module(f"sextant_serving.{module}"), name)(directory, spec, threads)
         return engine
 
     return load
@@ -146,6 +145,7 @@ KINDS: Mapping[str, Callable[[Path, BundleSpec, int], Engine]] = {
     "lightgbm": LightgbmEngine,
     "torch-channels-last": _variant("ChannelsLastEngine"),
     "torch-bf16": _variant("Bfloat16Engine"),
+    "torch-cuda-graphs": _variant("CudaGraphEngine", "cuda_engine"),
     "openvino": _variant("OpenvinoEngine"),
 }
 

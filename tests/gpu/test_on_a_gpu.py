@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from sextant_components.tensors import Examples
-from sextant_components.training import Fitted, Settings, Shape, fit, predict
+from sextant_components.training import Fitted, Settings, Shape, fit, new_network, predict, repeatable
 from sextant_plan.bundle import BundleSpec, Column, Member, ServingSpec, Tensor
 from sextant_plan.schema import ImageInput, Training
+from sextant_serving.engines import load_engine
 
 if TYPE_CHECKING:
     import torch
+
+    from sextant_serving.architectures import Network
 
 pytestmark = pytest.mark.gpu
 IMAGE = ImageInput(height=32, width=32, channels=3)
@@ -137,25 +140,43 @@ def test_every_network_trains_in_half_precision_on_the_gpu(cuda: torch.device, a
 
 
 @pytest.mark.parametrize("architecture", ["small-cnn", "resnet18", "vit"])
-@pytest.mark.parametrize("kind", ["torch-safetensors", "torch-channels-last"])
+@pytest.mark.parametrize("kind", ["torch-safetensors", "torch-channels-last", "torch-cuda-graphs"])
 def test_the_served_engine_on_the_gpu_agrees_with_the_cpu(
     cuda: torch.device, tmp_path: Path, architecture: str, kind: str
 ) -> None:
     """Within the default golden tolerance: convolutions are computed in full precision when a model is served."""
-    from safetensors.torch import save_file
+    network, spec, inputs = _served(architecture, tmp_path)
+    found = load_engine(tmp_path, spec.model_copy(update={"engine": kind})).run(inputs)
+    assert np.abs(found - predict(network, inputs)).max() <= spec.golden_tolerance
 
-    from sextant_components.training import new_network, repeatable
-    from sextant_serving.engines import load_engine
+
+def test_replayed_batches_hold_nothing_of_the_batch_before(cuda: torch.device, tmp_path: Path) -> None:
+    """Batches of any number of rows, one after the other, answer as the eager network does."""
+    _, spec, inputs = _served("small-cnn", tmp_path)
+    serving = spec.serving.model_copy(update={"max_rows": 16})
+    spec = spec.model_copy(update={"serving": serving})
+    eager, graphs = (
+        load_engine(tmp_path, spec.model_copy(update={"engine": kind}))
+        for kind in ("torch-safetensors", "torch-cuda-graphs")
+    )
+    for first, rows in ((0, 9), (9, 1), (10, 16), (26, 2), (28, 15), (0, 40), (50, 1)):
+        part = {name: array[first : first + rows] for name, array in inputs.items()}
+        found = graphs.run(part)
+        assert len(found) == rows
+        np.testing.assert_allclose(found, eager.run(part), atol=spec.golden_tolerance)
+
+
+def _served(architecture: str, folder: Path) -> tuple[Network, BundleSpec, dict[str, Any]]:
+    """Return an untrained network whose weights lie in `folder`, its description, and inputs."""
+    from safetensors.torch import save_file
 
     examples = _examples(64)
     settings = replace(SETTINGS, architecture=architecture, params=ARCHITECTURES[architecture])
     with repeatable(0):
         network = new_network(settings, SHAPE, examples)
     network.eval()
-    save_file(network.state_dict(), str(tmp_path / "model.safetensors"))
-    spec = _spec(architecture, dict(settings.params)).model_copy(update={"engine": kind})
-    inputs = {name: examples.inputs[name] for name in network.reads}
+    save_file(network.state_dict(), str(folder / "model.safetensors"))
+    spec = _spec(architecture, dict(settings.params))
     if "features" not in network.reads:
         spec = spec.model_copy(update={"columns": []})
-    found = load_engine(tmp_path, spec).run(inputs)
-    assert np.abs(found - predict(network, inputs)).max() <= spec.golden_tolerance
+    return network, spec, {name: examples.inputs[name] for name in network.reads}

@@ -53,7 +53,14 @@ Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
 """A way in which training pictures are changed at random; see `sextant_components.augmentation`."""
 
 EngineName = Literal[
-    "torch-safetensors", "torch-channels-last", "torch-bf16", "torch-compile", "aot-inductor", "onnx", "openvino"
+    "torch-safetensors",
+    "torch-channels-last",
+    "torch-bf16",
+    "torch-cuda-graphs",
+    "torch-compile",
+    "aot-inductor",
+    "onnx",
+    "openvino",
 ]
 MEASURED_ONLY = frozenset({"torch-compile", "aot-inductor"})  # they hold machine code, which no bundle does
 
