@@ -15,6 +15,7 @@ from sextant_components.feasibility import (
     intent,
     learning_curve,
     legal,
+    load,
     numbers,
     pretest,
     resources,
@@ -43,7 +44,7 @@ def run_plan(context: RunContext) -> Verdict:
         _freeze(context, ledger)
         record_amendment(context, ledger)
         fetch_source(plan, context.home)
-        study = _study(context, read_source(plan, context.data_root))
+        study = study_of(context, read_source(plan, context.data_root))
         for heading in _headings(study):
             _record(ledger, heading)
     return ledger.verdict
@@ -52,13 +53,15 @@ def run_plan(context: RunContext) -> Verdict:
 def _headings(study: Study) -> Iterator[Heading]:
     """Yield every heading that the plan calls for, in the order of the study."""
     economics = study.plan.goal.economics
+    served = load.serve_quickly(study)
     of_label = _headings_of_classes if study.plan.model.answers == "class" else _headings_of_numbers
     found = [
         intent.assess_success(study),
         availability.assess(study),
         *of_label(study),
         legal.assess(study),
-        robustness.assess(study),
+        robustness.assess(study, served),
+        load.assess(study, served),
         pretest.assess(study) if study.plan.model.answers == "class" else None,
         explainability.assess(study),
         resources.assess(study),
@@ -106,7 +109,7 @@ def _freeze(context: RunContext, ledger: LedgerWriter) -> None:
     )
 
 
-def _study(context: RunContext, source: Source) -> Study:
+def study_of(context: RunContext, source: Source) -> Study:
     """Join the features as of each row's time without Feast, which takes seconds to import."""
     plan, rows = context.plan, source.rows
     if plan.model.inputs.features:

@@ -24,6 +24,7 @@ from PIL import Image
 from tests.components.browsing import Browser
 
 from sextant_components.context import RunContext, create_run
+from sextant_components.feasibility.load import ServedLoad
 from sextant_plan.ledger import Record, read_run
 
 CLASSES = ("dim", "grey", "pale")
@@ -226,3 +227,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         pytest.skip("no Chromium on PATH")
     with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
+
+
+@pytest.fixture
+def load_already_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test of another heading the two seconds that the served baseline takes: test_feasibility_load has it."""
+    known = ServedLoad([1.0] * 300, 1000.0)
+    monkeypatch.setattr("sextant_components.feasibility.load.serve_quickly", lambda study: known)

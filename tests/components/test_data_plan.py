@@ -18,6 +18,8 @@ from sextant_plan.entrypoints import EntrypointError, entrypoint_digest, load_en
 from sextant_plan.schema import Baseline, Criterion
 from sextant_plan.verdicts import Verdict
 
+pytestmark = pytest.mark.usefixtures("load_already_measured")
+
 
 @pytest.fixture
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -67,6 +69,7 @@ def test_a_sound_plan_passes_every_heading(workshop: Any, records: Any) -> None:
             "bayes error",
             "baseline",
             "legal and ethics",
+            "load pre-test",
             "robustness and scalability",
             "explainability",
             "resources",

@@ -22,6 +22,7 @@ from sextant_components.feasibility.learning_curve import extrapolate
 from sextant_components.plan import run_plan
 from sextant_plan.verdicts import Verdict
 
+pytestmark = pytest.mark.usefixtures("load_already_measured")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 

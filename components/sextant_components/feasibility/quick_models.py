@@ -44,14 +44,22 @@ def ridge_left_out(matrix: Matrix, target: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def ridge_fitted(train: Matrix, codes: NDArray[np.intp], classes: int, test: Matrix) -> Matrix:
-    """Return each test row's scores, shape (rows, classes), by the training rows; solved in the smaller dimension."""
-    design, target = _with_constant(train), np.eye(classes)[codes]
+    """Return each test row's scores, shape (rows, classes), by the training rows."""
+    return np.asarray(_with_constant(test) @ ridge_weights(train, np.eye(classes)[codes]), dtype=np.float64)
+
+
+def ridge_weights(train: Matrix, target: NDArray[np.float64]) -> Matrix:
+    """Return the weights of ridge regression, shape (columns + 1, targets), the constant's last.
+
+    `target` has shape (rows, targets); solved in the smaller dimension.
+    """
+    design = _with_constant(train)
     rows, columns = design.shape
     if columns <= rows:
         weights = np.linalg.solve(design.T @ design + RIDGE * np.eye(columns), design.T @ target)
     else:
         weights = design.T @ np.linalg.solve(design @ design.T + RIDGE * np.eye(rows), target)
-    return np.asarray(_with_constant(test) @ weights, dtype=np.float64)
+    return np.asarray(weights, dtype=np.float64)
 
 
 def ridge_answers(train: Matrix, codes: NDArray[np.intp], classes: int, test: Matrix) -> NDArray[np.intp]:

@@ -53,7 +53,7 @@ def draw_sample(study: Study, *, most: int = SAMPLE_ROWS) -> Sample:
     return Sample(
         rows=rows,
         labels=[study.labels[row] for row in rows] if study.labels else [],
-        pictures=_pictures(study, rows) if inputs.image is not None else None,
+        pictures=decoded_pictures(study, rows, side=PICTURE_SIDE) if inputs.image is not None else None,
         columns=[_column_block(study, name, rows) for name in names],
     )
 
@@ -74,15 +74,18 @@ def _scaled(known: Matrix, shown: Matrix) -> Matrix:
     return np.asarray((shown - centre) / spread if spread > 0 else shown - centre)
 
 
-def _pictures(study: Study, rows: Sequence[int]) -> NDArray[np.uint8]:
+def decoded_pictures(study: Study, rows: Sequence[int], *, side: int | None = None) -> NDArray[np.uint8]:
+    """Return the rows' pictures as squares of a side, or else of the model's size; an unreadable one is black."""
     from sextant_plan.schema import ImageInput
     from sextant_serving.errors import BadPicture
     from sextant_serving.preprocessing import decode_image
 
     assert study.plan.model.inputs.image is not None
     assert study.pictures is not None
-    spec = ImageInput(height=PICTURE_SIDE, width=PICTURE_SIDE, channels=study.plan.model.inputs.image.channels)
-    pictures = np.zeros((len(rows), PICTURE_SIDE, PICTURE_SIDE, spec.channels), dtype=np.uint8)
+    spec = study.plan.model.inputs.image
+    if side is not None:
+        spec = ImageInput(height=side, width=side, channels=spec.channels)
+    pictures = np.zeros((len(rows), spec.height, spec.width, spec.channels), dtype=np.uint8)
     for place, row in enumerate(rows):
         try:
             pictures[place] = decode_image(study.pictures[row].read_bytes(), spec).reshape(pictures[place].shape)

@@ -54,9 +54,12 @@ TASKS = (
         "robustness-scale", "planning", "Feasibility: robustness and scalability",
         requirement="corruptions and load of production are within reach",
         risk="the model fails in the dark, or answers too late, and its users find out",
-        method="a quick model on corrupted inputs; the least cost of a request against objective and expected load",
-        lives_in=(f"{FEASIBILITY}.robustness", f"{FEASIBILITY}.pretest"),
-        evidence=("plan/feasibility: robustness and scalability", "plan/feasibility: corruption pre-test"),
+        method="a quick model on corrupted inputs, and in the real server against objective and expected load",
+        lives_in=(f"{FEASIBILITY}.robustness", f"{FEASIBILITY}.pretest", f"{FEASIBILITY}.load"),
+        evidence=(
+            "plan/feasibility: robustness and scalability", "plan/feasibility: corruption pre-test",
+            "plan/feasibility: load pre-test",
+        ),
     ),
     Task(
         "explainability-need", "planning", "Feasibility: explainability",
