@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sextant_components.context import RunContext
 from sextant_components.ensembling import mean_answers
@@ -102,17 +103,33 @@ def export_onnx(network: Network, path: Path, inputs: Inputs) -> None:
         )
 
 
-def write_golden(folder: Path, members: Sequence[Learned], golden: Inputs, output: str) -> None:
-    """Write the golden requests with the outputs of the trained networks themselves."""
+def write_golden(
+    folder: Path,
+    members: Sequence[Learned],
+    golden: Inputs,
+    output: str,
+    answers: NDArray[np.float32] | None = None,
+) -> None:
+    """Write the golden requests with the outputs of the trained networks themselves, or with `answers`."""
     arrays: dict[str, Any] = {name: golden[name] for name in members[0].reads}
-    arrays[output] = mean_answers([predict(network, arrays) for network in members])
+    if answers is None:
+        answers = mean_answers([predict(network, arrays) for network in members])
+    arrays[output] = answers
     np.savez(folder / GOLDEN_FILE, **arrays)
 
 
 def describe(
-    context: RunContext, model: TrainedModel, splits: SplitsInfo, *, engine: Engine, files: Mapping[str, str]
+    context: RunContext,
+    model: TrainedModel,
+    splits: SplitsInfo,
+    *,
+    engine: Engine,
+    files: Mapping[str, str],
+    tolerance: float = 0.0,
 ) -> BundleSpec:
     """Return the description of a bundle before it is sealed; `files` are the digests of its weights.
+
+    Golden answers may be off by `tolerance` where that is more than the plan's.
 
     The version is a digest of what was learned and from what, so that training again on the same data by the
     same plan gives the same version, while the bundle's digest also covers when it was made.
@@ -138,7 +155,7 @@ def describe(
         inputs=inputs,
         outputs=[Tensor(name=answer_name(model.classes), datatype="FP32", shape=[-1, len(model.classes) or 1])],
         serving=serving_spec(context.plan),
-        golden_tolerance=context.plan.model.tolerance * model.spread,
+        golden_tolerance=max(context.plan.model.tolerance, tolerance) * model.spread,
         plan_hash=context.plan_hash,
         data_hash=splits.data_hash,
         created=time.time(),
@@ -178,8 +195,13 @@ def assemble(
     members: Sequence[Learned],
     golden: Inputs,
     reference: Path,
+    answers: NDArray[np.float32] | None = None,
+    tolerance: float = 0.0,
 ) -> BundleSpec:
-    """Write a sealed bundle; what an earlier attempt left in the folder is removed first."""
+    """Write a sealed bundle; what an earlier attempt left in the folder is removed first.
+
+    `answers` are those to the golden requests where they are not the trained networks', `tolerance` as in `describe`.
+    """
     if bundle.exists():
         shutil.rmtree(bundle)
     bundle.mkdir(parents=True)
@@ -187,6 +209,7 @@ def assemble(
     for name in names:
         shutil.copyfile(weights / name, bundle / name)
     shutil.copyfile(reference, bundle / REFERENCE_FILE)
-    write_golden(bundle, members, golden, answer_name(model.classes))
+    write_golden(bundle, members, golden, answer_name(model.classes), answers)
     files = digest_of_files(bundle, names)
-    return seal_bundle(bundle, describe(context, model, splits, engine=engine, files=files))
+    described = describe(context, model, splits, engine=engine, files=files, tolerance=tolerance)
+    return seal_bundle(bundle, described)

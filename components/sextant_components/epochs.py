@@ -132,7 +132,7 @@ class Run:
 
     def _class_weights(self) -> torch.Tensor | None:
         """Return a weight for each class, of which the rows' mean is 1; None where all weigh the same."""
-        if self.settings.training.class_weights == "none" or self.train.numeric:
+        if self.settings.training.class_weights == "none" or self.train.labels.dtype.kind == "f":
             return None
         import torch
 

@@ -109,6 +109,22 @@ class Classes:
         return paired_gain(one, other, confidence)
 
 
+class SoftClasses(Classes):
+    """Classes that are learned from a probability of each, as another model gives them, and judged by labels."""
+
+    def torch_loss(
+        self,
+        network: Network,  # noqa: ARG002
+        raw: torch.Tensor,
+        labels: torch.Tensor,
+        weights: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return the mean cross-entropy with the given probabilities, in nats; labels have shape (rows, classes)."""
+        import torch
+
+        return torch.nn.functional.cross_entropy(raw, labels.to(raw.dtype), weight=weights)
+
+
 @dataclass(frozen=True)
 class Numbers:
     """Numbers by squared error in units of the training labels' spread, compared by their absolute errors."""
@@ -165,5 +181,7 @@ class Numbers:
 
 
 def objective_of(labels: NDArray[Any]) -> Objective:
-    """Return the objective that fits training labels: class indices, or numbers."""
+    """Return the objective that fits training labels: class indices, probabilities of classes, or numbers."""
+    if labels.ndim == 2:
+        return SoftClasses()
     return Numbers.of(labels) if labels.dtype.kind == "f" else Classes()

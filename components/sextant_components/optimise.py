@@ -4,99 +4,28 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sextant_components.bundle_export import (
-    GOLDEN_ROWS,
-    assemble,
-    describe,
-    engines_for,
-    member_files,
-    write_weights,
-)
-from sextant_components.compiled_engines import compile_network
+from sextant_components.bundle_export import assemble, engines_for
 from sextant_components.context import RunContext, Step
-from sextant_components.ensembling import mean_answers, record_allowance, together
-from sextant_components.latency import median_ms
-from sextant_components.model_file import TrainedModel, load_members, read_model
-from sextant_components.objectives import objective_of
-from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slice_columns, slice_values
-from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
-from sextant_components.training import predict
+from sextant_components.engine_bench import (
+    REPEATS_FULL,
+    REPEATS_ONE,
+    SLICE_LOSS,
+    Bench,
+    Candidate,
+    measure,
+    open_bench,
+)
+from sextant_components.ensembling import record_allowance
+from sextant_components.int8 import TOLERANCE
+from sextant_components.int8_engine import Quantised, try_int8
 from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Engine
-from sextant_plan.canonical import digest_of_files
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import LedgerWriter
-from sextant_plan.schema import MEASURED_ONLY, EngineName
 from sextant_plan.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from sextant_components.training import Learned
-    from sextant_serving.architectures import Network
-    from sextant_serving.engines import Engine as Runs
-
-REPEATS_ONE, REPEATS_FULL = 60, 20
-SLICE_LOSS = 0.005  # share; what an engine may lose on any slice against the trained network
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One engine, measured; `failure` says why it cannot be used, `tolerance` how far a probability may be off."""
-
-    engine: Engine | EngineName
-    tolerance: float
-    failure: str | None = None
-    off: float = math.nan
-    slice_loss: float = math.nan
-    one_ms: float = math.nan
-    full_ms: float = math.nan
-    size: int = 0
-
-    @property
-    def equivalent(self) -> bool:
-        """Whether the engine answers as the trained network does."""
-        return self.agrees and self.slice_loss <= SLICE_LOSS
-
-    @property
-    def agrees(self) -> bool:
-        """Whether no probability is further off than the tolerance."""
-        return self.failure is None and self.off <= self.tolerance
-
-    @property
-    def served(self) -> bool:
-        """Whether a bundle can hold the engine; the others are measured for comparison."""
-        return self.engine not in MEASURED_ONLY
-
-    @property
-    def cost(self) -> float:
-        """One figure for a lone request and for a full batch: the geometric mean of both times."""
-        return math.sqrt(self.one_ms * self.full_ms)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What the engines are compared on.
-
-    `members` answer together, most often it is one; `expected` are their probabilities of `valid`.
-    """
-
-    context: RunContext
-    model: TrainedModel
-    splits: SplitsInfo
-    members: list[Learned]
-    valid: Examples
-    golden: Inputs
-    expected: NDArray[np.float32]
-    slices: dict[str, list[str]]
-
-    def alone(self) -> Bench:
-        """Return the bench for the best member without the others."""
-        return replace(self, members=self.members[:1], expected=predict(self.members[0], self.valid.inputs))
 
 
 @dataclass(frozen=True)
@@ -111,32 +40,48 @@ class Measured:
 
 def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Path, bundle: Path) -> Verdict:
     """Write the sealed bundle of the fastest equivalent engine; raises InfrastructureError if there is none."""
-    bench = _open_bench(context, snapshot, splits, model)
+    bench = open_bench(context, snapshot, splits, model)
     with context.ledger(Step.OPTIMISE) as ledger, tempfile.TemporaryDirectory() as scratch:
         measured = _afforded(ledger, _measure_all(bench, Path(scratch) / "all"), Path(scratch) / "alone")
         _record_parity(ledger, measured.candidates)
-        fastest = measured.fastest
-        spec = assemble(
-            bundle,
-            context,
-            bench.model,
-            bench.splits,
-            engine=cast("Engine", fastest.engine),
-            weights=measured.folder / fastest.engine,
-            members=measured.bench.members,
-            golden=bench.golden,
-            reference=splits / REFERENCE_FILE,
+        plain, small = measured.folder / "onnx", measured.folder / "int8"
+        int8 = try_int8(
+            ledger, measured.bench, measured.fastest, plain=plain, snapshot=snapshot, splits=splits, folder=small
         )
-        _record_slices(ledger, fastest)
+        spec = _seal(bundle, context, measured, int8, reference=splits / REFERENCE_FILE)
+        chosen = int8.candidate if int8 is not None and int8.taken else measured.fastest
+        if chosen is measured.fastest:
+            _record_slices(ledger, chosen)
         _record_bundle(ledger, spec)
-        _record_latency(ledger, measured.candidates, fastest, spec)
+        _record_latency(ledger, [*measured.candidates, *([int8.candidate] if int8 else [])], chosen, spec)
         return ledger.verdict
+
+
+def _seal(
+    bundle: Path, context: RunContext, measured: Measured, int8: Quantised | None, *, reference: Path
+) -> BundleSpec:
+    """Write the bundle of the fastest engine, or of the 8-bit form where that is taken."""
+    bench, fastest = measured.bench, measured.fastest
+    taken = int8 is not None and int8.taken
+    return assemble(
+        bundle,
+        context,
+        bench.model,
+        bench.splits,
+        engine="onnx" if taken else cast("Engine", fastest.engine),
+        weights=int8.folder if int8 is not None and taken else measured.folder / fastest.engine,
+        members=bench.members,
+        golden=bench.golden,
+        reference=reference,
+        answers=int8.golden_answers if int8 is not None and taken else None,
+        tolerance=TOLERANCE if taken else 0.0,
+    )
 
 
 def _measure_all(bench: Bench, folder: Path) -> Measured:
     """Measure every engine of the plan; raises InfrastructureError if none of them can be served."""
     engines = engines_for(bench.members[0], bench.context.plan.model.engines)
-    candidates = [_measure(bench, engine, folder / engine) for engine in engines]
+    candidates = [measure(bench, engine, folder / engine) for engine in engines]
     usable = [candidate for candidate in candidates if candidate.equivalent and candidate.served]
     if not usable:
         reasons = "; ".join(f"{c.engine}: {c.failure or f'off by {c.off:.3g}'}" for c in candidates)
@@ -155,72 +100,6 @@ def _afforded(ledger: LedgerWriter, measured: Measured, folder: Path) -> Measure
         ledger, members=len(bench.members), milliseconds=measured.fastest.full_ms, allowed=allowed
     )
     return measured if within else _measure_all(bench.alone(), folder)
-
-
-def _open_bench(context: RunContext, snapshot: Path, splits: Path, model: Path) -> Bench:
-    described = read_model(model)
-    members = load_members(model, described)
-    split = read_split(splits, "valid")
-    valid = load_examples(snapshot, split, image=described.image, columns=described.columns)
-    return Bench(
-        context,
-        described,
-        read_splits_info(splits),
-        members,
-        valid,
-        valid.spread(GOLDEN_ROWS).inputs,
-        mean_answers([predict(member, valid.inputs) for member in members]),
-        {column: slice_values(split, column) for column in slice_columns(context.plan)},
-    )
-
-
-def _measure(bench: Bench, engine: Engine | EngineName, folder: Path) -> Candidate:
-    """Build, load and time one engine; one that cannot be built or loaded is a finding, not an error."""
-    max_rows, tolerance = bench.context.plan.serving.batching.max_rows, bench.context.plan.model.tolerance
-    try:
-        loaded = _build(bench, engine, folder)
-        found = run_in_batches(loaded, bench.valid.inputs, max_rows)
-    except Exception as error:  # exporters and runtimes raise their own classes, and another engine may do
-        first_line = next(iter(str(error).splitlines()), "")
-        return Candidate(engine, tolerance, failure=f"{type(error).__name__} while it was built: {first_line[:200]}")
-    one, full = (_repeated(bench.golden, rows) for rows in (1, max_rows))
-    return Candidate(
-        engine,
-        tolerance,
-        off=float(np.abs(found - bench.expected).max()) / bench.model.spread,
-        slice_loss=_slice_loss(bench, found),
-        one_ms=median_ms(lambda: loaded.run(one), repeats=REPEATS_ONE),
-        full_ms=median_ms(lambda: loaded.run(full), repeats=REPEATS_FULL),
-        size=sum(file.stat().st_size for file in folder.glob("model*")) if folder.exists() else 0,
-    )
-
-
-def _build(bench: Bench, engine: Engine | EngineName, folder: Path) -> Runs:
-    """Return the engine loaded from what was written to `folder`, or compiled."""
-    from sextant_serving.engines import load_engine
-
-    if engine in MEASURED_ONLY:
-        return compile_network(engine, together(cast("list[Network]", bench.members)), folder, bench.golden)
-    served = cast("Engine", engine)
-    write_weights(served, bench.members, folder, bench.golden)
-    files = digest_of_files(folder, member_files(served, len(bench.members)))
-    return load_engine(folder, describe(bench.context, bench.model, bench.splits, engine=served, files=files))
-
-
-def _repeated(golden: Inputs, rows: int) -> Inputs:
-    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in golden.items()}
-
-
-def _slice_loss(bench: Bench, found: NDArray[np.float32]) -> float:
-    """Return the largest loss on all rows or on any value of a slice column: of accuracy, or in label spreads."""
-    objective = objective_of(bench.valid.labels)
-    before, after = (objective.merit(outputs, bench.valid.labels) for outputs in (bench.expected, found))
-    loss = (before.astype(np.float64) - after) / bench.model.spread
-    losses = [float(loss.mean())]
-    for values in bench.slices.values():
-        column = np.asarray(values)
-        losses += [float(loss[column == value].mean()) for value in np.unique(column)]
-    return max(losses)
 
 
 def _record_parity(ledger: LedgerWriter, candidates: list[Candidate]) -> None:
@@ -270,6 +149,7 @@ def _record_latency(ledger: LedgerWriter, candidates: list[Candidate], fastest: 
             "failure": candidate.failure,
             "difference": _finite(candidate.off),
             "slice_loss": _finite(candidate.slice_loss),
+            "refused": candidate.refused,
             "batch_1_ms": _finite(candidate.one_ms),
             "batch_full_ms": _finite(candidate.full_ms),
             "bytes": candidate.size,

@@ -146,6 +146,11 @@ def slice_values(split: pl.DataFrame, column: str) -> list[str]:
     return split[SLICE_PREFIX + column].fill_null("").to_list()
 
 
+def slices_of(plan: Plan, split: pl.DataFrame) -> dict[str, list[str]]:
+    """Return the value of every column that the plan slices by for each row of a split."""
+    return {column: slice_values(split, column) for column in slice_columns(plan)}
+
+
 def image_bytes(snapshot: Path, row_ids: Sequence[int]) -> list[bytes]:
     """Return the pictures' original bytes in the order of `row_ids`; raises KeyError for a row without one."""
     import polars as pl

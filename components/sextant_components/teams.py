@@ -119,6 +119,11 @@ def current_team() -> Team:
     return Team(0, 1, _device(0))
 
 
+def alone() -> Team:
+    """Return a team of this process only, for a fit that the others have no part in."""
+    return Team(0, 1, current_team().device)
+
+
 def _device(local_rank: int) -> torch.device:
     """Return the GPU of this process if there is one, else the CPU."""
     import torch

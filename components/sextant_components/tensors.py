@@ -24,7 +24,10 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices or the numbers, shape (rows,)."""
+    """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices or the numbers, shape (rows,).
+
+    A student's training labels are probabilities, shape (rows, classes).
+    """
 
     row_ids: list[int]
     inputs: Inputs
@@ -33,7 +36,7 @@ class Examples:
     @property
     def numeric(self) -> bool:
         """Whether the labels are numbers of their own, not indices of classes."""
-        return self.labels.dtype.kind == "f"
+        return self.labels.dtype.kind == "f" and self.labels.ndim == 1
 
     def __len__(self) -> int:
         return len(self.row_ids)

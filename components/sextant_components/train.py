@@ -15,7 +15,8 @@ from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import SeedResult, write_model
 from sextant_components.objectives import Objective, objective_of
 from sextant_components.sanity import LEARNED, heart_rows, loss_fell, overfit_one_batch
-from sextant_components.tables import read_classes, read_columns, read_split
+from sextant_components.smaller_models import Workshop, smaller
+from sextant_components.tables import read_classes, read_columns, read_split, slices_of
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.tracking import StepRun, step_run
 from sextant_components.training import Fitted, Settings, Shape
@@ -53,12 +54,15 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
         best = max(fits, key=rank)
         seeds = [SeedResult(seed=f.settings.seed, valid_score=f.score, valid_loss=f.loss) for f in fits]
         members = keep_members(ledger, context.plan.model.ensemble, objective, fits, best=best, valid=valid)
+        if context.plan.model.compress is not None:
+            slices = slices_of(context.plan, read_split(splits, "valid"))
+            members = smaller(ledger, Workshop(context.plan.model, members, shape, train, valid, slices))
         write_model(model, members, shape, found.trials, seeds, spread=objective.scale)
         shutil.rmtree(checkpoints, ignore_errors=True)
         _record_search(ledger, context, found, chosen)
         _record_learning(ledger, objective, {f"seed {f.settings.seed}": f.history for f in fits}, best)
         _record_seeds(ledger, objective, seeds)
-        gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=best, objective=objective)
+        gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=members[0], objective=objective)
         _record_baseline(ledger, objective, gain)
         _record_simpler(ledger, objective, chosen, gains)
         _record_rival(ledger, objective, found, valid)

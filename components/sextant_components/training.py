@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sextant_components.checkpoints import Best, Epoch, Progress, checkpoint_file, restore_checkpoint, save_checkpoint
 from sextant_components.epochs import Effort, Run, optimiser_and_schedule
 from sextant_components.objectives import Objective, objective_of
-from sextant_components.teams import current_team
+from sextant_components.teams import Team, current_team
 from sextant_components.tensors import Examples, Inputs, batches
 from sextant_plan.bundle import Column
 from sextant_plan.schema import Augmentation, ImageInput, Training
@@ -84,19 +84,23 @@ def fit(
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda _number, _epoch: None,
     checkpoints: Path | None = None,
+    team: Team | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Fitted:
     """Fit a network. `on_epoch` gets each epoch's number, from 0, and may raise to stop.
 
     The best epoch is that of the highest validation score, then of the lowest loss. With a folder for `checkpoints`
     a fit that was broken off goes on after its last checkpoint and ends with the weights, bit for bit, of one that
     was not; `on_epoch` then gets the epochs before as well. In a team (`teams.Team`) every member takes its share of
-    each batch, and the first judges and writes.
+    each batch, and the first judges and writes. `start` are weights to begin with instead of random ones.
     """
-    team = current_team()
+    team = team or current_team()
     team.begin(settings)
     with repeatable(settings.seed, settings.training):
         objective = objective_of(train.labels)
         network = new_network(settings, shape, train).to(team.device)
+        if start is not None:
+            network.load_state_dict(start)
         optimiser, schedule = optimiser_and_schedule(network, settings, len(train), team)
         parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
         file = None if checkpoints is None else checkpoint_file(checkpoints, _described(settings, shape), train, valid)

@@ -181,8 +181,13 @@ def _model_faults(plan: Plan, architectures: Architectures | None) -> Iterator[F
         return
     inputs = plan.model.inputs
     given = {"image": inputs.image is not None, "features": bool(inputs.columns or inputs.features)}
-    for index, candidate in enumerate(plan.model.candidates):
-        path, name = ("model", "candidates", index, "architecture"), candidate.architecture
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        (("model", "candidates", index, "architecture"), candidate.architecture)
+        for index, candidate in enumerate(plan.model.candidates)
+    ]
+    if plan.model.compress is not None and plan.model.compress.distil is not None:
+        named.append((("model", "compress", "distil", "architecture"), plan.model.compress.distil.architecture))
+    for path, name in named:
         if name not in architectures:
             yield Fault(path, f"there is no architecture {name}", choose(name, architectures))
             continue

@@ -95,6 +95,28 @@ class Ensemble(Closed):
     latency_share: float = Field(default=0.5, gt=0, le=1)
 
 
+class Compress(Closed):
+    """Smaller forms of the model, each taken only if no slice pays for it.
+
+    `distil` is a student that learns from the chosen model's answers, `prune` the share of hidden units to leave out,
+    `int8` stores ONNX weights in 8 bits and computes so where the range of activations was measured (`static`) or is
+    found at each request (`dynamic`). A form is refused unless it is proved to lose at most `slice_loss`, of accuracy
+    or of the labels' spread, on all validation rows and on each slice. int8 is taken where it serves the `aim`.
+    """
+
+    distil: Candidate | None = None
+    prune: float | None = Field(default=None, gt=0, lt=1)
+    int8: Literal["none", "static", "dynamic"] = "none"
+    slice_loss: float = Field(default=0.05, gt=0, lt=1)
+    aim: Literal["speed", "size"] = "speed"
+
+    @model_validator(mode="after")
+    def _a_network_learns(self) -> Compress:
+        if self.distil is not None and self.distil.architecture == "gradient-boosting":
+            raise ValueError("trees cannot learn from another model's answers; name a network in distil")
+        return self
+
+
 class Model(Closed):
     """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
 
@@ -114,6 +136,7 @@ class Model(Closed):
     search: Search = Search()
     seeds: int = Field(default=2, ge=1)
     ensemble: Ensemble = Ensemble()
+    compress: Compress | None = None
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
     tolerance: float = Field(default=1e-4, gt=0, lt=1)
 
@@ -121,6 +144,8 @@ class Model(Closed):
     def _an_engine_that_is_served(self) -> Model:
         if all(engine in MEASURED_ONLY for engine in self.engines):
             raise ValueError(f"{' and '.join(self.engines)} are measured and not served; add onnx, for one")
+        if self.compress is not None and self.compress.int8 != "none" and "onnx" not in self.engines:
+            raise ValueError("compress.int8 is a form of the ONNX file; add onnx to engines")
         return self
 
     @property

@@ -48,8 +48,11 @@ TASKS = (
         requirement="the fastest engine that gives the same answers is served",
         risk="hardware and the users' time are wasted, or speed is paid for by a minority of the rows",
         method="parity of every engine with the trained network; loss on every slice; latency measured",
-        lives_in=("sextant_components.optimise", "sextant_serving.engines"),
-        evidence=("optimise/engine*", "optimise/slice loss*", "optimise/compress*", "optimise/quanti*"),
+        lives_in=(
+            "sextant_components.optimise", "sextant_components.smaller_models", "sextant_components.int8_engine",
+            "sextant_serving.engines",
+        ),
+        evidence=("optimise/engine*", "optimise/slice loss*", "train/compress*", "optimise/compress*"),
     ),
     Task(
         "ensembling", "model engineering", "Ensembles",

@@ -2,7 +2,8 @@
 
 A file `small_cnn.py` is the architecture `small-cnn`. It defines `NEEDS`, the inputs that it cannot do
 without, as a plain tuple of `image` and `features`; `PARAMS`, its parameters with their defaults; and, for a
-network, `build(params, *, image, columns, classes)`. Files whose name begins with an underscore are helpers.
+network, `build(params, *, image, columns, classes)`. One whose hidden units can be left out also has `SLIMMED`, the
+parameter that counts them, and `slim(state, count, params)`. Files whose name begins with an underscore are helpers.
 Importing this package costs nothing; torch is loaded with the first network that is built.
 """
 
@@ -21,9 +22,21 @@ from sextant_plan.errors import UsageError
 from sextant_plan.schema import ImageInput
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sextant_serving.architectures._network import Answering, Network
 
-__all__ = ["GRADIENT_BOOSTING", "Answering", "ArchitectureMisfit", "Network", "build", "complete", "names", "needs"]
+__all__ = [
+    "GRADIENT_BOOSTING",
+    "Answering",
+    "ArchitectureMisfit",
+    "Network",
+    "build",
+    "complete",
+    "names",
+    "needs",
+    "slim",
+]
 
 GRADIENT_BOOSTING = "gradient-boosting"  # the one architecture that is no network: LightGBM fits and serves it
 
@@ -87,6 +100,24 @@ def build(name: str, params: Mapping[str, Param], *, image: ImageInput | None, c
     if classes == 0:
         network.answer_with_a_number()
     return network
+
+
+def slim(
+    name: str, network: Network, params: Mapping[str, Param], *, share: float
+) -> tuple[dict[str, Param], dict[str, Tensor]] | None:
+    """Return the parameters and weights of a network with `share` of its hidden units left out, the weakest first.
+
+    None for an architecture that has no units to leave out, or where fewer than one would stay.
+    """
+    module = _module(name)
+    if not hasattr(module, "SLIMMED"):
+        return None
+    whole = complete(name, params)
+    count = int(int(whole[module.SLIMMED]) * (1 - share))
+    if count < 1:
+        return None
+    state = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+    return {**params, module.SLIMMED: count}, module.slim(state, count, whole)
 
 
 def _module(name: str) -> ModuleType:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
+from sextant_serving.architectures._network import strongest
 
+QUARTERS = 4  # outputs of each filter of the last layer
 LARGE_SIDE = 32  # pixels; from here on the first layer halves the picture, which costs a quarter of the time
 
 
@@ -19,12 +22,27 @@ class Convolutions(nn.Module):
             _layer(image.channels, width, stem), _layer(width, 2 * width, 2), _layer(2 * width, 4 * width, 2)
         )
         self.average = _quarters(_halved(image.height, stem), _halved(image.width, stem))
-        self.outputs = 4 * width * 4
+        self.outputs = 4 * width * QUARTERS
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return rows x `outputs` from rows x channels x height x width."""
         pooled: Tensor = self.average(self.layers(pixels))
         return pooled.flatten(1)
+
+
+def slim_layers(state: dict[str, Tensor], prefix: str, width: int) -> Tensor:
+    """Keep in `state` the filters with the largest weights, for a body of this width; return the outputs that stay."""
+    kept: Tensor | None = None
+    for layer, filters in enumerate((width, 2 * width, 4 * width)):
+        weight, norm = f"{prefix}.layers.{layer}.0.weight", f"{prefix}.layers.{layer}.1"
+        if kept is not None:
+            state[weight] = state[weight][:, kept]
+        kept = strongest(state[weight], filters)
+        state[weight] = state[weight][kept]
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{norm}.{name}"] = state[f"{norm}.{name}"][kept]
+    assert kept is not None
+    return (kept[:, None] * QUARTERS + torch.arange(QUARTERS)).flatten()
 
 
 def _layer(before: int, after: int, stride: int) -> nn.Sequential:

@@ -83,6 +83,11 @@ class Answering(nn.Module):
         return self.network.answered(self.network(image=image, features=features))
 
 
+def strongest(weight: Tensor, count: int) -> Tensor:
+    """Return the places, rising, of the `count` rows with the largest sums of absolute weights (Li et al. 2017)."""
+    return weight.abs().flatten(1).sum(dim=1).topk(count).indices.sort().values
+
+
 def flat_width(image: ImageInput | None, columns: int) -> int:
     """Return how many numbers `Network.flat` gives for one row."""
     return columns + (image.height * image.width * image.channels if image else 0)

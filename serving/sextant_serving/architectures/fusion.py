@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import Param
-from sextant_serving.architectures._convolutions import Convolutions
+from sextant_serving.architectures._convolutions import Convolutions, slim_layers
 from sextant_serving.architectures._network import Network
 
 NEEDS = ("image", "features")
@@ -39,6 +39,18 @@ class Fusion(Network):
         picture, table = self.picture(self.pixels(image)), self.table(self.standardised(features))
         logits: Tensor = self.head(torch.cat([picture, table], dim=1))
         return logits
+
+
+SLIMMED = "width"
+
+
+def slim(state: dict[str, Tensor], width: int, params: Mapping[str, Param]) -> dict[str, Tensor]:
+    """Return the weights with a picture body of this width, the filters with the largest weights."""
+    outputs = slim_layers(state, "picture", width)
+    before = state["head.0.weight"].shape[1] - int(params["hidden"])
+    columns = torch.arange(before, before + int(params["hidden"]))
+    state["head.0.weight"] = state["head.0.weight"][:, torch.cat([outputs, columns])]
+    return state
 
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:

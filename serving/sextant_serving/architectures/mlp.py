@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import Param
-from sextant_serving.architectures._network import Network, flat_width
+from sextant_serving.architectures._network import Network, flat_width, strongest
 
 NEEDS = ()
 PARAMS: dict[str, Param] = {"hidden": 64, "layers": 2, "dropout": 0.0}
@@ -35,6 +35,23 @@ class Perceptron(Network):
         """Return logits, rows x classes."""
         logits: Tensor = self.head(self.body(self.flat(image, features)))
         return logits
+
+
+SLIMMED = "hidden"
+
+
+def slim(state: dict[str, Tensor], units: int, params: Mapping[str, Param]) -> dict[str, Tensor]:
+    """Return the weights of the same network with so many units a layer, those with the largest weights."""
+    kept: Tensor | None = None
+    for layer in range(int(params["layers"])):
+        weight, bias = f"body.{layer}.0.weight", f"body.{layer}.0.bias"
+        if kept is not None:
+            state[weight] = state[weight][:, kept]
+        kept = strongest(state[weight], units)
+        state[weight], state[bias] = state[weight][kept], state[bias][kept]
+    if kept is not None:
+        state["head.weight"] = state["head.weight"][:, kept]
+    return state
 
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import Param
-from sextant_serving.architectures._convolutions import Convolutions
+from sextant_serving.architectures._convolutions import Convolutions, slim_layers
 from sextant_serving.architectures._network import Network
 
 NEEDS = ("image",)
@@ -28,6 +28,16 @@ class SmallCnn(Network):
         assert image is not None
         logits: Tensor = self.head(self.body(self.pixels(image)))
         return logits
+
+
+SLIMMED = "width"
+
+
+def slim(state: dict[str, Tensor], width: int, params: Mapping[str, Param]) -> dict[str, Tensor]:  # noqa: ARG001
+    """Return the weights of the same network of this width, the filters with the largest weights."""
+    outputs = slim_layers(state, "body", width)
+    state["head.1.weight"] = state["head.1.weight"][:, outputs]
+    return state
 
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Network:  # noqa: ARG001
