@@ -191,7 +191,7 @@ def test_the_train_step_hands_over_the_smaller_model(bars: Data, open_run_at: Op
 
 @pytest.fixture
 def optimised(bars: Data, open_run_at: Open, home: Path, tmp_path: Path) -> Callable[..., dict[str, Record]]:
-    """Optimise a network large enough to gain from int8; returns the step's records: `optimised(bundle, slice_loss=0.1)`."""
+    """Return a function that optimises a network large enough to gain from int8 and returns the step's records."""
 
     def run(bundle: Path, **compress: Any) -> dict[str, Record]:
         model = {**PLAN["model"], "engines": ["onnx"], "compress": {"int8": "static", "aim": "size", **compress}}
