@@ -23,7 +23,8 @@ def main(name: str, windows: str, result: str) -> int:
     with np.load(windows) as file:
         cells = json.loads(str(file["cells"]))
         for number, cell in enumerate(cells):
-            detect = DETECTORS[name](file[f"reference-{cell['table']}"])
+            categories = {int(place): int(values) for place, values in file[f"categories-{cell['table']}"]}
+            detect = DETECTORS[name](file[f"reference-{cell['table']}"], categories)
             rows = file[f"windows-{number}"]
             alerts, asked, begun = 0, 0, time.perf_counter()
             for window in rows:
@@ -33,10 +34,9 @@ def main(name: str, windows: str, result: str) -> int:
                     break
             seconds = time.perf_counter() - begun
             found.append({**cell, "detector": name, "alerts": alerts, "windows": asked, "seconds": seconds})
-            print(
-                name, cell["table"], cell["shift"], f"{alerts}/{asked}", f"{1000 * seconds / asked:.2f} ms", flush=True
-            )
-    Path(result).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            each = f"{1000 * seconds / asked:.2f} ms"
+            print(name, cell["table"], cell["shift"], f"{alerts}/{asked}", each, flush=True)
+            Path(result).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -1,92 +1,14 @@
-"""The boards by subject: serving, rollout, drift, quality, data and features, hardware."""
+"""The boards by subject: rollout, drift, quality, data and features, hardware; serving has a module of its own."""
 
 from __future__ import annotations
 
 from sextant_monitoring import queries as q
 from sextant_monitoring.panels import Board, Panel, Row
 from sextant_plan.alerts import AlertKind
+from sextant_plan.bias_rule import BiasRule
 from sextant_plan.drift_rule import DriftRule
-from sextant_plan.rules import compile_rules, objective_rules
+from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
-
-
-def serving_board(plan: Plan) -> Board:
-    """Return requests and their time, objectives, saturation, and the golden-request probe."""
-    model, slo = plan.name, plan.serving.latency_slo_ms / 1000
-    share, seconds = q.probe(model)
-    objectives = tuple(
-        Panel(
-            f"Objective {rule.objective}: spent",
-            f"Share of {rule.what} over each window of the alerts; the line is the whole budget's rate.",
-            "percentunit",
-            (q.bad_ratio(rule),),
-            limit=rule.budget,
-            runbook=AlertKind.BUDGET_BURNING,
-        )
-        for rule in objective_rules(plan)
-    )
-    requests = (
-        Panel(
-            "Requests by code",
-            "Inference requests a second.",
-            "reqps",
-            (q.requests(model),),
-            runbook=AlertKind.ERRORS_HIGH,
-        ),
-        Panel(
-            "Request time",
-            "Median and 99th percentile between the histogram's edges; the line is serving.latency_slo_ms.",
-            "s",
-            q.request_time(model),
-            limit=slo,
-            runbook=AlertKind.LATENCY_HIGH,
-        ),
-        Panel(
-            "Ready servers",
-            "How many scraped servers are ready.",
-            "none",
-            (q.ready(model),),
-            runbook=AlertKind.NO_READY_SERVER,
-        ),
-    )
-    saturation = (
-        Panel("Wait for a batch", "99th percentile.", "s", (q.queue_wait(model),), runbook=AlertKind.SATURATED),
-        Panel(
-            "Device at work",
-            "Share of time, mean over servers.",
-            "percentunit",
-            (q.device_share(model),),
-            limit=1.0,
-            runbook=AlertKind.SATURATED,
-        ),
-        Panel("Rows in a batch", "Mean.", "none", (q.batch_rows(model),)),
-        Panel("Time on the device", "99th percentile of a batch.", "s", (q.device_time(model),)),
-        Panel("Decoding", "99th percentile of a picture.", "s", (q.decode_time(model),)),
-        Panel("Feature lookup", "99th percentile of a batch.", "s", (q.feature_time(model),)),
-    )
-    answers = (
-        Panel(
-            "Fallbacks", "Rows a second, by reason.", "cps", (q.fallbacks(model),), runbook=AlertKind.FAILURE_LASTING
-        ),
-        Panel(
-            "Golden requests",
-            "Share answered as sealed.",
-            "percentunit",
-            (share,),
-            limit=1.0,
-            runbook=AlertKind.PROBE_FAILING,
-        ),
-        Panel(
-            "Golden requests: time", "The longest answer.", "s", (seconds,), limit=slo, runbook=AlertKind.PROBE_FAILING
-        ),
-    )
-    rows = (
-        Row("Requests", requests),
-        Row("Objectives", objectives),
-        Row("Saturation", saturation),
-        Row("Answers", answers),
-    )
-    return Board("serving", "Serving", "Is the service fast, up and unsaturated?", rows)
 
 
 def rollout_board(plan: Plan) -> Board:
@@ -263,8 +185,10 @@ def quality_board(plan: Plan) -> Board:
             "Predicted share of a class less its labelled share.",
             "percentunit",
             (q.prediction_bias(model),),
-            runbook=AlertKind.QUALITY_LOW,
+            runbook=AlertKind.PREDICTION_BIAS,
         ),
+        *_bias_panels(plan),
+        _ageing_panel(plan),
     )
     rows = [Row("By labels", by_criterion)] if by_criterion else []
     return Board(
@@ -272,6 +196,35 @@ def quality_board(plan: Plan) -> Board:
         "Quality",
         "Is the model still right?",
         (*rows, Row("Labels", labels), Row("Until labels come", until)),
+    )
+
+
+def _bias_panels(plan: Plan) -> tuple[Panel, ...]:
+    return tuple(
+        Panel(
+            f"{rule.criterion.id}: size of the bias",
+            "Of each class, against the labels where there are enough, and against the training rows; the line is the "
+            "limit.",
+            "percentunit",
+            (q.bias_size(rule),),
+            limit=rule.criterion.limit,
+            runbook=AlertKind.PREDICTION_BIAS,
+        )
+        for rule in compile_rules(plan)
+        if isinstance(rule, BiasRule)
+    )
+
+
+def _ageing_panel(plan: Plan) -> Panel:
+    staleness = plan.evaluation.staleness
+    return Panel(
+        "Lost to age",
+        "Accuracy that the model's age has cost by the staleness curve of its evaluation, with one-sided bounds; the "
+        "line is evaluation.staleness.tolerated_loss.",
+        "percentunit",
+        (q.lost_to_age(plan.name),),
+        limit=staleness.tolerated_loss if staleness is not None else None,
+        runbook=AlertKind.MODEL_OLD,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from sextant_monitoring import queries as q
+from sextant_monitoring.board_serving import serving_board
 from sextant_monitoring.board_subjects import (
     data_board,
     drift_board,
     hardware_board,
     quality_board,
     rollout_board,
-    serving_board,
 )
 from sextant_monitoring.panels import Board, Panel, Row
 from sextant_plan.alerts import AlertKind, Rule
+from sextant_plan.bias_rule import BiasRule
 from sextant_plan.catalogue import Kind
 from sextant_plan.drift_rule import DriftRule
 from sextant_plan.quality_rule import QualityRule
@@ -131,4 +132,4 @@ def value_panel(rule: Rule) -> Panel:
 
 def runbook_of(rule: Rule) -> AlertKind | None:
     """Return the alert whose runbook helps when the rule fails; None for one that wakes nobody."""
-    return rule.kind if isinstance(rule, ShareRule | DriftRule | QualityRule | ThresholdRule) else None
+    return rule.kind if isinstance(rule, ShareRule | DriftRule | BiasRule | QualityRule | ThresholdRule) else None

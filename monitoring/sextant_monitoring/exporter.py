@@ -7,7 +7,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from sextant_monitoring.watcher import Look, own_samples
-from sextant_plan.catalogue import COMMON_LABELS, EXPECTED_ACCURACY, EXPORTED, PREDICTION_BIAS, PROBE_SECONDS
+from sextant_plan.catalogue import COMMON_LABELS, EXPECTED_ACCURACY, EXPORTED, PROBE_SECONDS
 from sextant_plan.schema import Plan
 from sextant_plan.window import Sample
 
@@ -47,14 +47,13 @@ class Exporter:
         look = self._look
         if look is None:
             return []
-        samples = own_samples(self._plan, look.quality, look.probed)
+        samples = [*own_samples(self._plan, look.quality, look.probed), *look.ageing]
         if look.probed is not None:
             labels = dict(zip(COMMON_LABELS, (self._plan.name, look.probed.version, "stable"), strict=True))
             samples.append(Sample(PROBE_SECONDS.name, labels, look.probed.slowest))
         for each in look.quality:
             labels = dict(zip(COMMON_LABELS, each.target, strict=True))
             samples.append(Sample(EXPECTED_ACCURACY.name, labels, each.expected))
-            samples += [Sample(PREDICTION_BIAS.name, {**labels, "class": name}, x) for name, x in each.bias.items()]
         return samples
 
     def start(self, host: str, port: int) -> int:

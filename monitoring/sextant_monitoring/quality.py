@@ -11,6 +11,7 @@ What counts is decided once, here:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,8 @@ class WindowQuality:
     """What is known of one target's answers in one window.
 
     `due` counts answered rows, `labelled` those with a label. `expected` is the mean probability of the answered class.
-    `bias` is, by class and over labelled rows, the predicted share less the labelled one.
+    `bias` is, by class and over labelled rows, the predicted share less the labelled one; `bias_errors` has the
+    standard errors.
     """
 
     window: TimeWindow
@@ -53,6 +55,7 @@ class WindowQuality:
     expected: float
     qualities: dict[str, Estimate] = field(default_factory=dict)
     bias: dict[str, float] = field(default_factory=dict)
+    bias_errors: dict[str, float] = field(default_factory=dict)
 
     @property
     def join_rate(self) -> float:
@@ -95,8 +98,8 @@ def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[Win
         labelled = part.filter(pl.col("truth").is_not_null())
         qualities = {each.id: estimate for each in criteria if (estimate := _estimate(labelled, each)) is not None}
         expected = float(part["probability"].fill_nan(None).mean() or 0.0)  # type: ignore[arg-type]
-        bias = _bias(labelled) if plan.model.answers == "class" else {}
-        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, bias))
+        bias, errors = _bias(labelled) if plan.model.answers == "class" else ({}, {})
+        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, bias, errors))
     return found
 
 
@@ -122,10 +125,16 @@ def _estimate(labelled: pl.DataFrame, criterion: Criterion) -> Estimate | None:
     return proportion(right, rows.height, criterion.confidence)
 
 
-def _bias(labelled: pl.DataFrame) -> dict[str, float]:
+def _bias(labelled: pl.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean over rows of predicted less true, by class, and its standard error: the two are paired by row."""
     predicted, true = labelled["label"], labelled["truth"]
-    classes = sorted(set(predicted) | set(true))
-    return {name: float((predicted == name).sum() - (true == name).sum()) / labelled.height for name in classes}
+    bias, errors = {}, {}
+    for name in sorted(set(predicted) | set(true)):
+        more, less = ((predicted == name) & (true != name)).sum(), ((predicted != name) & (true == name)).sum()
+        bias[name] = float(more - less) / labelled.height
+        square = float(more + less) / labelled.height
+        errors[name] = math.sqrt(max(square - bias[name] ** 2, 0.0) / labelled.height)
+    return bias, errors
 
 
 def _joined(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: str) -> pl.DataFrame | None:

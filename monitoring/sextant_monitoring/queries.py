@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sextant_plan.alerts import (
+    BIAS_SIZE,
     CRITERION_VALUE,
     CRITERION_VERDICT,
     FEATURE_CHI_SQUARE,
@@ -15,6 +16,7 @@ from sextant_plan.alerts import (
     TARGET,
     Rule,
 )
+from sextant_plan.bias_rule import BiasRule
 from sextant_plan.burn_rule import BurnRule
 from sextant_plan.catalogue import (
     BATCH_ROWS,
@@ -51,10 +53,12 @@ from sextant_plan.catalogue import (
     REQUESTS,
     ROLLOUT_PHASE,
     ROLLOUT_WEIGHT,
+    STALENESS_LOSS,
     Series,
 )
 from sextant_plan.drift_rule import DriftRule
 from sextant_plan.platform_rules import serving_pods
+from sextant_plan.quantities import DAY
 from sextant_plan.window import Matcher, Selector, recorded
 
 RATE = "$__rate_interval"  # Grafana's: four scrapes or one pixel, whichever is longer
@@ -142,6 +146,19 @@ def model_age(model: str) -> Query:
     """Return the seconds since the bundle was sealed."""
     created = Selector.of(MODEL_CREATED.name, model=model).promql()
     return Query(f"time() - max by ({TARGET}) ({created})", BY_VERSION)
+
+
+def lost_to_age(model: str) -> Query:
+    """Return the accuracy that the model's age has cost by its staleness curve, with the curve's bounds."""
+    days = f"({model_age(model).expr}) / {DAY:g}"
+    a_day = f"max by ({TARGET}, bound) ({Selector.of(STALENESS_LOSS.name, model=model).promql()})"
+    return Query(f"{a_day} * on ({TARGET}) group_left () ({days})", f"{{{{bound}}}} {BY_VERSION}")
+
+
+def bias_size(rule: BiasRule) -> Query:
+    """Return each class's bias as the rule reads it: by labels, and by the training rows."""
+    legend = f"{{{{source}}}} {{{{class}}}}{{{{bin}}}} {BY_VERSION}"
+    return Query(recorded(BIAS_SIZE, rule.labels), legend)
 
 
 def classes(model: str) -> Query:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sextant_monitoring.ageing import LossPerDay, loss_samples
 from sextant_monitoring.history import History
 from sextant_monitoring.http import get_text
 from sextant_monitoring.probe import Prober, ProbeResult
@@ -11,7 +12,17 @@ from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window
 from sextant_monitoring.scrape import parse_scrape
 from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
 from sextant_plan.burn_rule import BurnRule
-from sextant_plan.catalogue import COMMON_LABELS, LABEL_JOIN, MODEL_CREATED, PROBE_SUCCESS, QUALITY, QUALITY_ROWS
+from sextant_plan.catalogue import (
+    COMMON_LABELS,
+    LABEL_JOIN,
+    LABELLED_ROWS,
+    MODEL_CREATED,
+    PREDICTION_BIAS,
+    PREDICTION_BIAS_ERROR,
+    PROBE_SUCCESS,
+    QUALITY,
+    QUALITY_ROWS,
+)
 from sextant_plan.platform_rules import RESTART_WINDOW
 from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.rules import compile_rules
@@ -55,6 +66,7 @@ class Look:
     judged: list[Judged]
     quality: list[WindowQuality] = field(default_factory=list)
     probed: ProbeResult | None = None
+    ageing: list[Sample] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict:
@@ -68,7 +80,10 @@ class Look:
 
 
 class Watcher:
-    """Watches the server at `url` by a plan; with `logs` also its quality, with `prober` its golden answers."""
+    """Watches the server at `url` by a plan; with `logs` also its quality, with `prober` its golden answers.
+
+    `ageing` is what age costs the model by its run's staleness curve.
+    """
 
     def __init__(
         self,
@@ -77,10 +92,11 @@ class Watcher:
         *,
         logs: LabelLogs | None = None,
         prober: Prober | None = None,
+        ageing: LossPerDay | None = None,
         token: str | None = None,
     ) -> None:
         self.plan, self.url = plan, url.rstrip("/")
-        self._logs, self._prober, self._token = logs, prober, token
+        self._logs, self._prober, self._ageing, self._token = logs, prober, ageing, token
         self._rules = compile_rules(plan)
         burns = {span for rule in self._rules if isinstance(rule, BurnRule) for span in rule.spans}
         self._spans = burns | {change_before(plan), RESTART_WINDOW}
@@ -99,9 +115,11 @@ class Watcher:
         window = self._history.window(self.plan.monitoring.window, self._spans)
         if window is None:
             return Look(now, 0.0, [Judged(rule, []) for rule in self._rules], self._quality, probed)
-        seen = self._with_own(window, probed)
+        ageing = loss_samples(self._ageing, window) if self._ageing is not None else []
+        own = (*own_samples(self.plan, self._quality, probed), *ageing)
+        seen = Window(window.samples + own, window.end, window.seconds, window.others)
         judged = [Judged(rule, rule.read(seen)) for rule in self._rules]
-        return Look(now, self._history.seconds, judged, self._quality, probed)
+        return Look(now, self._history.seconds, judged, self._quality, probed, ageing)
 
     def sealed(self) -> dict[str, float]:
         """Return the Unix time at which each version that the last scrape shows was sealed."""
@@ -114,20 +132,20 @@ class Watcher:
         judged = [Judged(rule, rule.read(Window(())) if isinstance(rule, ReadyRule) else []) for rule in self._rules]
         return Look(now, 0.0, judged)
 
-    def _with_own(self, window: Window, probed: ProbeResult | None) -> Window:
-        """Return the window with what the watcher itself measures, as its exporter shows it to Prometheus."""
-        own = tuple(own_samples(self.plan, self._quality, probed))
-        return Window(window.samples + own, window.end, window.seconds, window.others)
-
 
 def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | None) -> list[Sample]:
-    """Return the series of quality and probe that rules read."""
+    """Return the series of quality and probe that rules read, as the exporter shows them to Prometheus."""
     samples = []
     if probed is not None:
         target = (plan.name, probed.version, "stable")
         samples.append(_sample(PROBE_SUCCESS.name, target, probed.success))
     for each in quality:
         samples.append(_sample(LABEL_JOIN.name, each.target, each.join_rate))
+        samples.append(_sample(LABELLED_ROWS.name, each.target, each.labelled))
+        for series, of_classes in ((PREDICTION_BIAS, each.bias), (PREDICTION_BIAS_ERROR, each.bias_errors)):
+            samples += [
+                _sample(series.name, each.target, value, **{"class": name}) for name, value in of_classes.items()
+            ]
         for criterion, estimate in each.qualities.items():
             bounds = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
             samples += [

@@ -25,6 +25,9 @@ FEATURE_PSI_ERROR = "sextant:feature_psi_standard_error:window"
 FEATURE_CHI_SQUARE = "sextant:feature_chi_square:window"
 FEATURE_SIGNIFICANCE = "sextant:feature_chi_square_z:window"
 FEATURE_VERDICT = "sextant:feature_verdict:window"
+PREDICTION_BIN_ROWS = "sextant:prediction_bin_rows:window"
+BIAS_SIZE = "sextant:prediction_bias_size:ratio"  # more labels: class or bin, and source, what it is measured against
+BIAS_ERROR = "sextant:prediction_bias_standard_error:ratio"
 SLO_BAD_RATIO = "sextant:slo_bad:ratio"  # more labels: objective, and over, the window's length
 SLO_BUDGET_LEFT = "sextant:slo_budget_left:ratio"
 
@@ -42,6 +45,7 @@ class AlertKind(StrEnum):
     COVERAGE_LOW = "coverage-low"
     INPUT_DRIFT = "input-drift"
     PREDICTION_DRIFT = "prediction-drift"
+    PREDICTION_BIAS = "prediction-bias"
     INPUTS_FLAWED = "inputs-flawed"
     QUALITY_LOW = "quality-low"
     USERS_DISSATISFIED = "users-dissatisfied"

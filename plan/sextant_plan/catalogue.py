@@ -170,6 +170,17 @@ LABEL_JOIN = Series("sextant_label_join_ratio", "gauge", "ratio", "Share of due 
 PREDICTION_BIAS = Series(
     "sextant_prediction_bias_ratio", "gauge", "ratio", "Predicted share of a class less its labelled share.", ("class",)
 )
+PREDICTION_BIAS_ERROR = Series(
+    "sextant_prediction_bias_standard_error_ratio", "gauge", "ratio", "Standard error of a class's bias.", ("class",)
+)
+LABELLED_ROWS = Series("sextant_labelled_rows", "gauge", "rows", "Labelled rows of the last window that is due.")
+STALENESS_LOSS = Series(
+    "sextant_staleness_loss_per_day_ratio",
+    "gauge",
+    "ratio",
+    "Accuracy that a day of age costs by the run's staleness curve, with its one-sided bounds.",
+    ("bound",),
+)
 EXPECTED_ACCURACY = Series(
     "sextant_expected_accuracy_ratio",
     "gauge",
@@ -178,7 +189,18 @@ EXPECTED_ACCURACY = Series(
 )
 EXPORTED: dict[str, Series] = {
     series.name: series
-    for series in (PROBE_SUCCESS, PROBE_SECONDS, QUALITY, QUALITY_ROWS, LABEL_JOIN, PREDICTION_BIAS, EXPECTED_ACCURACY)
+    for series in (
+        PROBE_SUCCESS,
+        PROBE_SECONDS,
+        QUALITY,
+        QUALITY_ROWS,
+        LABEL_JOIN,
+        LABELLED_ROWS,
+        PREDICTION_BIAS,
+        PREDICTION_BIAS_ERROR,
+        EXPECTED_ACCURACY,
+        STALENESS_LOSS,
+    )
 }
 
 # Series of the rollout controller; `model` is the InferenceService.
@@ -408,6 +430,17 @@ METRICS: dict[str, Metric] = {
             "model_age_days", Kind.DRIFT, "days", False, "watch", "statistic", "none", _WATCHED,
             "Days since the bundle was sealed, to be held under the staleness that the plan allows.",
             (MODEL_CREATED.name,),
+        ),
+        Metric(
+            "staleness_loss", Kind.DRIFT, "share", False, "watch", "statistic", "none", _WATCHED,
+            "Accuracy that the model has lost to its age, by the staleness curve that its evaluation measured; a loss "
+            "that is not proved is none.", (STALENESS_LOSS.name, MODEL_CREATED.name), answers="class",
+        ),
+        Metric(
+            "prediction_bias", Kind.DRIFT, "share", False, "watch", "statistic", "normal, Bonferroni over classes",
+            _WATCHED, "Largest difference, of any class, of its share of the answers to its share of the labels; until "
+            "labels come, to its share of the training rows.",
+            (PREDICTION_BIAS.name, FEATURE_BINS.name, REFERENCE_RATIO.name), answers="class",
         ),
         Metric(
             "feature_age_hours", Kind.DATA, "hours", False, "watch", "statistic", "none", _ALERT,

@@ -12,6 +12,7 @@ from typing import Protocol
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.window import Sample, Selector, Target, Window, promql_duration
 
+DAY = 86400.0  # seconds
 Values = Mapping[Target, float]
 """A value by the labels that a quantity is told apart by."""
 
@@ -80,6 +81,31 @@ class Age:
     def promql(self) -> str:
         """Return the age by target."""
         return f"(time() - min by ({', '.join(self.by)}) ({self.timestamp.promql()})) / {self.unit:g}"
+
+
+@dataclass(frozen=True)
+class LostToAge:
+    """What a day of age costs, times the days since the oldest of a target's timestamps; a cost not proved is none."""
+
+    timestamp: Selector
+    a_day: Selector
+    lowest_a_day: Selector
+    by: tuple[str, ...] = COMMON_LABELS
+
+    def of(self, window: Window) -> Values:
+        """Return each target's loss; none where its age or its cost is not known."""
+        days = Age(self.timestamp, DAY, self.by).of(window)
+        cost, lowest = (_reduced(window.select(each), self.by, max) for each in (self.a_day, self.lowest_a_day))
+        return {
+            target: age * cost[target] * (lowest[target] > 0)
+            for target, age in days.items()
+            if target in cost and target in lowest
+        }
+
+    def promql(self) -> str:
+        """Return the loss by target."""
+        cost, lowest = (f"max by ({', '.join(self.by)}) ({each.promql()})" for each in (self.a_day, self.lowest_a_day))
+        return f"{Age(self.timestamp, DAY, self.by).promql()} * {cost} * ({lowest} > bool 0)"
 
 
 @dataclass(frozen=True)

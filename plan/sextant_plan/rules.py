@@ -9,6 +9,7 @@ of the server.
 from __future__ import annotations
 
 from sextant_plan.alerts import CRITERION_VERDICT, Alert, AlertKind, Rule, Severity
+from sextant_plan.bias_rule import BiasRule
 from sextant_plan.burn_rule import BurnRule
 from sextant_plan.catalogue import FALLBACK_REASONS, Enforcement
 from sextant_plan.drift_rule import OF_INPUTS, OF_PREDICTIONS, DriftRule
@@ -126,6 +127,9 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
         return QualityRule(criterion, kind, plan.name, join, window, _hold(plan), labels)
     if criterion.metric in {"input_psi", "prediction_psi"}:
         return _drift_rule(plan, criterion, labels)
+    if criterion.metric == "prediction_bias":
+        kind = AlertKind.PREDICTION_BIAS if alerting else None
+        return BiasRule(criterion, kind, plan.name, _class_count(plan), min_n, window, _hold(plan), labels)
     if (threshold := THRESHOLDS.get(criterion.metric)) is not None:
         return ThresholdRule(
             criterion=criterion,
@@ -170,6 +174,12 @@ def _drift_rule(plan: Plan, criterion: Criterion, labels: dict[str, str]) -> Dri
         hold=_hold(plan),
         labels=labels,
     )
+
+
+def _class_count(plan: Plan) -> int:
+    """Return how many classes the plan lists for the label; 1 where it leaves them to the data."""
+    column = plan.data.columns.get(plan.data.label)
+    return len(column.values) if column is not None and column.values else 1
 
 
 def _hold(plan: Plan) -> float:

@@ -19,15 +19,16 @@ from sextant_plan.catalogue import (
     PROBE_SUCCESS,
     READY,
     REQUESTS,
+    STALENESS_LOSS,
     Series,
 )
 from sextant_plan.platform_rules import serving_pods
-from sextant_plan.quantities import Age, Busy, Change, Highest, Level, Quantity, UsedShare
+from sextant_plan.quantities import DAY, Age, Busy, Change, Highest, Level, LostToAge, Quantity, UsedShare
 from sextant_plan.schema import Plan
 from sextant_plan.window import Matcher, Selector
 
 BEFORE = 24  # windows that make the usual traffic: a day at the default window of an hour
-DAY, HOUR = 86400.0, 3600.0
+HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def _pod_memory(plan: Plan) -> Quantity:
     return UsedShare(_pods(POD_MEMORY, plan, named), limit, None, ("pod", "container"))
 
 
+def _lost_to_age(plan: Plan) -> Quantity:
+    a_day, lowest = (_of(STALENESS_LOSS, plan).where(Matcher("bound", bound)) for bound in ("value", "low"))
+    return LostToAge(_of(MODEL_CREATED, plan), a_day, lowest)
+
+
 def _gpu_memory(plan: Plan) -> Quantity:
     return UsedShare(_pods(GPU_MEMORY_USED, plan), None, _pods(GPU_MEMORY_FREE, plan), ("pod", "gpu"))
 
@@ -78,6 +84,9 @@ THRESHOLDS: dict[str, Threshold] = {
     ),
     "model_age_days": Threshold(
         AlertKind.MODEL_OLD, Severity.INFO, "a model's age", lambda plan: Age(_of(MODEL_CREATED, plan), DAY)
+    ),
+    "staleness_loss": Threshold(
+        AlertKind.MODEL_OLD, Severity.INFO, "accuracy lost to age by the staleness curve", _lost_to_age
     ),
     "feature_age_hours": Threshold(
         AlertKind.FEATURES_STALE,

@@ -31,6 +31,7 @@ COUNTED: list[dict[str, Any]] = [
 CRITERIA: list[dict[str, Any]] = [
     *COUNTED,
     {"id": "answers", "metric": "prediction_psi", "at_most": 0.1, "enforce": ["alert"]},
+    {"id": "bias", "metric": "prediction_bias", "at_most": 0.1, "enforce": ["alert"]},
     {"id": "live", "metric": "accuracy", "at_least": 0.8, "enforce": ["alert"]},
     {"id": "night", "metric": "accuracy", "at_least": 0.8, "slice": "light=night", "enforce": ["alert"]},
     {"id": "labels", "metric": "label_join_rate", "at_least": 0.5, "enforce": ["alert"]},
@@ -43,6 +44,7 @@ CRITERIA: list[dict[str, Any]] = [
     {"id": "refused", "metric": "client_error_rate", "at_most": 0.2, "enforce": ["alert"]},
     {"id": "traffic", "metric": "traffic_change", "at_most": 4, "enforce": ["alert"]},
     {"id": "age", "metric": "model_age_days", "at_most": 60, "enforce": ["alert"]},
+    {"id": "ageing", "metric": "staleness_loss", "at_most": 0.02, "enforce": ["alert"]},
     {"id": "freshness", "metric": "feature_age_hours", "at_most": 24, "enforce": ["alert"]},
     {"id": "probe", "metric": "probe_success", "at_least": 1, "enforce": ["alert"]},
     {"id": "memory", "metric": "pod_memory", "at_most": 0.9, "enforce": ["alert"]},
@@ -240,7 +242,11 @@ def healthy() -> Story:
         story.stands("sextant_quality_ratio", value, criterion="night", bound=bound)
     story.stands("sextant_quality_rows", 400, criterion="night")
     story.stands("sextant_label_join_ratio", 0.8)
+    story.stands("sextant_labelled_rows", 400)
     story.stands("sextant_prediction_bias_ratio", 0.01, **of_class)
+    story.stands("sextant_prediction_bias_standard_error_ratio", 0.01, **of_class)
+    for bound, value in (("value", 5e-4), ("low", 4e-4), ("high", 6e-4)):
+        story.stands("sextant_staleness_loss_per_day_ratio", value, bound=bound)
     pod: dict[str, Any] = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
     story.stands("container_memory_working_set_bytes", 1e9, **pod)
     story.stands("kube_pod_container_resource_limits", 2e9, resource="memory", **pod)

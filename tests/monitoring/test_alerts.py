@@ -59,6 +59,11 @@ def _worse(story: Any) -> None:
         story.stands("sextant_quality_ratio", value, criterion="night", bound=bound)
 
 
+def _unlabelled(story: Any) -> None:
+    story.stands("sextant_labelled_rows", 400, 30)
+    _drifted("prediction", 0.8, 0.2)(story)
+
+
 def _quiet(story: Any) -> None:
     story.grows("sextant_requests_total", 300, 30, code="200")
 
@@ -84,6 +89,15 @@ FAULTS: dict[str, tuple[set[AlertKind], Fault]] = {
     "refused": ({AlertKind.CLIENT_ERRORS}, _grows("sextant_requests_total", 3, 150, code="400")),
     "few requests": ({AlertKind.TRAFFIC_ODD}, _quiet),
     "many requests": ({AlertKind.TRAFFIC_ODD}, _grows("sextant_requests_total", 300, 2000, code="200")),
+    "biased by the labels": (
+        {AlertKind.PREDICTION_BIAS},
+        _stands("sextant_prediction_bias_ratio", 0.01, -0.2, **{"class": "b"}),
+    ),
+    "biased by training, for want of labels": ({AlertKind.PREDICTION_DRIFT, AlertKind.PREDICTION_BIAS}, _unlabelled),
+    "lost to age": (
+        {AlertKind.MODEL_OLD},
+        _stands("sextant_staleness_loss_per_day_ratio", 5e-4, 4e-3, bound="value"),
+    ),
     "old model": ({AlertKind.MODEL_OLD}, _stands("sextant_model_created_timestamp_seconds", -1e6, -6e6)),
     "stale features": (
         {AlertKind.FEATURES_STALE},

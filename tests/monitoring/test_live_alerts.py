@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
@@ -27,7 +27,7 @@ import pytest
 import yaml
 
 from sextant_monitoring.alertmanager import alertmanager_config
-from sextant_monitoring.board_subjects import serving_board
+from sextant_monitoring.board_serving import serving_board
 from sextant_monitoring.boards import boards
 from sextant_monitoring.preview import draw_board
 from sextant_monitoring.rules_file import rule_groups
@@ -37,7 +37,7 @@ from sextant_plan.schema import Plan
 pytestmark = pytest.mark.servers
 
 PlanMaker = Callable[..., Plan]
-DEADLINE = 90.0  # seconds, on a busy machine; it takes about ten
+DEADLINE = 240.0  # seconds, on a busy machine; it takes about ten
 POD = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
 GPU = {"pod": "parcels-predictor-5d9", "gpu": "0"}
 OBJECTIVES = {"period": "100m", "burns": [{"rate": 4, "long": "20m", "short": "5m", "pages": True}]}
@@ -61,14 +61,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
+def _running(command: list[str], log: Path, ready: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; it is ready when `ready` answers."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _await(lambda: _answers(ready) or process.poll() is not None, lambda: log.read_text()[-2000:])
-        assert process.poll() is None, log.read_text()[-2000:]
-        yield
+        _await(lambda: _answers(ready), process, lambda: log.read_text()[-2000:])
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -82,24 +81,32 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _await(condition: Callable[[], bool], found: Callable[[], object]) -> None:
+def _await(condition: Callable[[], bool], server: subprocess.Popen[bytes], found: Callable[[], object]) -> None:
+    """Ask a server again and again until the condition holds; fail as soon as the server has ended."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, found()
-        time.sleep(0.1)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=0.1)
+            pytest.fail(f"the server has ended: {found()}")
 
 
 class _Hooks:
-    """A local address for the chat's and the trigger's webhooks; keeps what was posted, by path, with the token."""
+    """A local address for the chat's and the trigger's webhooks; keeps what was posted, by path, with the token.
 
-    def __init__(self) -> None:
+    `heard` is notified of each post and of each mail.
+    """
+
+    def __init__(self, heard: threading.Condition) -> None:
         self.posts: list[tuple[str, str | None, dict[str, Any]]] = []
         posts = self.posts
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                posts.append((self.path, self.headers.get("authorization"), json.loads(body)))
+                with heard:
+                    posts.append((self.path, self.headers.get("authorization"), json.loads(body)))
+                    heard.notify_all()
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(b"ok")
@@ -126,6 +133,7 @@ class _Letters:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.heard = threading.Condition()
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         import email.policy
@@ -134,7 +142,9 @@ class _Letters:
         message = message_from_bytes(envelope.content, policy=email.policy.default)
         body = message.get_body(("plain",))
         assert body is not None
-        self.texts.append(f"{message['Subject']}\n{body.get_content()}".replace("\r", ""))
+        with self.heard:
+            self.texts.append(f"{message['Subject']}\n{body.get_content()}".replace("\r", ""))
+            self.heard.notify_all()
         return "250 OK"
 
 
@@ -167,6 +177,7 @@ def _break_everything(story: Any) -> None:
     story.grows("sextant_flawed_rows_total", 3, 90, flaw="missing")
     story.grows("sextant_device_seconds_sum", 20, 59)
     story.stands("sextant_label_join_ratio", 0.1)
+    story.stands("sextant_prediction_bias_ratio", 0.3, **{"class": "b"})
     story.stands("sextant_probe_success", 0.5)
     story.stands("DCGM_FI_DEV_GPU_TEMP", 95, **GPU)
     story.stands("DCGM_FI_DEV_XID_ERRORS", 79, **GPU)
@@ -204,7 +215,7 @@ def _hurried(groups: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def plans(make_plan: PlanMaker, letters: tuple[_Letters, int], tmp_path: Path) -> Iterator[tuple[list[Plan], _Hooks]]:
     """A plan whose server has every fault, one whose server is gone, and where their chat and trigger post."""
-    with _Hooks() as hooks:
+    with _Hooks(letters[0].heard) as hooks:
         (tmp_path / "chat.url").write_text(f"{hooks.url}/chat")
         (tmp_path / "token").write_text("secret")
         notify = {
@@ -245,7 +256,9 @@ def test_every_alert_reaches_whom_it_is_for(
         stack.enter_context(_alertmanager(tmp_path, alerts))
         stack.enter_context(_prometheus(tmp_path, metrics))
         wanted = {kind.alert for kind in AlertKind}
-        _await(lambda: wanted <= _told(letters[0], hooks), lambda: wanted - _told(letters[0], hooks))
+        with letters[0].heard:
+            told = letters[0].heard.wait_for(lambda: wanted <= _told(letters[0], hooks), DEADLINE)
+        assert told, wanted - _told(letters[0], hooks)
     mailed = "\n".join(letters[0].texts)
     assert "Runbook: docs/runbooks/errors-high.md" in mailed
     chatted = {post["attachments"][0]["text"].partition(":")[0] for path, _, post in hooks.posts if path == "/chat"}
@@ -271,9 +284,9 @@ def test_every_query_of_every_board_finds_data(
     waiting = {query.expr for board in boards(plan) for panel in board.panels for query in panel.queries}
     assert len(waiting) > 70
     port = _free_port()
-    with _prometheus(tmp_path, port):
+    with _prometheus(tmp_path, port) as server:
         client = f"http://127.0.0.1:{port}"
-        _await(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, lambda: waiting)
+        _await(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, server, lambda: waiting)
         draw_board(serving_board(plan), client, tmp_path / "serving.png", start=time.time() - 1800, end=time.time())
     assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 

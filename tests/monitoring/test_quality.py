@@ -81,6 +81,17 @@ def test_labels_find_their_predictions_and_bounds_are_exact(plan: Plan, logs: La
     assert found.bias == pytest.approx({"a": 0.2, "b": -0.2})
 
 
+def test_bias_is_paired_by_row(plan: Plan, logs: LabelLogs) -> None:
+    """Only wrong rows move it, and only they make its error: 100 rows, 20 of class b answered a, 4 of a answered b."""
+    said = ["a"] * 76 + ["b"] * 24
+    true = ["b"] * 20 + ["a"] * 60 + ["b"] * 20
+    _predict(logs, *({"label": each} for each in said))
+    _label(logs, *((str(place), each, START + HOUR) for place, each in enumerate(true)))
+    (found,) = measure_quality(plan, logs, WINDOW)
+    assert found.bias == pytest.approx({"a": 0.16, "b": -0.16})
+    assert found.bias_errors == pytest.approx(dict.fromkeys("ab", ((0.24 - 0.16**2) / 100) ** 0.5))
+
+
 def test_a_late_label_belongs_to_the_window_of_its_prediction(plan: Plan, logs: LabelLogs) -> None:
     """It comes a day after; the old window gains it, the new one does not know it."""
     _predict(logs, {}, {"time": START + 1.5 * HOUR})

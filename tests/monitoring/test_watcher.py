@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
+from sextant_monitoring.ageing import LossPerDay, loss_samples
 from sextant_monitoring.exporter import Exporter
 from sextant_monitoring.history import History
 from sextant_monitoring.http import ServerSilent
@@ -24,8 +25,10 @@ from sextant_monitoring.watch_report import looks_by_window, render_report
 from sextant_monitoring.watcher import Look, Watcher
 from sextant_plan.bounds import proportion
 from sextant_plan.bundle import BundleSpec, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
+from sextant_plan.window import Sample, Window
 
 TARGET = ("parcels", "1", "stable")
 STARTED = 1_700_000_000.0
@@ -163,6 +166,25 @@ def test_a_restart_between_looks_loses_nothing_but_what_nobody_saw() -> None:
     assert [sample.value for sample in last.samples] == [6.0]
 
 
+def test_age_is_held_against_the_staleness_curve(
+    make_plan: Callable[..., Plan], served: Served, new_page: Callable[..., Any]
+) -> None:
+    """Sealed 60 days ago at 0.05 % a day: 3 % are lost, more than the plan's 2 %; an unproved loss is none."""
+    plan = make_plan(criteria=[{"id": "ageing", "metric": "staleness_loss", "at_most": 0.02, "enforce": ["alert"]}])
+    served.page = new_page({"sextant_model_created_timestamp_seconds": {(): STARTED - 60 * 86400}}).render()
+    verdicts = {}
+    for name, loss in {"proved": LossPerDay(5e-4, 4e-4, 6e-4), "noise": LossPerDay(5e-4, -1e-4, 1e-3)}.items():
+        watcher = Watcher(plan, served.url, ageing=loss)
+        watcher.look(STARTED - 60)
+        look = watcher.look(STARTED)
+        (judged,) = [each for each in look.judged if each.name == "ageing"]
+        assert judged.worst is not None
+        assert judged.worst.estimate is not None
+        verdicts[name] = (judged.verdict, round(judged.worst.estimate.value, 6))
+        assert {sample.labels["bound"] for sample in look.ageing} == {"value", "low", "high"}
+    assert verdicts == {"proved": (Verdict.FAIL, 0.03), "noise": (Verdict.PASS, 0.0)}
+
+
 def test_old_scrapes_make_way() -> None:
     """A window is never longer than what is kept, however long one watches."""
     history = History(120)
@@ -226,15 +248,24 @@ def test_the_report_shows_each_window_that_was_watched_to_its_end(
 def test_the_exporter_shows_quality_and_probe_under_the_catalogues_names(make_plan: Callable[..., Plan]) -> None:
     """What the rules read is on the page, and nothing is before the first look."""
     quality = WindowQuality(
-        TimeWindow(0, 3600), TARGET, 100, 80, 0.9, {"night": proportion(70, 80, 0.95)}, {"a": 0.1, "b": -0.1}
+        TimeWindow(0, 3600),
+        TARGET,
+        100,
+        80,
+        0.9,
+        {"night": proportion(70, 80, 0.95)},
+        {"a": 0.1, "b": -0.1},
+        {"a": 0.02, "b": 0.02},
     )
+    sealed = Sample("sextant_model_created_timestamp_seconds", dict(zip(COMMON_LABELS, TARGET, strict=True)), STARTED)
     exporter = Exporter(make_plan())
     port = exporter.start("127.0.0.1", 0)
     try:
         url = f"http://127.0.0.1:{port}/metrics"
         with urlopen(url, timeout=10) as response:
             assert response.read() == b""
-        exporter.show(Look(STARTED, 60, [], [quality], ProbeResult("1", 3, 4, 0.02)))
+        ageing = loss_samples(LossPerDay(5e-4, 4e-4, 6e-4), Window((sealed,)))
+        exporter.show(Look(STARTED, 60, [], [quality], ProbeResult("1", 3, 4, 0.02), ageing))
         with urlopen(url, timeout=10) as response:
             gauges = parse_scrape(response.read().decode()).gauges
     finally:
@@ -248,6 +279,9 @@ def test_the_exporter_shows_quality_and_probe_under_the_catalogues_names(make_pl
     assert values["sextant_quality_ratio", "value"] == 0.875
     assert values["sextant_quality_rows", None] == 80
     assert values["sextant_prediction_bias_ratio", "b"] == -0.1
+    assert values["sextant_prediction_bias_standard_error_ratio", "b"] == 0.02
+    assert values["sextant_labelled_rows", None] == 80
+    assert values["sextant_staleness_loss_per_day_ratio", "low"] == 4e-4
     assert values["sextant_expected_accuracy_ratio", None] == 0.9
     assert values["sextant_probe_seconds", None] == 0.02
 

@@ -62,7 +62,13 @@ LOOKS_KEPT = 5760  # for the report: a day at the default interval
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="File with the bearer token that --alerts-to asks for.",
 )
-@click.option("--export", metavar="HOST:PORT", help="Show quality and probe to Prometheus on this address.")
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Run that trained the model in service; its staleness curve tells what age has cost (staleness_loss).",
+)
+@click.option("--export", metavar="HOST:PORT", help="Show quality, probe and staleness to Prometheus on this address.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML report to write at the end.")
 @json_option
 def command(
@@ -78,6 +84,7 @@ def command(
     token_file: Path | None,
     alerts_to: str | None,
     alerts_token_file: Path | None,
+    run_folder: Path | None,
     export: str | None,
     report: Path | None,
     as_json: bool,
@@ -87,6 +94,7 @@ def command(
     A rate needs two looks. Exits with the last look's verdict: 0 all hold, 1 one is violated, 3 one is unknown;
     4 if the server cannot be reached.
     """
+    from sextant_monitoring.ageing import read_loss_per_day
     from sextant_monitoring.exporter import Exporter
     from sextant_monitoring.local_alerts import LocalAlerts
     from sextant_monitoring.watcher import Look, Watcher
@@ -98,7 +106,8 @@ def command(
     token, alerts_token = _token(token_file), _token(alerts_token_file)
     alerts = LocalAlerts(plan) if alerts_to is not None else None
     prober = _prober(home, plan, url, token) if probe else None
-    watcher = Watcher(plan, url, logs=logs, prober=prober, token=token)
+    ageing = read_loss_per_day(run_folder) if run_folder is not None else None
+    watcher = Watcher(plan, url, logs=logs, prober=prober, ageing=ageing, token=token)
     exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
     done = 0
     if export is not None:

@@ -14,6 +14,7 @@ import pytest
 
 from sextant_components.context import RunContext, Step
 from sextant_components.staleness import decline, record_staleness
+from sextant_monitoring.ageing import read_loss_per_day
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.schema import Staleness
 from sextant_plan.verdicts import Verdict
@@ -75,6 +76,7 @@ def test_an_age_that_costs_more_than_tolerated_fails(
     record = _recorded(context)
     assert record.verdict is Verdict.FAIL
     assert record.value["retrain_after_days"] < 90 == record.value["allowed_days"]
+    assert read_loss_per_day(context.run).low > 0  # what `sextant watch --run` shows to Prometheus
     curve = json.loads(context.artifacts.read_bytes(record.artifacts["ageing.json"]))
     assert len(curve) == 4
     assert curve[0]["value"] > curve[-1]["value"] + 0.2
