@@ -19,10 +19,18 @@ intervals (Clopper and Pearson 1934). Ours is the rule of [decision 14][14] at 9
 [14]: adr/0014-a-drift-alert-is-effect-and-significance-and-rows.md
 """
 CAVEATS = """
-What the figures do not say: a shift of a quarter of a standard deviation has a stability index about the limit, so ours
-speaks in some of the windows and is silent in others, where a bare significance test speaks in nearly all. Who wants to
-hear of it writes a lower limit. Times are of one process on a busy machine and include each library's own call; only
-their ratio is meant. A cell that is absent was not measured.
+What the figures say: without a shift the usual limit raised no alert in 40,000 windows, and half of it in fewer than
+6 of 1,000, where the best peer alerts in 2 to 5 of 100 and the others in 23 to 59. From half a standard deviation in
+a single feature on, and in a dark hall or with a new supplier, every detector sees every window.
+
+At a quarter of a standard deviation the usual limit of 0.1 nats lies about the shift itself, so ours speaks in some
+of the windows and is silent in others. At 0.05 nats it speaks where the peers do, but for 1 window in 100 of one
+table, with a fifth of the best peer's false alarms. Whoever wants to hear of so small a shift writes that limit. An
+index over ten bins is weaker against a small move of a mean than Kolmogorov and Smirnov's statistic, which needs the
+rows.
+
+Times are of one process on a busy machine and include each library's own call; only their ratio is meant, over
+windows without a shift, where none can stop at the first feature. A cell that is absent was not measured.
 """
 
 
@@ -30,7 +38,7 @@ def render(found: Mapping[str, Sequence[Cell]]) -> str:
     """Return the page from the results by file."""
     parts = [INTRODUCTION, "\n## Ours\n\n", _table(found.get("ours", [])), "\n## The same windows for all\n\n"]
     compared = [cell for name, cells in found.items() if name != "ours" for cell in cells]
-    parts += [_table(compared), "\n## Time for one window\n\n", _times(compared), CAVEATS]
+    parts += [_table(compared), "\n## Time for one window\n\n", _times(compared), "\n" + CAVEATS]
     return "".join(parts)
 
 
