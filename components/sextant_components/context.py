@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from sextant_components.remote_sources import source_root
+from sextant_components.repository import Repository, read_repository
 from sextant_plan import __version__
 from sextant_plan.canonical import digest_of, digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
@@ -71,12 +72,16 @@ PIPELINES: dict[PipelineName, tuple[Step, ...]] = {
 
 
 class RunFile(Closed):
-    """The contents of run.json: `plan_dir` resolves the plan's relative paths, `home` is `.sextant`."""
+    """The contents of run.json: `plan_dir` resolves the plan's relative paths, `home` is `.sextant`.
+
+    `repository` is what tracked the plan where the run was laid out, which a step on a cluster cannot see.
+    """
 
     run_id: str
     plan_dir: str
     home: str
     pipeline: PipelineName = "lifecycle"
+    repository: Repository | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class RunContext:
     plan: Plan
     plan_hash: str
     pipeline: PipelineName = "lifecycle"
+    repository: Repository | None = None
 
     @property
     def data_root(self) -> Path:
@@ -124,7 +130,13 @@ def create_run(
     run.mkdir(parents=True)
     (run / PLAN_FILE).write_bytes(plan_path.read_bytes())
     plan_dir = str(plan_path.resolve().parent)
-    file = RunFile(run_id=run_id, plan_dir=plan_dir, home=str(home.resolve()), pipeline=pipeline)
+    file = RunFile(
+        run_id=run_id,
+        plan_dir=plan_dir,
+        home=str(home.resolve()),
+        pipeline=pipeline,
+        repository=read_repository(plan_path),
+    )
     (run / RUN_FILE).write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return open_run(str(run))
 
@@ -139,7 +151,8 @@ def open_run(run_uri: str) -> RunContext:
     except ValidationError as error:
         raise InfrastructureError(f"{run / RUN_FILE}: not a description of a run. Start a new one.") from error
     plan = load_plan(run / PLAN_FILE)
-    return RunContext(run, file.run_id, Path(file.home), Path(file.plan_dir), plan, plan_hash(plan), file.pipeline)
+    places = Path(file.home), Path(file.plan_dir)
+    return RunContext(run, file.run_id, *places, plan, plan_hash(plan), file.pipeline, file.repository)
 
 
 def pipeline_of(run: Path) -> PipelineName:

@@ -8,15 +8,15 @@ from pathlib import Path
 from sextant_components.context import PLAN_FILE, RUN_FILE, RunContext, Step
 from sextant_plan.amendment import amended_criteria
 from sextant_plan.errors import PlanError
-from sextant_plan.ledger import LedgerWriter
-from sextant_plan.loading import load_plan, plan_hash
+from sextant_plan.ledger import LedgerWriter, read_run
+from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 
 
 @dataclass(frozen=True)
 class FrozenPlan:
-    """A plan whose results are known, and the run that measured them."""
+    """A plan whose results are known, and the run that measured them; `hash` is the one that its records carry."""
 
     run: Path
     plan: Plan
@@ -26,7 +26,8 @@ class FrozenPlan:
 def last_frozen(home: Path, name: str, *, other_than: Path | None = None) -> FrozenPlan | None:
     """Return the plan of this name whose model was evaluated last in this home; None if none was.
 
-    A plan binds from its evaluation on, because until then nobody knows a result to fit the criteria to.
+    A plan binds from its evaluation on, because until then nobody knows a result to fit the criteria to. Its hash is
+    read from the evaluation's records: a later version of the schema may give the same file another one.
     """
     described = sorted(home.glob(f"runs/*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for run in (path.parent for path in described):
@@ -39,7 +40,9 @@ def last_frozen(home: Path, name: str, *, other_than: Path | None = None) -> Fro
         except PlanError:  # written for another version of the schema, so there is nothing to compare
             continue
         if plan.name == name:
-            return FrozenPlan(run, plan, plan_hash(plan))
+            records = read_run(run)[Step.EVALUATE.value]
+            if records:
+                return FrozenPlan(run, plan, records[0].plan_hash)
     return None
 
 

@@ -27,6 +27,7 @@ from sextant_components.feature_sources import EVENT_TIME, read_views
 from sextant_components.frozen_plans import record_amendment
 from sextant_components.point_in_time import as_of
 from sextant_components.remote_sources import fetch_source
+from sextant_components.repository import record_repository
 from sextant_components.sources import Source, read_source
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import LedgerWriter
@@ -43,6 +44,7 @@ def run_plan(context: RunContext) -> Verdict:
     with context.ledger(Step.PLAN) as ledger:
         _freeze(context, ledger)
         record_amendment(context, ledger)
+        record_repository(ledger, context.repository)
         fetch_source(plan, context.home)
         study = study_of(context, read_source(plan, context.data_root))
         for heading in _headings(study):
@@ -56,6 +58,7 @@ def _headings(study: Study) -> Iterator[Heading]:
     served = load.serve_quickly(study)
     of_label = _headings_of_classes if study.plan.model.answers == "class" else _headings_of_numbers
     found = [
+        intent.assess_answers(study),
         intent.assess_success(study),
         availability.assess(study),
         *of_label(study),

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sextant_components.remote_sources import is_remote
-from sextant_pipelines.plan_writer import unanswered
 from sextant_pipelines.planned_rows import Labelled, count_rows, undecidable
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.errors import DataError
 from sextant_plan.schema import Criterion, Plan
+from sextant_plan.unanswered import unanswered
 
 
 def warnings_of(plan: Plan, plan_dir: Path) -> list[str]:
@@ -70,7 +70,7 @@ def _licence_warnings(plan: Plan) -> Iterator[str]:
 def _unanswered_warnings(plan: Plan) -> Iterator[str]:
     keys = unanswered(plan)
     if keys:
-        yield f"{', '.join(keys)}: still as sextant init wrote it. Say it in your own words: the dossier quotes it"
+        yield f"{', '.join(keys)}: still as sextant init wrote it. Say it in your own words: the dossier says so too"
 
 
 def _table_warnings(plan: Plan, table: Path) -> Iterator[str]:

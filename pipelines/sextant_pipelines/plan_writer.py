@@ -12,7 +12,7 @@ from pathlib import Path
 from sextant_pipelines.inspection import ColumnGuess, Inspection
 from sextant_pipelines.number_plan import number_criteria
 from sextant_plan.bounds import proportion, rows_to_prove
-from sextant_plan.schema import Plan
+from sextant_plan.unanswered import BUSINESS, CONSENT, WHY_ML, YOUR_NAME, YOUR_TEAM
 
 CONFIDENCE = 0.95
 SEALED, VALID = 0.2, 0.15
@@ -21,12 +21,6 @@ SMALL_ROWS = 500
 HOPED_ACCURACY = 0.9  # what the suggested limit assumes that the model reaches; the user decides
 GENERIC_NAMES = frozenset({"data", "dataset", "images", "labels", "rows", "table", "train"})
 LATENCY_REQUESTS = 300  # 299 requests bound a 99th percentile at confidence 0.95
-
-# What only the user can say: `init` writes these in its place, and `check` warns until they are gone.
-YOUR_TEAM, YOUR_NAME = "your-team", "your-name"
-BUSINESS = "Say what gets better, for whom, and how you would notice."
-WHY_ML = "Say why a rule written by hand does not do."
-CONSENT = "Say why this data may be used."
 
 
 def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
@@ -46,18 +40,6 @@ def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
             "",
         ]
     )
-
-
-def unanswered(plan: Plan) -> list[str]:
-    """Return the keys under which the plan still says what `init` wrote for the user to replace."""
-    said = {
-        "owner.team": plan.owner.team == YOUR_TEAM,
-        "owner.approvers": YOUR_NAME in plan.owner.approvers,
-        "goal.business": plan.goal.business == BUSINESS,
-        "goal.why_ml": plan.goal.why_ml == WHY_ML,
-        "data.consent.basis": plan.data.consent.basis == CONSENT,
-    }
-    return [key for key, still in said.items() if still]
 
 
 def sealed_rows(found: Inspection) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sextant_components.context import PipelineName, RunFile
+from sextant_components.repository import read_repository
 from sextant_pipelines.cluster_ir import for_cluster
 from sextant_pipelines.cluster_profile import ClusterProfile
 from sextant_pipelines.compile import compiled, split_documents
@@ -100,7 +101,13 @@ def prepare(
         run_id=run_id,
         run_uri=run_uri,
         settings=RunSettings(arguments, profile.pipeline_root, profile.service_account),
-        file=RunFile(run_id=run_id, plan_dir=profile.data, home=profile.home, pipeline=name),
+        file=RunFile(
+            run_id=run_id,
+            plan_dir=profile.data,
+            home=profile.home,
+            pipeline=name,
+            repository=read_repository(plan_path),
+        ),
         plan=plan_path.read_bytes(),
         cron=cron,
     )

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sextant_components.feasibility import resources
 from sextant_components.feasibility.bayes_error import least_error
 from sextant_components.feasibility.capacity import capacity
 from sextant_components.feasibility.learning_curve import extrapolate
-from sextant_components.plan import run_plan
+from sextant_components.plan import run_plan, study_of
+from sextant_components.sources import read_source
 from sextant_plan.verdicts import Verdict
 
 pytestmark = pytest.mark.usefixtures("load_already_measured")
@@ -191,6 +193,28 @@ def test_a_role_that_nobody_fills_fails(workshop: Any, records: Any, approvers: 
     context = workshop.open()
     assert run_plan(context) is Verdict.FAIL
     assert "owner.approvers" in records(context, "plan")["feasibility: resources"].value["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("risk", "roles", "verdict", "vacant"),
+    [
+        pytest.param("minimal", {}, Verdict.PASS, [], id="none asked for"),
+        pytest.param("limited", {"data": "ada", "model": "bo"}, Verdict.UNKNOWN, ["operations"], id="one vacant"),
+        pytest.param("limited", {"data": "ada", "model": "bo", "operations": "cy"}, Verdict.PASS, [], id="all filled"),
+        pytest.param(
+            "high", {"data": "ada", "model": "bo", "operations": " "}, Verdict.FAIL, ["compliance"], id="blank"
+        ),
+    ],
+)
+def test_the_risk_class_asks_for_named_roles(
+    workshop: Any, risk: str, roles: dict[str, str], verdict: Verdict, vacant: list[str]
+) -> None:
+    """A role that nobody is named for is unknown, one that is named by nothing fails."""
+    workshop.plan["goal"]["risk_class"] = risk
+    workshop.plan["owner"]["roles"] = roles
+    context = workshop.open()
+    heading = resources.assess(study_of(context, read_source(context.plan, context.data_root)))
+    assert (heading.verdict, heading.value["vacant_roles"]) == (verdict, vacant)
 
 
 NODES = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sextant_pipelines.plan_writer import BUSINESS, WHY_ML, YOUR_NAME, YOUR_TEAM
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
+from sextant_plan.unanswered import BUSINESS, WHY_ML, YOUR_NAME, YOUR_TEAM
 
 Sextant = Callable[..., Any]
 
@@ -31,7 +31,7 @@ def test_a_written_plan_is_warned_of_nothing_but_what_only_its_user_can_say(
     _plan(sextant, request.getfixturevalue(kind), out, "--confirm-licence", "CC0-1.0")
     assert sextant("check", out).err == (
         "warning: owner.team, owner.approvers, goal.business, goal.why_ml: still as sextant init wrote it. "
-        "Say it in your own words: the dossier quotes it\n"
+        "Say it in your own words: the dossier says so too\n"
     )
     text = out.read_text(encoding="utf-8").replace(YOUR_TEAM, "orchard").replace(YOUR_NAME, "ada")
     out.write_text(text.replace(BUSINESS, "Sort fruit.").replace(WHY_ML, "Nobody knows the rules."), encoding="utf-8")

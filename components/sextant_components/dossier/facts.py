@@ -17,6 +17,7 @@ from sextant_plan.canonical import digest_of
 from sextant_plan.errors import LedgerCorrupt
 from sextant_plan.ledger import END_TASK, ArtifactStore, Record, criterion_hash
 from sextant_plan.schema import Criterion, Plan
+from sextant_plan.unanswered import with_gaps_named
 from sextant_plan.verdicts import Verdict
 
 LEDGER_ANCHOR = "f-ledger"
@@ -41,14 +42,18 @@ class Facts:
 
     @cached_property
     def plan(self) -> tuple[Plan, Citable]:
-        """The plan as it was frozen, with the record that froze it; the plan file where no record did."""
+        """The plan as it was frozen, with the record that froze it; the plan file where no record did.
+
+        What `init` wrote for the user to replace is no answer, and reads as none.
+        """
         for artifact in self.artifacts(*Step):
             if artifact.digest == artifact.record.plan_hash:
                 try:
-                    return Plan.model_validate_json(self.read(artifact) or b""), artifact.record
+                    frozen = Plan.model_validate_json(self.read(artifact) or b"")
                 except ValidationError:
                     continue
-        return self.context.plan, self.file(PLAN_FILE)
+                return with_gaps_named(frozen), artifact.record
+        return with_gaps_named(self.context.plan), self.file(PLAN_FILE)
 
     @property
     def plan_hash(self) -> str:

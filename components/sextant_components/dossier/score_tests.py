@@ -62,10 +62,13 @@ SCORE_TESTS = (
     ),
     ScoreTest(
         "data-7", "data", "Is the code that makes inputs tested?",
-        (("prepare/train/serve parity", "evaluate/served parity"),),
+        (("prepare/train/serve parity", "evaluate/served parity"), ("plan/repository tests",)),
+        partial=(("prepare/train/serve parity", "evaluate/served parity"),),
     ),
     ScoreTest(
-        "model-1", "model", "Is every change of the model reviewed?", (("*/sign-off*",),),
+        "model-1", "model", "Is every change of the model reviewed and committed?",
+        (("*/sign-off*",), ("plan/repository",)),
+        partial=(("*/sign-off*", "plan/repository"),),
         documented=lambda plan: bool(plan.owner.approvers),
     ),
     ScoreTest(

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from sextant_components.feasibility.heading import Heading, Study
 from sextant_plan.catalogue import Enforcement, Kind
+from sextant_plan.unanswered import unanswered
 from sextant_plan.verdicts import Verdict
 
 BUSINESS_LEVEL = frozenset({Kind.BUSINESS, Kind.ECONOMIC})
+
+
+def assess_answers(study: Study) -> Heading:
+    """Name what the plan leaves unsaid; it informs, so that a first look at the data needs no prose."""
+    gaps = unanswered(study.plan)
+    return Heading(
+        task="questions answered",
+        requirement="goal, reason for machine learning, owner and consent are said by a person",
+        risk="a model is built that answers a question nobody asked",
+        qa_method="the plan's texts against those that sextant init writes; it informs and does not judge",
+        value={"not_answered": gaps},
+        verdict=Verdict.UNKNOWN if gaps else Verdict.PASS,
+        counts=False,
+    )
 
 
 def assess_success(study: Study) -> Heading:

@@ -7,17 +7,24 @@ from pathlib import Path
 
 from sextant_components.feasibility.capacity import capacity
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
+from sextant_plan.schema import Role
 from sextant_plan.verdicts import Verdict
 
 _UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
 COPIES = 3  # of the source on disk: the snapshot, the feature repository, and a rerun beside it
 FLOAT_BYTES = 4
+ROLES: dict[str, tuple[Role, ...]] = {
+    "minimal": (),
+    "limited": ("data", "model", "operations"),
+    "high": ("data", "model", "operations", "compliance"),
+}
 
 
 def assess(study: Study) -> Heading:
     """Compare the plan's requests and the training tensors with what there is, and check that each role is filled.
 
-    A cluster that does not answer, or a GPU that this machine lacks and the cluster may have, is unknown.
+    A cluster that does not answer, a GPU that this machine lacks and the cluster may have, and a role that nobody is
+    named for are unknown.
     """
     hardware, found = study.plan.serving.hardware, capacity()
     tensors = study.rows.height * _row_bytes(study)
@@ -30,15 +37,15 @@ def assess(study: Study) -> Heading:
             "training tensors in half the memory": tensors <= found.memory / 2,
         }
     problems = [name for name, holds in checks.items() if not holds] + _unfilled(study)
-    verdict = verdict_of(problems)
-    if verdict is Verdict.PASS and (found is None or hardware.gpu > found.gpu):
+    verdict, vacant = verdict_of(problems), _vacant(study)
+    if verdict is Verdict.PASS and (found is None or hardware.gpu > found.gpu or vacant):
         verdict = Verdict.UNKNOWN
     return Heading(
         task="feasibility: resources",
         requirement="processors, memory, disk and people cover what the plan asks for",
         risk="the work stops half-way for want of a machine, or of somebody to decide",
         qa_method="serving.hardware and the source's size against the largest node of KUBECONFIG's cluster, or this "
-        "machine; owner.team and owner.approvers are names",
+        "machine; owner.team, owner.approvers and the roles that the risk class asks for are names",
         value={
             "cpu": hardware.cpu,
             "memory": hardware.memory,
@@ -46,6 +53,8 @@ def assess(study: Study) -> Heading:
             "training_bytes": tensors,
             "compared_with": "a silent cluster" if found is None else found.place,
             "approvers": len(set(study.plan.owner.approvers)),
+            "roles": sorted(study.plan.owner.roles),
+            "vacant_roles": vacant,
             "problems": problems,
         },
         verdict=verdict,
@@ -60,7 +69,12 @@ def _unfilled(study: Study) -> list[str]:
         problems.append("owner.approvers holds an empty name")
     if len(set(owner.approvers)) < len(owner.approvers):
         problems.append("owner.approvers names somebody twice")
-    return problems
+    return problems + [f"owner.roles.{role} names nobody" for role, name in owner.roles.items() if not name.strip()]
+
+
+def _vacant(study: Study) -> list[str]:
+    """Return the roles that the risk class asks for and the plan does not name."""
+    return [role for role in ROLES[study.plan.goal.risk_class] if role not in study.plan.owner.roles]
 
 
 def _row_bytes(study: Study) -> int:

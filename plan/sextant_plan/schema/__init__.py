@@ -8,7 +8,7 @@ from sextant_plan.schema.data import ColumnRule, Consent, Data, Labelling, Licen
 from sextant_plan.schema.document import Amendment, Drills, FailureMode, Plan, SignOff
 from sextant_plan.schema.evaluation import Attack, CorruptionName, Evaluation, Experts, Explanation, Staleness
 from sextant_plan.schema.features import Features, FeatureView, OnDemand
-from sextant_plan.schema.goal import Baseline, Criterion, Economics, Goal, Owner
+from sextant_plan.schema.goal import Baseline, Criterion, Economics, Goal, Owner, Role
 from sextant_plan.schema.model import (
     MEASURED_ONLY,
     Augmentation,
@@ -86,6 +86,7 @@ __all__ = [
     "PredictionLog",
     "Procured",
     "Retrain",
+    "Role",
     "Rollout",
     "Search",
     "Selection",

@@ -10,10 +10,19 @@ from sextant_plan.catalogue import METRICS, Enforcement, Metric
 from sextant_plan.schema.closed import Closed
 from sextant_plan.types import Entrypoint, Name
 
+Role = Literal["data", "domain", "model", "operations", "compliance"]
+
 
 class Owner(Closed):
+    """Who answers: the team, those who may approve a release, and who fills which role.
+
+    Above the risk class minimal the feasibility study asks for `data`, `model` and `operations`, and where the risk is
+    high for `compliance` too.
+    """
+
     team: str
     approvers: list[str] = Field(min_length=1)
+    roles: dict[Role, str] = {}
 
 
 class Baseline(Closed):

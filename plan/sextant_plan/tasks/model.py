@@ -39,9 +39,13 @@ TASKS = (
         "tracking", "model engineering", "Tracking and reproducibility",
         requirement="every trial can be found again, and the model is bound to plan, data and code",
         risk="a result cannot be repeated and nobody can say where a model came from",
-        method="trials, seeds and digests as records and in MLflow; a sealed bundle with a digest of each file",
-        lives_in=("sextant_components.tracking", "sextant_components.bundle_export", "sextant_plan.ledger"),
-        evidence=("optimise/bundle", "train/repeat*", "train/reproduc*"),
+        method="trials, seeds and digests as records and in MLflow; the commit that the plan was run from; a sealed "
+        "bundle with a digest of each file",
+        lives_in=(
+            "sextant_components.tracking", "sextant_components.repository", "sextant_components.bundle_export",
+            "sextant_plan.ledger",
+        ),
+        evidence=("optimise/bundle", "train/repeat*", "train/reproduc*", "plan/repository*"),
     ),
     Task(
         "compression", "model engineering", "Compression and engines",

@@ -12,9 +12,11 @@ TASKS = (
         "scope", "planning", "Scope of the application",
         requirement="goal, reason for machine learning, owner and data are written down before work starts",
         risk="a model is built that answers a question nobody asked",
-        method="the plan's schema requires them; the plan is frozen under its hash",
-        lives_in=("sextant_plan.schema", "sextant_components.plan"),
-        evidence=("plan/plan frozen", "plan/amendment*", "plan/override*", "*/plan in force"),
+        method="the plan's schema requires them, in a person's own words; the plan is frozen under its hash",
+        lives_in=("sextant_plan.schema", "sextant_plan.unanswered", "sextant_components.plan"),
+        evidence=(
+            "plan/plan frozen", "plan/questions answered", "plan/amendment*", "plan/override*", "*/plan in force",
+        ),
     ),
     Task(
         "success-criteria", "planning", "Success criteria: business, machine learning, economic",

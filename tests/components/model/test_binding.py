@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,23 @@ def test_changed_criteria_without_an_amendment_are_unknown(
     frozen = last_frozen(evaluated.home, "bars")
     assert frozen is not None
     assert frozen.hash == evaluated.plan_hash
+
+
+def test_a_plan_is_named_by_the_hash_that_its_evaluation_carries(
+    tmp_path: Path, bundle: Path, open_run_at: OpenRun
+) -> None:
+    """A later version of the schema gives the old file another hash; the records keep the one that bound them."""
+    old = open_run_at(tmp_path / "home" / "runs", home=tmp_path / "home", criteria=[ACCURACY])
+    then = replace(old, plan_hash=f"sha256:{'7' * 64}")
+    _evaluate(then, bundle)
+    frozen = last_frozen(old.home, "bars")
+    assert frozen is not None
+    assert frozen.hash == then.plan_hash != old.plan_hash
+    amends = {"parent": then.plan_hash, "author": "maintainer", "reason": "a new scale", "date": "2026-01-01"}
+    criteria = [{**ACCURACY, "at_least": 0.5}]
+    record = _amendment(open_run_at(tmp_path / "r2", home=old.home, criteria=criteria, amends=amends))
+    assert record is not None
+    assert record.verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["its parent", "another plan"])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.components.model.conftest import Data, Made, OpenRun
 
 from sextant_components.checkpoints import Epoch
 from sextant_components.sanity import loss_fell, overfit_one_batch
 from sextant_components.tensors import Examples
+from sextant_components.train import run_train
 from sextant_components.training import Fitted, Settings, Shape, fit
 from sextant_components.tuning import Found, choose, search
 from sextant_plan.bundle import Column
+from sextant_plan.canonical import digest_of_file
 from sextant_plan.schema import Candidate, Model
 from sextant_plan.verdicts import Verdict
 
@@ -107,3 +111,18 @@ def test_a_gain_that_is_proved_is_taken() -> None:
     found = search(_model(2), SHAPE, train, valid)
     missed = replace(found.best["linear"], outputs=1 - found.best["linear"].outputs, score=0.0)
     assert choose(Found(found.trials, {**found.best, "linear": missed}), valid, 0.95)[0] == "mlp"
+
+
+def test_a_training_that_is_repeated_gives_the_same_files(
+    made: Made, bars: Data, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """Same plan, data and seeds in another home: every file of the model has its old digest."""
+    context = open_run_at(tmp_path / "again", home=home)
+    run_train(context, snapshot=bars.snapshot, splits=bars.splits, model=tmp_path / "model")
+    files = [digest_of_folder(folder) for folder in (made.model, tmp_path / "model")]
+    assert any(name.endswith(".safetensors") for name in files[0])
+    assert files[0] == files[1]
+
+
+def digest_of_folder(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): digest_of_file(f) for f in sorted(folder.rglob("*")) if f.is_file()}
