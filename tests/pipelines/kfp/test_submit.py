@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sextant_components.repository import read_repository
 from sextant_pipelines.cli import main
 from sextant_pipelines.cluster_profile import load_profile
 from sextant_pipelines.compile import split_documents
@@ -57,6 +58,8 @@ def test_a_run_is_laid_out_uploaded_and_started(backend: Any, submit: Submit, tm
     assert run["runtime_config"]["parameters"] == {"run_uri": run_uri, "run_id": "one"}
     assert (Path(run_uri) / "plan.yaml").read_bytes() == plan_path.read_bytes()
     described = json.loads((Path(run_uri) / "run.json").read_text())
+    found = read_repository(plan_path)
+    assert described.pop("repository") == (found.model_dump() if found else None)
     assert described == {"run_id": "one", "plan_dir": "/data", "home": "/var/lib/sextant", "pipeline": "lifecycle"}
     ir, platform = split_documents(backend.uploads[0])
     assert ir["pipelineInfo"]["name"] == "lifecycle"
