@@ -10,11 +10,13 @@ from sextant_plan.bundle import read_bundle
 from sextant_plan.verdicts import Verdict
 
 VERSION_TASK = "model version"
+BUNDLE_FOLDER = "bundle"
 
 
 def run_register(context: RunContext, *, bundle: Path) -> str:
     """Copy the bundle to the home, register it and return its version, which gets the alias `candidate`.
 
+    A tracking server's version names a copy among the run's artifacts, because it takes no path of another machine.
     Killed at any point and run again, it completes what is there: the copy appears whole or not at all, and the
     version is found by the bundle's digest.
     """
@@ -23,10 +25,13 @@ def run_register(context: RunContext, *, bundle: Path) -> str:
     spec = read_bundle(bundle)
     with context.ledger(Step.REGISTER) as ledger:
         stored = store_bundle(context.home, bundle, spec)
-        version = open_registry(context.home).register(
+        registry = open_registry(context.home)
+        source, run = (stored.as_uri(), None) if registry.store.is_local else _sent(context, stored)
+        version = registry.register(
             spec.name,
             digest=spec.digest,
-            source=stored.as_uri(),
+            source=source,
+            run_id=run,
             tags={
                 "sextant.plan_hash": context.plan_hash,
                 "sextant.data_hash": spec.data_hash,
@@ -44,3 +49,12 @@ def run_register(context: RunContext, *, bundle: Path) -> str:
             value={"name": spec.name, "version": version, "digest": spec.digest, "alias": CANDIDATE},
         )
     return version
+
+
+def _sent(context: RunContext, stored: Path) -> tuple[str, str]:
+    """Send a bundle to the artifacts of the pipeline's run in MLflow; return its address there, and that run's id."""
+    from sextant_components.tracking import parent_run
+
+    client, run = parent_run(context)
+    client.log_artifacts(run, str(stored), BUNDLE_FOLDER)
+    return f"{client.get_run(run).info.artifact_uri}/{BUNDLE_FOLDER}", run

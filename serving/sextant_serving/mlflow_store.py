@@ -58,6 +58,11 @@ class MlflowStore:
     client: MlflowClient
     artifact_root: str | None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in the home, and its artifacts too; else a tracking server holds it for many machines."""
+        return self.artifact_root is not None
+
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, created if it is not there."""
         found = self.client.get_experiment_by_name(name)

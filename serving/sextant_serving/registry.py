@@ -27,17 +27,20 @@ class Registry:
 
     store: MlflowStore
 
-    def register(self, name: str, *, digest: str, source: str, tags: Mapping[str, str]) -> str:
+    def register(
+        self, name: str, *, digest: str, source: str, tags: Mapping[str, str], run_id: str | None = None
+    ) -> str:
         """Return the version of this bundle, registered if it is not; the same bundle is one version for ever.
 
-        Killed half-way and run again, it takes over the version that is already there.
+        `run_id` is MLflow's run among whose artifacts `source` lies, if it does. Killed half-way and run again, it
+        takes over the version that is already there.
         """
         self._ensure_model(name)
         ledger, key = self._ledger(name), f"version-{digest.removeprefix('sha256:')}"
         version = ledger.read().get(key)
         if version is None:
             found = self._versions(name, digest)
-            mine = found[0] if found else self._create_version(name, digest, source, tags)
+            mine = found[0] if found else self._create_version(name, digest, source, run_id, tags)
             if ledger.write(key, str(mine)):
                 version = str(mine)
             else:
@@ -106,8 +109,8 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _create_version(self, name: str, digest: str, source: str, tags: Mapping[str, str]) -> int:
-        created = self.store.client.create_model_version(name, source, tags={**tags, DIGEST_TAG: digest})
+    def _create_version(self, name: str, digest: str, source: str, run_id: str | None, tags: Mapping[str, str]) -> int:
+        created = self.store.client.create_model_version(name, source, run_id=run_id, tags={**tags, DIGEST_TAG: digest})
         return int(created.version)
 
     def _versions(self, name: str, digest: str) -> list[int]:
