@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +103,22 @@ class Processes:
             except OSError:
                 continue
         return found
+
+    @classmethod
+    def await_end(cls, folder: Path, *, seconds: float) -> None:
+        """Wait for the end of them all, those that they start meanwhile too, each for so many seconds at most."""
+        while found := cls.naming(folder):
+            for process in found:
+                with suppress(ProcessLookupError), _handle(process) as handle:
+                    ended, _, _ = select.select([handle], [], [], seconds)
+                    assert ended, f"process {process} goes on"
+
+
+@contextmanager
+def _handle(process: int) -> Iterator[int]:
+    """Open a process's file descriptor, which is readable once it has ended."""
+    handle = os.pidfd_open(process)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -6,7 +6,6 @@ import json
 import signal
 import sqlite3
 import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,15 @@ RUN_ID = "killed-once"
 PATIENCE_SECONDS = 240.0
 
 
-def _wait_for(condition: Any, process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        assert process is None or process.poll() is None, "the command ended early"
-        time.sleep(0.05)
+def _read_until(command: subprocess.Popen[str], beginning: str) -> None:
+    """Read a command's progress up to a line that begins so."""
+    assert command.stderr is not None
+    lines = []
+    for line in command.stderr:
+        lines.append(line)
+        if line.startswith(beginning):
+            return
+    pytest.fail("the command ended early: " + "".join(lines))
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,10 @@ def whole_run(shared_workshop: Any, processes_of: Any) -> dict[str, Any]:
     """The result of `sextant run --json` on a run whose first process was killed by SIGKILL in mid-training."""
     run = shared_workshop.home / "runs" / RUN_ID
     with shared_workshop.start("run", "--run-id", RUN_ID) as first:
-        _wait_for((run / "ledger" / "train-1.jsonl").exists, first)
+        _read_until(first, "running  train ")
         first.send_signal(signal.SIGKILL)
         first.communicate()
-    _wait_for(lambda: not processes_of.naming(run))
+    processes_of.await_end(run, seconds=PATIENCE_SECONDS)
     second = shared_workshop.run("run", "--run-id", RUN_ID, "--json")
     assert second.returncode == 0, second.stdout + second.stderr
     result: dict[str, Any] = json.loads(second.stdout)
