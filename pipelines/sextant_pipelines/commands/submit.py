@@ -87,6 +87,8 @@ def command(
     from sextant_pipelines.submission import prepare
 
     profile = load_profile(profile_path)
+    if not host.startswith(("http://", "https://")):
+        raise UsageError(f"--host {host}: this is no address. It begins with http:// or https://.")
     if resume is not None and (cron is not None or run_id is None):
         raise UsageError("--resume needs the --run-id that the run was submitted with, and goes without --schedule.")
     asked_for = window_of(pipeline, window)

@@ -96,8 +96,17 @@ def test_a_schedule_names_each_run_by_its_planned_time(backend: Any, submit: Sub
         (["--window", "2026-01-01/2026-01-02"], "answers to no window"),
         (["--resume", "r"], "--run-id"),
         (["--run-id", "It's"], "no run id"),
+        (["--host", "ml-pipeline.kubeflow:8888"], "begins with http://"),
     ],
-    ids=["five-fields", "scheduled-retraining", "no-window", "lifecycle-window", "resume-unnamed", "bad-id"],
+    ids=[
+        "five-fields",
+        "scheduled-retraining",
+        "no-window",
+        "lifecycle-window",
+        "resume-unnamed",
+        "bad-id",
+        "bad-host",
+    ],
 )
 def test_wrong_usage_reaches_no_server(
     backend: Any, submit: Submit, capsys: pytest.CaptureFixture[str], options: list[str], said: str
