@@ -47,9 +47,7 @@ def object_store(folder: Path, *buckets: str) -> Iterator[ObjectStore]:
         pytest.skip("needs versitygw (go install github.com/versity/versitygw/cmd/versitygw@latest)")
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [binary, "--port", f"127.0.0.1:{port}", "posix", "--nometa", str(folder)],
         env={**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY},
@@ -57,21 +55,30 @@ def object_store(folder: Path, *buckets: str) -> Iterator[ObjectStore]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_reached(process, port)
+        wait_until_reached(process, port)
         yield ObjectStore(f"http://127.0.0.1:{port}", folder)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_reached(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 60
+def free_port() -> int:
+    """Return a port of the loopback that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_until_reached(process: subprocess.Popen[bytes], port: int, *, seconds: float = 60) -> None:
+    """Wait until a server's port takes connections; the server's end, or the time's, is an error."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except OSError:
-            assert time.monotonic() < deadline, "the object store did not start"
-            assert process.poll() is None, "the object store ended"
+            assert time.monotonic() < deadline, f"nothing listens on port {port}"
+            assert process.poll() is None, f"the server for port {port} ended"
             threading.Event().wait(0.05)
         else:
             return

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ class Ended:
 class Pod:
     """One executor's pod. `folder` keeps its scratch; `volumes` are folders of this machine by mount path.
 
-    Without `network` it has a loopback of its own and no way out.
+    Without `network` it has a loopback of its own and no way out; with it, `names` are this machine's for it too.
     """
 
     image: Image
@@ -53,6 +53,7 @@ class Pod:
     env: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Path] = field(default_factory=dict)
     network: bool = False
+    names: Sequence[str] = ()
 
     def local(self, path: str) -> Path:
         """Return where a path of the container's scratch lies on this machine."""
@@ -77,6 +78,8 @@ class Pod:
         """Start the command in the container; when the context ends, so does the container, by SIGKILL."""
         bundle = self.folder / "bundle"
         bundle.mkdir()
+        hosts = " ".join(("localhost", *self.names))
+        (self.folder / "hosts").write_text(f"127.0.0.1 {hosts}\n", encoding="utf-8")
         (bundle / "config.json").write_text(json.dumps(self._configuration(command)), encoding="utf-8")
         name = f"sextant-test-{uuid.uuid4().hex[:12]}"
         with subprocess.Popen(
@@ -123,6 +126,7 @@ class Pod:
         yield _bind("/opt/sextant/lib/python3.11/site-packages", self.image.packages, "ro")
         for name in (*SCRATCH, "tmp"):
             yield _bind(f"/{name}", self.folder / name, "rw")
+        yield _bind("/etc/hosts", self.folder / "hosts", "ro")
         for mount, folder in self.volumes.items():
             yield _bind(mount, folder, "rw")
 

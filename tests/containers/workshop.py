@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,10 @@ def profile(*, store: str = f"{STATE}/runs", env: Mapping[str, str] | None = Non
 
 @dataclass
 class Workshop:
-    """The cluster's side of a plan, below one folder. `data` is the folder in which the plan file would lie."""
+    """The cluster's side of a plan, below one folder. `data` is the folder in which the plan file would lie.
+
+    With `names`, which are those of Services, the pods reach the network of this machine; without, none.
+    """
 
     folder: Path
     image: Image
@@ -58,7 +61,8 @@ class Workshop:
     store: Store
     profile: ClusterProfile = field(default_factory=profile)
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    network: bool = False
+    config_maps: Mapping[str, Path] = field(default_factory=dict)
+    names: Sequence[str] = ()
     printed: dict[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _platform: Json = field(default_factory=dict)
@@ -123,8 +127,10 @@ class Workshop:
             env |= {each["envVar"]: values[each["secretKey"]] for each in secret["keyToEnv"]}
         claims = {"state": self.state, "data": self.data}
         volumes = {each["mountPath"]: claims[each["constant"]] for each in settings.get("pvcMount", [])}
+        for each in settings.get("configMapAsVolume", []):
+            volumes[each["mountPath"]] = self.config_maps[each["configMapName"]]
         folder = self.folder / "pods" / f"{next(self._numbers)}-{task.name}"
-        return Pod(self.image, folder, env, volumes, self.network)
+        return Pod(self.image, folder, env, volumes, bool(self.names), self.names)
 
     def everything_printed(self) -> str:
         """Return what all pods printed, as JSON text for a failure's message."""
