@@ -67,7 +67,9 @@ def lay_out(run_uri: str, *, plan: bytes, file: RunFile) -> None:
     """
     found = read_files(run_uri, [RUN_FILE, PLAN_FILE])
     if RUN_FILE in found:
-        if RunFile.model_validate_json(found[RUN_FILE]) != file or found.get(PLAN_FILE) != plan:
+        # The repository may have gone on since: what the run began with stays.
+        there = RunFile.model_validate_json(found[RUN_FILE]).model_copy(update={"repository": file.repository})
+        if there != file or found.get(PLAN_FILE) != plan:
             raise UsageError(f"{run_uri}: another run or another plan lies here. Choose a new --run-id.")
         return
     write_files(run_uri, {PLAN_FILE: plan, RUN_FILE: (file.model_dump_json(indent=1) + "\n").encode()})

@@ -11,6 +11,7 @@ import pytest
 from tests.object_store import SECRET_KEY, object_store
 
 from sextant_components.context import RunFile, Step, open_run
+from sextant_components.repository import Repository
 from sextant_pipelines import run_store
 from sextant_pipelines.run_store import StoreUnreachable, begin_scheduled, lay_out, local_copy, read_files
 from sextant_pipelines.runtime import conclude, run_step
@@ -127,10 +128,12 @@ def test_a_scheduled_run_is_laid_out_by_its_first_step(tmp_path: Path) -> None:
 
 
 def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
-    """The same run may be laid out again, another one not there."""
+    """The same run may be laid out again, also after a commit to its repository; another one not there."""
     uri = str(tmp_path / "run")
-    lay_out(uri, plan=PLAN, file=_file(tmp_path))
-    lay_out(uri, plan=PLAN, file=_file(tmp_path))
+    first, later = (_file(tmp_path).model_copy(update={"repository": Repository(commit=each)}) for each in "ab")
+    lay_out(uri, plan=PLAN, file=first)
+    lay_out(uri, plan=PLAN, file=later)
+    assert open_run(uri).repository == first.repository
     with pytest.raises(UsageError, match="another run"):
         lay_out(uri, plan=PLAN, file=_file(tmp_path, "two"))
 
