@@ -38,7 +38,7 @@ def render(found: Mapping[str, Sequence[Cell]]) -> str:
     """Return the page from the results by file."""
     parts = [INTRODUCTION, "\n## Ours\n\n", _table(found.get("ours", [])), "\n## The same windows for all\n\n"]
     compared = [cell for name, cells in found.items() if name != "ours" for cell in cells]
-    parts += [_table(compared), "\n## Time for one window\n\n", _times(compared), "\n" + CAVEATS]
+    parts += [_table(compared), "\n## Time for one window\n\n", _times(compared), CAVEATS]
     return "".join(parts)
 
 
