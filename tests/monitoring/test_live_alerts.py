@@ -7,24 +7,20 @@ Only the holds (`for`) are taken out and the rules evaluated every second; every
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
 import yaml
+from tests.alerting import DEADLINE, Hooks, alertmanager, free_port, hurried, program, prometheus, wait_until
 
 from sextant_monitoring.alertmanager import alertmanager_config
 from sextant_monitoring.board_serving import serving_board
@@ -37,95 +33,9 @@ from sextant_plan.schema import Plan
 pytestmark = pytest.mark.servers
 
 PlanMaker = Callable[..., Plan]
-DEADLINE = 240.0  # seconds, on a busy machine; it takes about ten
 POD = {"pod": "parcels-predictor-5d9", "container": "kserve-container"}
 GPU = {"pod": "parcels-predictor-5d9", "gpu": "0"}
 OBJECTIVES = {"period": "100m", "burns": [{"rate": 4, "long": "20m", "short": "5m", "pages": True}]}
-
-
-def _program(*names: str) -> str:
-    for name in names:
-        if (path := shutil.which(name)) is not None:
-            return path
-    reason = f"{names[0]} is not installed (apt packages prometheus and prometheus-alertmanager)"
-    if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def _running(command: list[str], log: Path, ready: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends; it is ready when `ready` answers."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        _await(lambda: _answers(ready), process, lambda: log.read_text()[-2000:])
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (URLError, OSError):
-        return False
-
-
-def _await(condition: Callable[[], bool], server: subprocess.Popen[bytes], found: Callable[[], object]) -> None:
-    """Ask a server again and again until the condition holds; fail as soon as the server has ended."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, found()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(timeout=0.1)
-            pytest.fail(f"the server has ended: {found()}")
-
-
-class _Hooks:
-    """A local address for the chat's and the trigger's webhooks; keeps what was posted, by path, with the token.
-
-    `heard` is notified of each post and of each mail.
-    """
-
-    def __init__(self, heard: threading.Condition) -> None:
-        self.posts: list[tuple[str, str | None, dict[str, Any]]] = []
-        posts = self.posts
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                with heard:
-                    posts.append((self.path, self.headers.get("authorization"), json.loads(body)))
-                    heard.notify_all()
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                """Keep the test's output quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self) -> _Hooks:
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 class _Letters:
@@ -153,7 +63,7 @@ def letters() -> Iterator[tuple[_Letters, int]]:
     """A real SMTP server and the port it listens on."""
     from aiosmtpd.controller import Controller
 
-    kept, port = _Letters(), _free_port()
+    kept, port = _Letters(), free_port()
     controller = Controller(kept, hostname="127.0.0.1", port=port)
     controller.start()
     yield kept, port
@@ -204,18 +114,10 @@ def _line(name: str, labels: frozenset[tuple[str, str]], value: float, at: float
     return f"{name}{{{inner}}} {value!r} {at:.3f}"
 
 
-def _hurried(groups: dict[str, Any]) -> dict[str, Any]:
-    for group in groups["groups"]:
-        group["interval"] = "1s"
-        for rule in group["rules"]:
-            rule.pop("for", None)
-    return groups
-
-
 @pytest.fixture
-def plans(make_plan: PlanMaker, letters: tuple[_Letters, int], tmp_path: Path) -> Iterator[tuple[list[Plan], _Hooks]]:
+def plans(make_plan: PlanMaker, letters: tuple[_Letters, int], tmp_path: Path) -> Iterator[tuple[list[Plan], Hooks]]:
     """A plan whose server has every fault, one whose server is gone, and where their chat and trigger post."""
-    with _Hooks(letters[0].heard) as hooks:
+    with Hooks(letters[0].heard) as hooks:
         (tmp_path / "chat.url").write_text(f"{hooks.url}/chat")
         (tmp_path / "token").write_text("secret")
         notify = {
@@ -233,7 +135,7 @@ def plans(make_plan: PlanMaker, letters: tuple[_Letters, int], tmp_path: Path) -
 
 
 def test_every_alert_reaches_whom_it_is_for(
-    plans: tuple[list[Plan], _Hooks], letters: tuple[_Letters, int], healthy: Any, promtool: str, tmp_path: Path
+    plans: tuple[list[Plan], Hooks], letters: tuple[_Letters, int], healthy: Any, promtool: str, tmp_path: Path
 ) -> None:
     """Pages go to mail and chat, tickets to mail, the order to retrain to the trigger with its token."""
     (broken, gone), hooks = plans
@@ -243,9 +145,9 @@ def test_every_alert_reaches_whom_it_is_for(
     healthy.stands("sextant_model_created_timestamp_seconds", now - 90 * day)
     healthy.stands("sextant_feature_event_timestamp_seconds", now - 2 * day, view="measures")
     _write_past(healthy, promtool, tmp_path)
-    alerts, metrics = _free_port(), _free_port()
+    alerts, metrics = free_port(), free_port()
     for plan in (broken, gone):
-        (tmp_path / f"{plan.name}.rules.yaml").write_text(yaml.safe_dump(_hurried(rule_groups(plan))))
+        (tmp_path / f"{plan.name}.rules.yaml").write_text(yaml.safe_dump(hurried(rule_groups(plan))))
     config = {
         "rule_files": ["*.rules.yaml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}]},
@@ -253,8 +155,8 @@ def test_every_alert_reaches_whom_it_is_for(
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "alertmanager.yaml").write_text(yaml.safe_dump(_for_both(broken, gone)))
     with ExitStack() as stack:
-        stack.enter_context(_alertmanager(tmp_path, alerts))
-        stack.enter_context(_prometheus(tmp_path, metrics))
+        stack.enter_context(alertmanager(tmp_path, alerts))
+        stack.enter_context(prometheus(tmp_path, metrics))
         wanted = {kind.alert for kind in AlertKind}
         with letters[0].heard:
             told = letters[0].heard.wait_for(lambda: wanted <= _told(letters[0], hooks), DEADLINE)
@@ -279,14 +181,14 @@ def test_every_query_of_every_board_finds_data(
         healthy.stands("sextant_quality_ratio", 0.9, criterion=criterion, bound=bound)
     healthy.stands("sextant_expected_accuracy_ratio", 0.9)
     _write_past(healthy, promtool, tmp_path)
-    (tmp_path / "parcels.rules.yaml").write_text(yaml.safe_dump(_hurried(rule_groups(plan))))
+    (tmp_path / "parcels.rules.yaml").write_text(yaml.safe_dump(hurried(rule_groups(plan))))
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump({"rule_files": ["*.rules.yaml"]}))
     waiting = {query.expr for board in boards(plan) for panel in board.panels for query in panel.queries}
     assert len(waiting) > 70
-    port = _free_port()
-    with _prometheus(tmp_path, port) as server:
+    port = free_port()
+    with prometheus(tmp_path, port) as server:
         client = f"http://127.0.0.1:{port}"
-        _await(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, server, lambda: waiting)
+        wait_until(lambda: not waiting - {each for each in waiting if _has_data(client, each)}, server, lambda: waiting)
         draw_board(serving_board(plan), client, tmp_path / "serving.png", start=time.time() - 1800, end=time.time())
     assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 
@@ -315,33 +217,7 @@ def _for_both(first: Plan, second: Plan) -> dict[str, Any]:
     return config
 
 
-def _alertmanager(folder: Path, port: int) -> Any:
-    command = [
-        _program("alertmanager", "prometheus-alertmanager"),
-        "--config.file=alertmanager.yaml",
-        "--storage.path=alerts",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    return _running(_in(folder, command), folder / "alertmanager.log", f"http://127.0.0.1:{port}/-/ready")
-
-
-def _prometheus(folder: Path, port: int) -> Any:
-    command = [
-        _program("prometheus"),
-        "--config.file=prometheus.yaml",
-        "--storage.tsdb.path=data",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--rules.alert.resend-delay=1s",  # what is sent before the receiver is discovered is lost
-    ]
-    return _running(_in(folder, command), folder / "prometheus.log", f"http://127.0.0.1:{port}/-/ready")
-
-
-def _in(folder: Path, command: list[str]) -> list[str]:
-    return ["env", "--chdir", str(folder), *command]
-
-
-def _told(letters: _Letters, hooks: _Hooks) -> set[str]:
+def _told(letters: _Letters, hooks: Hooks) -> set[str]:
     """Return the alerts that have reached anybody, known by their runbook or their label."""
     found = {
         alert["labels"]["alertname"] for path, _, post in hooks.posts if path == "/trigger" for alert in post["alerts"]
@@ -350,13 +226,13 @@ def _told(letters: _Letters, hooks: _Hooks) -> set[str]:
     return found | {kind.alert for kind in AlertKind if f"Runbook: docs/runbooks/{kind}.md\n" in text}
 
 
-def test_the_real_alertmanager_accepts_what_is_rendered(plans: tuple[list[Plan], _Hooks], tmp_path: Path) -> None:
+def test_the_real_alertmanager_accepts_what_is_rendered(plans: tuple[list[Plan], Hooks], tmp_path: Path) -> None:
     """amtool finds nothing wrong, and each severity of the plan has its own receiver."""
     plan = plans[0][0]
     path = tmp_path / "alertmanager.yaml"
     path.write_text(yaml.safe_dump(alertmanager_config(plan)))
     for severity in Severity:
         labels = [f"plan={plan.name}", f"severity={severity}"]
-        route = [_program("amtool"), "config", "routes", "test", f"--config.file={path}", *labels]
+        route = [program("amtool"), "config", "routes", "test", f"--config.file={path}", *labels]
         done = subprocess.run(route, check=True, capture_output=True, text=True)
         assert done.stdout.strip() == f"{plan.name}-{severity}"
