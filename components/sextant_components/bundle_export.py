@@ -177,6 +177,7 @@ def serving_spec(plan: Plan) -> ServingSpec:
         abstain_below=fallback.abstain_below,
         missing_features=fallback.missing_features,
         abstain_outside=fallback.abstain_outside,
+        engine_failure=fallback.engine_failure,
         batch_sizes=batching.sizes,
         log=plan.serving.log,
         attachment=code_reference(entrypoint) if entrypoint else None,

@@ -88,6 +88,7 @@ class ServingSpec(Closed):
     abstain_below: float
     missing_features: Literal["reject", "default", "abstain"]
     abstain_outside: float | None = None
+    engine_failure: list[Literal["previous-version", "baseline"]] = []
     batch_sizes: list[int] = []
     log: PredictionLog = PredictionLog()
     attachment: CodeRef | None = None

@@ -151,7 +151,8 @@ FEATURE_TIME = Series(
 # The values of the label `reason` of FALLBACKS: why a row was not answered by the model alone.
 LOW_CONFIDENCE, OUT_OF_DISTRIBUTION = "low-confidence", "out-of-distribution"
 FEATURE_MISS, FEATURE_OUTAGE = "feature-miss", "feature-outage"
-FALLBACK_REASONS = (LOW_CONFIDENCE, OUT_OF_DISTRIBUTION, FEATURE_MISS, FEATURE_OUTAGE)
+PREVIOUS_VERSION, BASELINE = "previous-version", "baseline"  # who answered where the network failed
+FALLBACK_REASONS = (LOW_CONFIDENCE, OUT_OF_DISTRIBUTION, FEATURE_MISS, FEATURE_OUTAGE, PREVIOUS_VERSION, BASELINE)
 
 # The values of the label `flaw` of FLAWED_ROWS.
 MISSING, UNKNOWN_CATEGORY = "missing", "unknown-category"

@@ -88,8 +88,8 @@ class ClassForm:
         return found
 
     def unsure(self, outputs: NDArray[np.float32], below: float) -> NDArray[np.bool_]:
-        """Return where the most probable class is not probable enough."""
-        return self.confidence(outputs) < below
+        """Return where the most probable class is not probable enough, or its probability is no number."""
+        return ~(self.confidence(outputs) >= below)
 
     def drifting(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """Return the most probable class."""
@@ -164,8 +164,8 @@ class NumberForm:
         return np.full(len(outputs), np.nan, dtype=np.float32)
 
     def unsure(self, outputs: NDArray[np.float32], below: float) -> NDArray[np.bool_]:  # noqa: ARG002
-        """Return that none is."""
-        return np.zeros(len(outputs), dtype=np.bool_)
+        """Return where the answer is not finite; a number has no probability to be unsure by."""
+        return ~np.isfinite(outputs[:, 0])
 
     def drifting(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """Return the numbers themselves."""

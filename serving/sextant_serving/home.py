@@ -24,4 +24,5 @@ def served_model(home: Path) -> ActiveModel:
         return {"bundle": str(root / one.bundle), "feature_repo": repo}
 
     challengers = tuple(one.model_copy(update=absolute(one)) for one in active.challengers)
-    return active.model_copy(update={**absolute(active), "challengers": challengers})
+    previous = active.previous and active.previous.model_copy(update=absolute(active.previous))
+    return active.model_copy(update={**absolute(active), "challengers": challengers, "previous": previous})

@@ -31,7 +31,14 @@ def _from_bundles(options: Options) -> Lineup:
     assert options.bundle is not None
     spec = read_bundle(options.bundle)  # its digest tells a bundle that was replaced from one that was not
     name = options.model_name or spec.name
-    champion = Source(options.bundle, options.feature_repo, name, digest=spec.digest, variant=options.variant)
+    champion = Source(
+        options.bundle,
+        options.feature_repo,
+        name,
+        digest=spec.digest,
+        variant=options.variant,
+        previous=options.previous_bundle,
+    )
     challengers = []
     for one in options.challengers:
         spec = read_bundle(one.bundle)
@@ -44,7 +51,8 @@ def _from_home(options: Options, home: Path) -> Lineup:
     active = served_model(home)
     name = options.model_name or active.name
     repo = Path(active.feature_repo) if active.feature_repo else None
-    champion = Source(Path(active.bundle), repo, name, active.version, active.digest, options.variant)
+    previous = Path(active.previous.bundle) if active.previous else None
+    champion = Source(Path(active.bundle), repo, name, active.version, active.digest, options.variant, previous)
     return Lineup(champion, [(one, _source_of(one, name)) for one in active.challengers], active.experiment)
 
 

@@ -21,12 +21,16 @@ from sextant_serving.errors import StoreUnavailable
 from sextant_serving.features import FeatureLookup
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.on_demand import Transform, load_code, load_transform
+from sextant_serving.stand_ins import StandIn, load_stand_ins
 from sextant_serving.training_range import TrainingRange
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from and the names it is served under; None takes the bundle's own."""
+    """Where a model comes from and the names it is served under; None takes the bundle's own.
+
+    `previous` is the bundle of the version before it, which may stand in for it.
+    """
 
     bundle: Path
     feature_repo: Path | None = None
@@ -34,6 +38,7 @@ class Source:
     version: str | None = None
     digest: str | None = None
     variant: str = "stable"
+    previous: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Loaded:
     attach: Callable[..., Any] | None
     metrics: ModelMetrics
     training_range: TrainingRange | None = None
+    stand_ins: Sequence[StandIn] = ()
 
 
 def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
@@ -81,7 +87,8 @@ def load(source: Source, *, threads: int, lookup_thread: Executor) -> Loaded:
     reference = read_reference(source.bundle / REFERENCE_FILE)
     metrics = ModelMetrics(spec, reference, (name, version, source.variant))
     seen = TrainingRange(spec, reference) if spec.serving.abstain_outside is not None else None
-    return Loaded(name, version, spec, engine, lookup, attach, metrics, seen)
+    stand_ins = load_stand_ins(spec, reference, source.previous, threads=threads)
+    return Loaded(name, version, spec, engine, lookup, attach, metrics, seen, stand_ins)
 
 
 def _open_lookup(repo: Path, spec: BundleSpec, transforms: Sequence[Transform]) -> FeatureLookup:

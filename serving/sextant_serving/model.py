@@ -21,6 +21,7 @@ from sextant_serving.loading import Loaded
 from sextant_serving.prediction_log import ModelLog
 from sextant_serving.preprocessing import encode_columns, picture_statistics
 from sextant_serving.rows import Answer, Signature, Times
+from sextant_serving.stand_ins import Guarded
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Model:
         self.attach, self.log = loaded.attach, log
         self.signature = Signature(loaded.spec)
         self.form = self.signature.form
-        self._engine, self._lookup, self._training_range = loaded.engine, loaded.lookup, loaded.training_range
+        self._engine = Guarded(loaded.engine, loaded.stand_ins)
+        self._lookup, self._training_range = loaded.lookup, loaded.training_range
         self._device, self._lookup_thread = device, lookup_thread
         self.timed = False  # whether answers say when they passed each stage
         self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
@@ -73,12 +75,13 @@ class Model:
         jobs = self._reject_unserved(jobs, reasons)
         if not jobs:
             return
-        inputs, statistics, outputs, seconds = await self._loop.run_in_executor(
+        inputs, statistics, (outputs, stood_in), seconds = await self._loop.run_in_executor(
             self._device, self._compute, jobs, stored
         )
         self.metrics.device_seconds.observe(seconds)
         self.metrics.batch_rows.observe(len(outputs))
-        self._deliver(jobs, outputs, stored, reasons, self._doubts(inputs, statistics, outputs))
+        doubts = self._doubts(inputs, statistics, outputs)
+        self._deliver(jobs, outputs, stored, reasons, doubts, stood_in=stood_in)
         if self.timed:
             self._note_times(jobs, now, found, seconds)
         self.metrics.count_bins(inputs.get("features"), statistics, outputs)
@@ -139,8 +142,11 @@ class Model:
 
     def _compute(
         self, jobs: list[Job], stored: dict[Job, list[StoredRow | None]]
-    ) -> tuple[Inputs, dict[str, NDArray[np.float64]], NDArray[np.float32], float]:
-        """Assemble the batch and run it; returns inputs, picture statistics, answers and device seconds."""
+    ) -> tuple[Inputs, dict[str, NDArray[np.float64]], tuple[NDArray[np.float32], str | None], float]:
+        """Assemble the batch and run it; returns inputs, picture statistics, answers and device seconds.
+
+        With the answers comes who stood in for the network, of which a batch that it fails has one for all its rows.
+        """
         inputs: dict[str, NDArray[Any]] = {}
         statistics = {}
         if self.spec.image:
@@ -154,7 +160,9 @@ class Model:
             self._engine.run({name: array[start : start + step] for name, array in inputs.items()})
             for start in range(0, rows, step)
         ]
-        return inputs, statistics, _joined(parts), time.perf_counter() - begun
+        answers = _joined([outputs for outputs, _ in parts])
+        stood_in = next((reason for _, reason in parts if reason is not None), None)
+        return inputs, statistics, (answers, stood_in), time.perf_counter() - begun
 
     def _features_of(self, job: Job, stored: list[StoredRow | None] | None) -> NDArray[np.float32]:
         rows = job.rows
@@ -201,8 +209,10 @@ class Model:
         stored: dict[Job, list[StoredRow | None]],
         reasons: dict[Job, list[str | None]],
         doubts: list[str | None],
+        *,
+        stood_in: str | None,
     ) -> None:
-        """Split a batch's answers over its jobs, applying the plan's fallbacks."""
+        """Split a batch's answers over its jobs, applying the plan's fallbacks; `stood_in` is who gave them."""
         best = self.form.best(outputs)
         doubted = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
         abstain_on_missing = self.spec.serving.missing_features == "abstain"
@@ -210,7 +220,7 @@ class Model:
         for job in jobs:
             part = slice(start, start + job.rows.count)
             start = part.stop
-            abstained, fallbacks = doubted[part], doubts[part]
+            abstained, fallbacks = doubted[part], [doubt or stood_in for doubt in doubts[part]]
             if (missing := reasons.get(job)) is not None:
                 fallbacks = [reason or other for reason, other in zip(missing, fallbacks, strict=True)]
                 if abstain_on_missing:

@@ -23,6 +23,7 @@ class Options:
 
     bundle: Path | None = None
     home: Path | None = None
+    previous_bundle: Path | None = None
     feature_repo: Path | None = None
     model_name: str | None = None
     variant: str = "stable"
@@ -56,6 +57,9 @@ def parse_options(arguments: Sequence[str]) -> Options:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle")
     source.add_argument("--home", type=Path, metavar="DIR", help="serve what DIR/active.json names, and follow it")
+    parser.add_argument(
+        "--previous-bundle", type=Path, metavar="DIR", help="stands in where the plan says so, with --bundle"
+    )
     parser.add_argument("--feature-repo", type=Path, metavar="DIR", help="Feast repository, with --bundle")
     parser.add_argument("--model-name", metavar="NAME", help="name to serve under (default: the bundle's)")
     parser.add_argument("--variant", default=default.variant, help="label of every metric (default: %(default)s)")
@@ -106,6 +110,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     options = Options(**gather_challengers(parser, vars(parser.parse_args(arguments))))
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
+    if options.home and options.previous_bundle:
+        parser.error("--previous-bundle goes with --bundle; with --home, active.json names the version before")
     if options.home and options.feature_repo:
         parser.error("--feature-repo goes with --bundle; with --home, active.json names the repository")
     if options.home and (options.challengers or options.experiment):

@@ -84,10 +84,12 @@ def write_onnx(path: Path, *, columns: int, slow: int = 0, gain: float = 1.0) ->
     path.write_bytes(model.SerializeToString())
 
 
-def expected_probabilities(image: NDArray[np.uint8], features: NDArray[np.float32]) -> NDArray[np.float64]:
+def expected_probabilities(
+    image: NDArray[np.uint8], features: NDArray[np.float32], gain: float = 1.0
+) -> NDArray[np.float64]:
     """Compute what the ONNX graph computes, in NumPy."""
     columns = features.shape[1]
-    weights = np.linspace(-1, 1, columns * 3, dtype=np.float32).reshape(columns, 3)
+    weights = np.float32(gain) * np.linspace(-1, 1, columns * 3, dtype=np.float32).reshape(columns, 3)
     mean = image.reshape(len(image), -1).mean(axis=1, keepdims=True) / 64
     logits = mean @ np.array([[2.0, -1.0, 0.5]]) + features @ weights
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -115,7 +117,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
         generator = np.random.default_rng(7)
         image = generator.integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
         features = generator.normal(size=(16, len(columns))).astype(np.float32)
-        probabilities = (expected_probabilities(image, features) + golden_shift).astype(np.float32)
+        probabilities = (expected_probabilities(image, features, gain) + golden_shift).astype(np.float32)
         np.savez(directory / GOLDEN_FILE, image=image, features=features, probabilities=probabilities)
         measured: dict[str, NDArray[Any]] = {
             **picture_statistics(image),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sextant_plan.schema.closed import Closed
 from sextant_plan.types import Duration, Entrypoint, Share
@@ -41,12 +41,23 @@ class Fallback(Closed):
     """What is answered when the model should not: below the confidence, on unusual inputs, or without its features.
 
     With `abstain_outside` the model abstains on a row of which a number, the brightness or the contrast lies further
-    outside the range of the training rows than this share of the range.
+    outside the range of the training rows than this share of the range. Where the network fails, or its answer is no
+    number, those named in `engine_failure` answer in turn: the version that was in service before, if it reads and
+    answers the same, and `baseline`, the classes' shares or the median of the training rows. Without one of them the
+    request fails with 500. A previous version is kept loaded and takes its memory.
     """
 
     abstain_below: Share = 0.0
     abstain_outside: float | None = Field(default=None, ge=0)
     missing_features: Literal["reject", "default", "abstain"] = "default"
+    engine_failure: list[Literal["previous-version", "baseline"]] = []
+
+    @field_validator("engine_failure")
+    @classmethod
+    def _names_each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("each answers once; name it once")
+        return value
 
 
 class PredictionLog(Closed):
