@@ -48,9 +48,8 @@ def test_the_version_before_answers_first(make_bundle: MakeBundle) -> None:
     bundle = make_bundle(gain=1e3, serving={"engine_failure": CHAIN})
     (beyond, sound), page = _ask(bundle, "--previous-bundle", str(make_bundle(gain=0.0)))
     assert (beyond["fallback"], sound["fallback"]) == ("previous-version", None)
-    assert list(beyond["probabilities"].values()) == pytest.approx(
-        [1 / 3] * 3, abs=1e-4
-    )  # without gain only the dark picture counts
+    # Without gain only the picture counts, and it is dark.
+    assert list(beyond["probabilities"].values()) == pytest.approx([1 / 3] * 3, abs=1e-4)
     assert 'reason="previous-version"' in page
 
 
