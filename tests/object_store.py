@@ -1,4 +1,4 @@
-"""A real object store on this machine: versitygw over a folder, for the time of a `with`."""
+"""Real object stores on this machine, for the time of a `with`: versitygw for S3, fake-gcs-server for Google's API."""
 
 from __future__ import annotations
 
@@ -40,26 +40,36 @@ class ObjectStore:
 @contextmanager
 def object_store(folder: Path, *buckets: str) -> Iterator[ObjectStore]:
     """Run an object store with these buckets; a machine without versitygw skips the test, or fails it in CI."""
-    binary = os.environ.get("SEXTANT_VERSITYGW") or shutil.which("versitygw")
-    if binary is None:
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail("versitygw is not installed: go install github.com/versity/versitygw/cmd/versitygw@latest")
-        pytest.skip("needs versitygw (go install github.com/versity/versitygw/cmd/versitygw@latest)")
+    binary = _binary("versitygw", "github.com/versity/versitygw/cmd/versitygw")
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
     port = free_port()
-    process = subprocess.Popen(
-        [binary, "--port", f"127.0.0.1:{port}", "posix", "--nometa", str(folder)],
-        env={**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_reached(process, port)
+    keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    with _running([binary, "--port", f"127.0.0.1:{port}", "posix", "--nometa", str(folder)], port, keys):
         yield ObjectStore(f"http://127.0.0.1:{port}", folder)
-    finally:
-        process.terminate()
-        process.wait(30)
+
+
+@contextmanager
+def google_store(folder: Path, *buckets: str) -> Iterator[str]:
+    """Run a server of Google's storage API with these buckets and yield its URL; skips or fails as `object_store`."""
+    binary = _binary("fake-gcs-server", "github.com/fsouza/fake-gcs-server")
+    for bucket in buckets:
+        (folder / bucket).mkdir(parents=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    options = {"host": "127.0.0.1", "port": port, "scheme": "http", "backend": "memory", "data": folder}
+    options |= {"public-host": f"127.0.0.1:{port}", "external-url": url}
+    with _running([binary, *(f"-{name}={value}" for name, value in options.items())], port, {}):
+        yield url
+
+
+def _binary(name: str, module: str) -> str:
+    found = os.environ.get(f"SEXTANT_{name.upper().replace('-', '_')}") or shutil.which(name)
+    if found is None:
+        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"{name} is not installed: go install {module}@latest")
+        pytest.skip(f"needs {name} (go install {module}@latest)")
+    return found
 
 
 def free_port() -> int:
@@ -70,15 +80,27 @@ def free_port() -> int:
         return port
 
 
-def wait_until_reached(process: subprocess.Popen[bytes], port: int, *, seconds: float = 60) -> None:
-    """Wait until a server's port takes connections; the server's end, or the time's, is an error."""
-    deadline = time.monotonic() + seconds
+@contextmanager
+def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_until_reached(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_reached(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on port {port}"
-            assert process.poll() is None, f"the server for port {port} ended"
+            assert time.monotonic() < deadline, "the object store did not start"
+            assert process.poll() is None, "the object store ended"
             threading.Event().wait(0.05)
         else:
             return

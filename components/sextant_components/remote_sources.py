@@ -105,6 +105,8 @@ def _parts(plan: Plan) -> list[str]:
 
 
 def _fetch(source: str, parts: list[str], files: Path) -> Mirror:
+    # Else gcsfs asks another API about each bucket by gRPC first, where an emulator or a firewall does not answer.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import fsspec
 
     system, root = fsspec.url_to_fs(source, use_listings_cache=False, skip_instance_cache=True)
