@@ -86,21 +86,22 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_until_reached(process, port)
+        wait_until_reached(process, port)
         yield
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait_until_reached(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 60
+def wait_until_reached(process: subprocess.Popen[bytes], port: int, *, seconds: float = 60) -> None:
+    """Wait until a server's port takes connections; the server's end, or the time's, is an error."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except OSError:
-            assert time.monotonic() < deadline, "the object store did not start"
-            assert process.poll() is None, "the object store ended"
+            assert time.monotonic() < deadline, f"nothing listens on port {port}"
+            assert process.poll() is None, f"the server for port {port} ended"
             threading.Event().wait(0.05)
         else:
             return
