@@ -16,14 +16,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sextant_components.computed_features import with_computed
 from sextant_components.feature_sources import EVENT_TIME, ViewTable
 from sextant_components.online_loading import OnlineView, load_newest, newest_events
-from sextant_components.table_files import as_text
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.files import LockHeld, locked
 from sextant_plan.schema import Plan
 from sextant_serving.feast_import import import_feast
-from sextant_serving.on_demand import Transform, feast_name, load_transform, on_demand_specs
+from sextant_serving.on_demand import feast_name, load_transform, on_demand_specs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,7 +138,7 @@ class FeatureRepository:
                 "Training rows would be lost or doubled; check the version of feast."
             )
         ordered = keys.select(_ROW).join(joined, on=_ROW, how="left", maintain_order="left")
-        return _with_on_demand(ordered, self._transforms).select(self._features)
+        return with_computed(ordered, self._transforms).select(self._features)
 
     def materialise(self, *, until: datetime) -> dict[str, datetime | None]:
         """Load every entity's newest event up to `until` into the online store; return each view's newest time.
@@ -184,7 +184,7 @@ class FeatureRepository:
         found = self._read(keys, self._store.get_feature_service(self.service))
         stored = [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
         table = pl.DataFrame({name: found[name] for name in stored}, strict=False)
-        return _with_on_demand(table, self._transforms).select(self._features)
+        return with_computed(table, self._transforms).select(self._features)
 
     def _read(self, keys: Sequence[str], features: Any) -> dict[str, list[Any]]:
         found = self._store.get_online_features(
@@ -235,22 +235,3 @@ def _wanted_by_view(plan: Plan) -> dict[str, list[str]]:
 def _parts(name: str) -> tuple[str, str]:
     view, _, column = name.partition(":")
     return view, column
-
-
-def _with_on_demand(table: pl.DataFrame, transforms: Sequence[Transform]) -> pl.DataFrame:
-    """Return the table of `view__feature` columns with those that are computed from them."""
-
-    for transform in transforms:
-        if set(transform.spec.inputs) <= set(table.columns):  # else the model reads nothing of it
-            found = transform.compute({name: table[full].to_list() for full, name in transform.names.items()})
-            view = transform.spec.view
-            table = table.with_columns(_series(f"{view}__{name}", values) for name, values in found.items())
-    return table
-
-
-def _series(name: str, values: list[Any]) -> pl.Series:
-    """Return float64 where every value is a number or missing, else text."""
-    import polars as pl
-
-    numbers = all(value is None or isinstance(value, int | float) for value in values)
-    return pl.Series(name, values, dtype=pl.Float64) if numbers else as_text(pl.Series(name, values, strict=False))

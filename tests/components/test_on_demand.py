@@ -11,8 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sextant_components.feasibility.load import serve_quickly
 from sextant_components.ingest import run_ingest
+from sextant_components.plan import run_plan, study_of
 from sextant_components.prepare import run_prepare
+from sextant_components.sources import read_source
 from sextant_components.tables import read_columns, read_features, read_rows, read_splits_info
 from sextant_components.verify import run_verify
 from sextant_plan.entrypoints import EntrypointError
@@ -152,3 +155,21 @@ def test_an_on_demand_feature_that_cannot_be_computed_is_a_fault_of_the_plan(
     derived.plan["features"]["on_demand"][0] |= change
     with pytest.raises(PlanError, match=message):
         derived.open()
+
+
+@pytest.mark.usefixtures("load_already_measured")
+def test_the_feasibility_study_reads_what_is_computed(derived: Any, records: Any) -> None:
+    """The plan step judges the inputs that the model will have, computed ones among them."""
+    context = derived.open()
+    run_plan(context)
+    assert records(context, "plan")["feasibility: applicability"].verdict is Verdict.PASS
+    study = study_of(context, read_source(context.plan, context.data_root))
+    assert study.rows["double"].drop_nulls().to_list()[:2] == [2.0, 4.0]
+
+
+def test_a_quick_baseline_is_served_with_what_is_computed(derived: Any) -> None:
+    """Features of a store come with its requests, under the names that the model knows."""
+    context = derived.open()
+    load = serve_quickly(study_of(context, read_source(context.plan, context.data_root)))
+    assert load is not None
+    assert len(load.milliseconds) > 0
