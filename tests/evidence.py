@@ -14,6 +14,8 @@ from sextant_plan.ledger import Record
 MEASURED = (
     "plan/feasibility: load pre-test",
     "optimise/engine latency*",
+    "optimise/ensemble latency*",
+    "train/training time*",
     "evaluate/criterion latency",
     "evaluate/cold start",
     "evaluate/request latency",

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,8 @@ def save_checkpoint(path: Path, progress: Progress, parts: dict[str, Any]) -> No
         "best": None if best is None else {**vars(best), "outputs": torch.from_numpy(best.outputs)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    # Processes that share a search may fit the same settings at once, each into a file of its own.
+    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
     torch.save(state, partial)
     partial.replace(path)
 

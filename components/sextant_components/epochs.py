@@ -80,7 +80,7 @@ class Run:
         for place in range(progress.steps, len(self._starts)):
             start = self._starts[place]
             rows = order[start : start + self.settings.batch_size]
-            total += self._step(rows) * len(rows)
+            total.add_(self._step(rows), alpha=len(rows))
             self.effort.rows += len(rows)
             progress.steps = place + 1
             if every is not None and progress.steps % every == 0 and progress.steps < len(self._starts):
@@ -110,12 +110,13 @@ class Run:
         loss = self.objective.torch_loss(self.network, raw.float(), labels, self._weights)
         self.optimiser.zero_grad(set_to_none=True)
         # The members' gradients are averaged, so that each weighs by its share of the rows, not by one vote.
-        (loss * share * self.team.size).backward()  # type: ignore[no-untyped-call]
+        weight = share * self.team.size
+        (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
         if (limit := self.settings.training.clip_norm) is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         self.optimiser.step()
         self.schedule.step()
-        return loss.detach() * share
+        return loss.detach() if share == 1 else loss.detach() * share
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor on the team's device; a GPU copies it while it still works on the batch before."""

@@ -11,11 +11,14 @@ from sextant_components.charts import learning_curves
 from sextant_components.checkpoints import Epoch
 from sextant_components.context import RunContext, Step
 from sextant_components.ensembling import keep_members
+from sextant_components.epochs import Effort
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import SeedResult, write_model
 from sextant_components.objectives import Objective, objective_of
 from sextant_components.sanity import LEARNED, heart_rows, loss_fell, overfit_one_batch
+from sextant_components.search_team import shared_search
 from sextant_components.smaller_models import Workshop, smaller
+from sextant_components.studies import FEWEST_FOR_IMPORTANCE
 from sextant_components.tables import read_classes, read_columns, read_split, slices_of
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.tracking import StepRun, step_run
@@ -27,6 +30,7 @@ from sextant_plan.verdicts import Estimate, Verdict
 from sextant_serving.architectures import GRADIENT_BOOSTING
 
 CONFIDENCE = 0.95
+WAIT_TOLERATED = 0.25  # share of a fit's time; augmentation on one core takes a sixth of a small network's
 CHECKPOINTS = "checkpoints"  # in the run's folder, so that another attempt of the step finds them
 
 
@@ -39,14 +43,16 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
         _record_wiring(ledger, context, shape, train)
         record_augmentation(ledger, train, shape.augment)
         _record_pretrained(ledger, context)
-        found = search(
-            context.plan.model,
-            shape,
-            train,
-            valid,
-            on_trial=lambda *trial: _track(tracked, objective, *trial),
-            checkpoints=checkpoints,
-        )
+        with shared_search(context, snapshot=snapshot, splits=splits, checkpoints=checkpoints) as place:
+            found = search(
+                context.plan.model,
+                shape,
+                train,
+                valid,
+                on_trial=lambda *trial: _track(tracked, objective, *trial),
+                checkpoints=checkpoints,
+                place=place,
+            )
         chosen, gains = choose(found, valid, CONFIDENCE)
         fits = [found.best[chosen]]
         for settings in _other_seeds(fits[0].settings, context.plan.model.seeds):
@@ -60,7 +66,9 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
         write_model(model, members, shape, found.trials, seeds, spread=objective.scale)
         shutil.rmtree(checkpoints, ignore_errors=True)
         _record_search(ledger, context, found, chosen)
+        _record_tuning(ledger, found)
         _record_learning(ledger, objective, {f"seed {f.settings.seed}": f.history for f in fits}, best)
+        _record_effort(ledger, best.effort)
         _record_seeds(ledger, objective, seeds)
         gain = _gain_over_baseline(context, snapshot, splits, valid=valid, best=members[0], objective=objective)
         _record_baseline(ledger, objective, gain)
@@ -143,6 +151,38 @@ def _record_search(ledger: LedgerWriter, context: RunContext, found: Found, chos
         verdict=Verdict.UNKNOWN if missing else Verdict.PASS,
         value={"chosen": chosen, "trials": len(found.trials), "not_tried": missing},
         artifacts={"trials.json": ledger.artifacts.put_json([trial.model_dump(mode="json") for trial in found.trials])},
+    )
+
+
+def _record_tuning(ledger: LedgerWriter, found: Found) -> None:
+    ledger.record(
+        "tuning",
+        requirement="every parameter that the plan lets vary was varied, and it is known which of them matter",
+        risk="a budget is spent on what changes nothing, or too small to try what would",
+        qa_method="values tried of each parameter; share of the score's variance that each explains among a "
+        f"candidate's trials, by fANOVA (Hutter et al. 2014), over at least {FEWEST_FOR_IMPORTANCE} complete ones",
+        verdict=Verdict.UNKNOWN if found.unvaried else Verdict.PASS,
+        value={"one_value_only": found.unvaried, "importance": found.importances},
+        counts=False,
+    )
+
+
+def _record_effort(ledger: LedgerWriter, effort: Effort | None) -> None:
+    """Record how much of the best fit's time the device waited for its next batch; trees have no such wait."""
+    if effort is None:
+        return
+    ledger.record(
+        "training time",
+        requirement=f"the device waits for input at most {WAIT_TOLERATED:.0%} of the time",
+        risk="a costly device stands idle while pictures are made ready",
+        qa_method="time between a step's end and the next batch being ready, over the time of the best fit's steps",
+        verdict=Verdict.PASS if effort.rows and effort.wait <= WAIT_TOLERATED else Verdict.UNKNOWN,
+        value={
+            "rows": effort.rows,
+            "rows_a_second": round(effort.rows / effort.seconds, 1) if effort.seconds else None,
+            "wait": round(effort.wait, 4),
+        },
+        counts=False,
     )
 
 

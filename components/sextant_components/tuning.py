@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +10,19 @@ from typing import TYPE_CHECKING, Literal
 from sextant_components.checkpoints import Epoch
 from sextant_components.fitting import fit_candidate
 from sextant_components.objectives import objective_of
+from sextant_components.studies import (
+    SEARCH_SEED,
+    Place,
+    finished_trials,
+    first_trial,
+    importances,
+    open_study,
+    quiet_optuna,
+    suggest,
+    unvaried,
+)
 from sextant_components.tensors import Examples
-from sextant_components.training import Fitted, Settings, Shape
+from sextant_components.training import PLAIN, Fitted, Settings, Shape
 from sextant_plan.schema import Candidate, Closed, Model
 from sextant_plan.verdicts import Estimate
 from sextant_serving.architectures import GRADIENT_BOOSTING, gradient_boosting
@@ -21,7 +30,7 @@ from sextant_serving.architectures import GRADIENT_BOOSTING, gradient_boosting
 if TYPE_CHECKING:
     import optuna
 
-SEARCH_SEED = 0
+SUMMARY = "summary"  # what a trial is in the study, for the other processes
 
 
 class Trial(Closed):
@@ -43,10 +52,16 @@ class Trial(Closed):
 
 @dataclass
 class Found:
-    """What a search found: every trial, and of each candidate its best fitted network."""
+    """What a search found: every trial, and of each candidate its best fitted network.
+
+    `importances` has each candidate's parameters by their share of the score's variance, if there were trials enough;
+    `unvaried` names the parameters of which one value was tried.
+    """
 
     trials: list[Trial] = field(default_factory=list)
     best: dict[str, Fitted] = field(default_factory=dict)
+    importances: dict[str, dict[str, float]] = field(default_factory=dict)
+    unvaried: list[str] = field(default_factory=list)
 
 
 OnTrial = Callable[[Trial, list[Epoch]], None]
@@ -71,34 +86,65 @@ def search(
     *,
     on_trial: OnTrial = lambda _trial, _history: None,
     checkpoints: Path | None = None,
+    place: Place | None = None,
 ) -> Found:
     """Try `model.search.trials` settings; the first trials are one of each candidate, so that none is left out.
 
-    Later ones are proposed by a tree-structured Parzen estimator (Bergstra et al. 2011) and stopped when they
-    fall below the median of the earlier ones. Seeded: the same rows give the same trials, so that a search that was
-    broken off finds its fits among the `checkpoints` when it is run again.
+    Seeded: the same rows give the same trials, so that a search that was broken off finds its fits among the
+    `checkpoints` when it is run again. With a `place` the trials are shared with other processes: those that any of
+    them has finished are counted and returned, and the best fits of others are taken from the checkpoints, or made
+    again where there is none.
     """
-    import optuna
-
     candidates = candidate_names(model.candidates)
-    objective = _Objective(model, candidates, shape, train, valid, on_trial, checkpoints)
-    with _quiet_optuna():
-        study = optuna.create_study(
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=SEARCH_SEED, n_startup_trials=len(candidates)),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=len(candidates), n_warmup_steps=max(1, model.epochs // 3)
-            ),
-        )
-        middle: dict[str, float] = {
-            "learning_rate": math.sqrt(math.prod(model.search.learning_rate)),
-            "weight_decay": math.sqrt(math.prod(model.search.weight_decay)),
-        }
-        for name in candidates:
-            middle |= {f"{name}.{key}": value for key, value in gradient_boosting.MIDDLE.items()}
-            study.enqueue_trial({"candidate": name, **middle})
-        study.optimize(objective, n_trials=model.search.trials)
-    return objective.found
+    with quiet_optuna():
+        study = open_study(model, candidates, place)
+        objective = _Objective(model, candidates, shape, train, valid, on_trial, checkpoints)
+        _spend(study, objective, model.search.trials)
+        for name in candidates:  # a process that was killed has taken a candidate's first trial with it
+            if place is not None and not any(trial.params["candidate"] == name for trial in finished_trials(study)):
+                study.enqueue_trial(first_trial(model, name, candidates[name]))
+                study.optimize(objective, n_trials=1)
+        objective.found.importances = importances(study, candidates)
+        objective.found.unvaried = unvaried(study)
+        return objective.found if place is None else _of_all(study, objective)
+
+
+def help_search(
+    model: Model, shape: Shape, train: Examples, valid: Examples, *, checkpoints: Path, place: Place
+) -> None:
+    """Make trials of a search that another process leads, until the study has as many as the plan wants."""
+    candidates = candidate_names(model.candidates)
+    with quiet_optuna():
+        study = open_study(model, candidates, place)
+        objective = _Objective(model, candidates, shape, train, valid, lambda _trial, _history: None, checkpoints)
+        _spend(study, objective, model.search.trials)
+
+
+def _spend(study: optuna.Study, objective: _Objective, trials: int) -> None:
+    """Try until so many trials are finished, whoever has made them."""
+    while len(finished_trials(study)) < trials:
+        study.optimize(objective, n_trials=1)
+
+
+def _of_all(study: optuna.Study, objective: _Objective) -> Found:
+    """Return what all processes found together."""
+    found = objective.found
+    found.trials = [Trial.model_validate_json(trial.user_attrs[SUMMARY]) for trial in finished_trials(study)]
+    for name in objective.candidates:
+        complete = [trial for trial in found.trials if trial.candidate == name and trial.state == "complete"]
+        if not complete:
+            continue
+        best = max(complete, key=lambda trial: (trial.valid_score, -trial.valid_loss))
+        own = found.best.get(name)
+        if own is None or objective.of_trial(best) != own.settings:
+            found.best[name] = fit_candidate(
+                objective.of_trial(best),
+                objective.shape,
+                objective.train,
+                objective.valid,
+                checkpoints=objective.checkpoints,
+            )
+    return found
 
 
 @dataclass
@@ -132,39 +178,47 @@ class _Objective:
                 settings, self.shape, self.train, self.valid, on_epoch=on_epoch, checkpoints=self.checkpoints
             )
         except optuna.TrialPruned:
-            self._note(trial.number, name, settings, history, None)
+            self._note(trial, name, settings, history, None)
             raise
-        self._note(trial.number, name, settings, fitted.history, fitted)
+        self._note(trial, name, settings, fitted.history, fitted)
         best = self.found.best.get(name)
         if best is None or rank(fitted) > rank(best):
             self.found.best[name] = fitted
         return fitted.score
 
     def _settings(self, trial: optuna.Trial, name: str) -> Settings:
-        candidate = self.candidates[name]
-        if candidate.architecture == GRADIENT_BOOSTING:
-            return self._tree_settings(trial, name)
+        candidate, model = self.candidates[name], self.model
+        params, trees = dict(candidate.params), candidate.architecture == GRADIENT_BOOSTING
+        for key, span in model.search.vary.get(candidate.architecture, {}).items():
+            params[key] = suggest(trial, f"{name}.{key}", span)
+        if trees and "leaves" not in params:
+            params["leaves"] = trial.suggest_int(f"{name}.leaves", *gradient_boosting.LEAVES, log=True)
+        if trees:
+            rate = trial.suggest_float(f"{name}.learning_rate", *gradient_boosting.LEARNING_RATE, log=True)
+            return self._complete(candidate.architecture, params, rate, 0.0)
+        rate = trial.suggest_float("learning_rate", *model.search.learning_rate, log=True)
+        decay = trial.suggest_float("weight_decay", *model.search.weight_decay, log=True)
+        return self._complete(candidate.architecture, params, rate, decay)
+
+    def of_trial(self, trial: Trial) -> Settings:
+        """Return the settings of a trial, whichever process has made it."""
+        architecture = self.candidates[trial.candidate].architecture
+        return self._complete(architecture, trial.params, trial.learning_rate, trial.weight_decay)
+
+    def _complete(
+        self, architecture: str, params: Mapping[str, int | float | str | bool], rate: float, decay: float
+    ) -> Settings:
+        model = self.model
+        training = PLAIN if architecture == GRADIENT_BOOSTING else model.training
         return Settings(
-            architecture=candidate.architecture,
-            params=candidate.params,
-            learning_rate=trial.suggest_float("learning_rate", *self.model.search.learning_rate, log=True),
-            weight_decay=trial.suggest_float("weight_decay", *self.model.search.weight_decay, log=True),
-            epochs=self.model.epochs,
-            batch_size=self.model.batch_size,
-            seed=SEARCH_SEED,
-            training=self.model.training,
+            architecture, params, rate, decay, model.epochs, model.batch_size, seed=SEARCH_SEED, training=training
         )
 
-    def _tree_settings(self, trial: optuna.Trial, name: str) -> Settings:
-        params = dict(self.candidates[name].params)
-        if "leaves" not in params:
-            params["leaves"] = trial.suggest_int(f"{name}.leaves", *gradient_boosting.LEAVES, log=True)
-        rate = trial.suggest_float(f"{name}.learning_rate", *gradient_boosting.LEARNING_RATE, log=True)
-        return Settings(GRADIENT_BOOSTING, params, rate, 0.0, self.model.epochs, self.model.batch_size, SEARCH_SEED)
-
-    def _note(self, number: int, name: str, settings: Settings, history: list[Epoch], fitted: Fitted | None) -> None:
+    def _note(
+        self, trial: optuna.Trial, name: str, settings: Settings, history: list[Epoch], fitted: Fitted | None
+    ) -> None:
         summary = Trial(
-            number=number,
+            number=trial.number,
             candidate=name,
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
@@ -174,6 +228,7 @@ class _Objective:
             valid_score=fitted.score if fitted else history[-1].valid_score,
             valid_loss=fitted.loss if fitted else history[-1].valid_loss,
         )
+        trial.set_user_attr(SUMMARY, summary.model_dump_json())
         self.found.trials.append(summary)
         self.on_trial(summary, history)
 
@@ -206,15 +261,3 @@ def choose(found: Found, valid: Examples, confidence: float) -> tuple[str, dict[
     gains = {name: objective.gain(merits[best], merits[name], confidence) for name in simpler}
     chosen = next((name for name in simpler if gains[name].low <= 0), best)
     return chosen, gains
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

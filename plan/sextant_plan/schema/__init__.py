@@ -20,6 +20,7 @@ from sextant_plan.schema.model import (
     Inputs,
     Model,
     Search,
+    Span,
     Training,
 )
 from sextant_plan.schema.monitoring import (
@@ -92,6 +93,7 @@ __all__ = [
     "Selection",
     "Serving",
     "SignOff",
+    "Span",
     "Staleness",
     "Training",
     "TriggerHook",

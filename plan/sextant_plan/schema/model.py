@@ -41,12 +41,34 @@ class Candidate(Closed):
     params: dict[str, int | float | str | bool] = {}
 
 
+class Span(Closed):
+    """What one parameter may be: from `low` to `high`, on a log scale where both are above 0, or one of `choices`."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    choices: list[int | float | str | bool] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Span:
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("give low and high, or choices")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) is not below high ({self.high:g})")
+        return self
+
+
 class Search(Closed):
-    """The tuning budget: trials over the candidates and over these [low, high] ranges, on a log scale."""
+    """The tuning budget: trials over the candidates and over these [low, high] ranges, on a log scale.
+
+    `vary` adds parameters of an architecture, such as `small-cnn: {width: {low: 8, high: 64}}`. So many `processes` of
+    this machine share the trials.
+    """
 
     trials: int = Field(default=4, ge=1)
     learning_rate: tuple[float, float] = (3e-4, 1e-2)
     weight_decay: tuple[float, float] = (1e-6, 1e-2)
+    vary: dict[str, dict[str, Span]] = {}
+    processes: int = Field(default=1, ge=1, le=64)
 
 
 Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
@@ -139,6 +161,12 @@ class Model(Closed):
     compress: Compress | None = None
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
     tolerance: float = Field(default=1e-4, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _candidates_are_varied(self) -> Model:
+        if strange := sorted(self.search.vary.keys() - {each.architecture for each in self.candidates}):
+            raise ValueError(f"search.vary names {', '.join(strange)}, which is no candidate of the plan")
+        return self
 
     @model_validator(mode="after")
     def _an_engine_that_is_served(self) -> Model:

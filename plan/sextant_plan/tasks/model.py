@@ -25,7 +25,7 @@ TASKS = (
         risk="a network that did not learn is judged by luck",
         method="first against last epoch's loss; interval of the validation accuracy over seeds",
         lives_in=("sextant_components.training", "sextant_components.train"),
-        evidence=("train/loss falls", "train/seeds*", "train/learning*", "train/augmentation*"),
+        evidence=("train/loss falls", "train/seeds*", "train/learning*", "train/training time", "train/augmentation*"),
     ),
     Task(
         "tuning", "model engineering", "Tuning",

@@ -1,0 +1,47 @@
+"""A process that makes trials of a search that another process leads.
+
+    python -m sextant_components.search_helper RUN --snapshot S --splits S [--storage ADDRESS] [--number 1]
+
+RUN is the run's folder on a volume that all processes mount; the storage is a database's URL or a journal's path, by
+default that of SEXTANT_STUDY_STORAGE. Each helper has a number of its own from 1, which makes it try other settings. It
+ends when the study has as many trials as the plan wants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sextant_components.context import open_run
+from sextant_components.search_team import study_name
+from sextant_components.studies import STORAGE, Place, shared_storage
+from sextant_components.train import CHECKPOINTS, read_inputs
+from sextant_components.tuning import help_search
+from sextant_plan.errors import SextantError, UsageError
+
+
+def main(arguments: list[str]) -> int:
+    """Make trials until there are enough; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m sextant_components.search_helper")
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--snapshot", type=Path, required=True, help="folder of the ingest step's output")
+    parser.add_argument("--splits", type=Path, required=True, help="folder of the prepare step's output")
+    parser.add_argument("--storage", default=shared_storage(), help=f"the study's storage; default: ${STORAGE}")
+    parser.add_argument("--number", type=int, default=1, help="which of the helpers this is, from 1")
+    options = parser.parse_args(arguments)
+    try:
+        if options.storage is None:
+            raise UsageError(f"no storage to share a study in. Give --storage, or set {STORAGE}.")
+        context = open_run(options.run)
+        shape, train, valid = read_inputs(context, options.snapshot, options.splits)
+        place = Place(options.storage, study_name(context), options.number)
+        help_search(context.plan.model, shape, train, valid, checkpoints=context.run / CHECKPOINTS, place=place)
+    except SextantError as error:
+        print(error, file=sys.stderr)
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
