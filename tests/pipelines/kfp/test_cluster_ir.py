@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sextant_pipelines.cli import main
 from sextant_pipelines.cluster_ir import UnpinnedImage, for_cluster, step_of
 from sextant_pipelines.cluster_profile import BY_DIGEST, REPEATABLE, ProfileError, load_profile
 from sextant_pipelines.compile import split_documents
@@ -239,10 +240,10 @@ def test_the_manifest_is_two_objects_with_the_same_package(write_profile: Profil
     assert platform["platforms"].keys() == version["spec"]["platformSpec"]["platforms"].keys()
 
 
-def test_kfp_run_create_takes_the_package_and_its_arguments(
-    backend: Any, write_profile: Profile, pipeline_text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_kfp_run_create_takes_the_rendered_package_and_its_arguments(
+    backend: Any, write_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """KFP's own command line, against the stand-in: the package and the two arguments arrive as they are."""
+    """Both commands of the how-to, against the stand-in: the package and the two arguments arrive as they are."""
     import warnings
 
     from click.testing import CliRunner
@@ -250,7 +251,8 @@ def test_kfp_run_create_takes_the_package_and_its_arguments(
 
     monkeypatch.setenv("HOME", str(tmp_path))
     package = tmp_path / "lifecycle.yaml"
-    package.write_text(for_cluster(pipeline_text("lifecycle"), load_profile(write_profile())))
+    render = ["render", "pipeline", "--pipeline", "lifecycle", "--profile", str(write_profile(FULL))]
+    assert main([*render, "-o", str(package)]) == 0
     arguments = ["--endpoint", backend.url, "run", "create", "--experiment-name", "tiny", "--run-name", "one"]
     arguments += ["--package-file", str(package), "run_uri=/runs/one", "run_id=one"]
     with warnings.catch_warnings():
@@ -259,4 +261,7 @@ def test_kfp_run_create_takes_the_package_and_its_arguments(
     assert result.exit_code == 0, (result.output, result.exception, backend.requests)
     (run,) = backend.kept["runs"]
     assert run["runtime_config"]["parameters"] == {"run_uri": "/runs/one", "run_id": "one"}
-    assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "lifecycle"
+    spec = run["pipeline_spec"]
+    assert spec["pipeline_spec"]["pipelineInfo"]["name"] == "lifecycle"
+    settings = spec["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert spec["pipeline_spec"]["deploymentSpec"]["executors"].keys() == settings.keys()
