@@ -265,3 +265,15 @@ def test_every_body_imports_and_delegates(name: str) -> None:
     assert imported.module == "sextant_pipelines.runtime"
     assert isinstance(returned, ast.Return)
     assert isinstance(returned.value, ast.Call)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_everything_that_a_step_takes_and_gives_has_a_type(name: str) -> None:
+    """Text by value, data sets and models by address; an artifact of no kind would take any other's place."""
+    ir, _ = split_documents(compile_component(getattr(steps, name)))
+    (component,) = ir["components"].values()
+    sides = [component.get(side, {}) for side in ("inputDefinitions", "outputDefinitions")]
+    values = {spec["parameterType"] for side in sides for spec in side.get("parameters", {}).values()}
+    artifacts = {spec["artifactType"]["schemaTitle"] for side in sides for spec in side.get("artifacts", {}).values()}
+    assert values == {"STRING"}
+    assert artifacts <= {"system.Dataset", "system.Model"}
