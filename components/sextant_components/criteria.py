@@ -120,12 +120,20 @@ def _net_value(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     return metrics.net_value(_classes(evidence), economics, below, criterion.confidence)
 
 
-def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+def compared_values(criterion: Criterion, evidence: Evidence) -> list[str] | Settled:
+    """Return the value by row of the column between whose values a criterion asks for a gap."""
     if criterion.slice is None:
         return unavailable("the criterion names no column to compare")
     values = evidence.slices[criterion.slice]
     if len(set(values)) < 2:
         return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
+    return values
+
+
+def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+    values = compared_values(criterion, evidence)
+    if isinstance(values, Settled):
+        return values
     return metrics.accuracy_gap(_classes(evidence), values, criterion.confidence)
 
 

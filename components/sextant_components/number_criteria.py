@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sextant_components import number_metrics
-from sextant_components.criteria import Answer, Evidence, rows_of
-from sextant_components.gates import Settled, unavailable
+from sextant_components.criteria import Answer, Evidence, compared_values, rows_of
+from sextant_components.gates import Settled
 from sextant_components.number_metrics import NumberAnswers
 from sextant_plan.bounds import mean, proportion
 from sextant_plan.schema import Criterion
@@ -37,11 +37,9 @@ def _mae(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
 
 
 def _mae_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if criterion.slice is None:
-        return unavailable("the criterion names no column to compare")
-    values = evidence.slices[criterion.slice]
-    if len(set(values)) < 2:
-        return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
+    values = compared_values(criterion, evidence)
+    if isinstance(values, Settled):
+        return values
     return number_metrics.mae_gap(_numbers(evidence), values, criterion.confidence)
 
 

@@ -37,8 +37,20 @@ class Inputs(Closed):
 
 
 class Candidate(Closed):
+    """What competes, why it is worth a try, and where that is known from (a paper, a page, an earlier run)."""
+
     architecture: str
     params: dict[str, int | float | str | bool] = {}
+    why: str = ""
+    sources: list[str] = []
+
+
+class PassedOver(Closed):
+    """What was considered and does not compete."""
+
+    name: str = Field(min_length=1)
+    why_not: str = Field(min_length=1)
+    sources: list[str] = []
 
 
 class Span(Closed):
@@ -151,6 +163,7 @@ class Model(Closed):
     ]
     inputs: Inputs
     candidates: list[Candidate] = Field(min_length=1)
+    passed_over: list[PassedOver] = []
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
     augment: list[Augmentation] = ["light"]

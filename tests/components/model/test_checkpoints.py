@@ -8,15 +8,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sextant_components.checkpoints import Epoch
+from sextant_components.epochs import Run
 from sextant_components.tensors import Examples
 from sextant_components.training import Fitted, Settings, Shape, fit
 from sextant_plan.bundle import Column
 from sextant_plan.errors import InfrastructureError
+from sextant_plan.schema import Training
 
 SHAPE = Shape(None, [Column(name="x"), Column(name="y")], ["a", "b"])
 SETTINGS = Settings("mlp", {"hidden": 8, "layers": 1, "dropout": 0.3}, 1e-2, 1e-4, 5, 16, seed=3)
@@ -73,6 +76,30 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert resumed.history == unbroken.history
     assert _weights(resumed) == _weights(unbroken)
     np.testing.assert_array_equal(resumed.outputs, unbroken.outputs)
+
+
+def test_a_training_that_ends_inside_an_epoch_resumes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken off at the third of an epoch's four steps; history and weights are those of an unbroken training."""
+    settings = replace(SETTINGS, training=Training(checkpoint_steps=1))
+    step, taken = Run._step, []
+
+    def broken(run: Run, rows: Any) -> Any:
+        taken.append(rows)
+        if len(taken) == 7:  # the third step of the second epoch
+            raise KeyboardInterrupt
+        return step(run, rows)
+
+    monkeypatch.setattr(Run, "_step", broken)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tmp_path, settings)
+    monkeypatch.undo()
+    resumed, epochs = _fit(tmp_path, settings)
+    unbroken, _ = _fit(None, settings)
+    assert epochs == [0, 1, 2, 3, 4]
+    assert resumed.history == unbroken.history
+    assert _weights(resumed) == _weights(unbroken)
 
 
 def test_a_finished_fit_is_not_trained_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from sextant_components.checkpoints import Epoch
 from sextant_components.sanity import loss_fell, overfit_one_batch
 from sextant_components.tensors import Examples
 from sextant_components.train import run_train
-from sextant_components.training import Fitted, Settings, Shape, fit
+from sextant_components.training import Fitted, Settings, Shape, fit, predict
 from sextant_components.tuning import Found, choose, search
 from sextant_plan.bundle import Column
 from sextant_plan.canonical import digest_of_file
-from sextant_plan.schema import Candidate, Model
+from sextant_plan.schema import Candidate, ImageInput, Model, Training
 from sextant_plan.verdicts import Verdict
 
 SHAPE = Shape(None, [Column(name="x"), Column(name="y")], ["a", "b"])
@@ -126,3 +127,57 @@ def test_a_training_that_is_repeated_gives_the_same_files(
 
 def digest_of_folder(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): digest_of_file(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+PICTURES = Shape(ImageInput(height=16, width=16, channels=3), [], ["dark", "light"])
+
+
+def _pictures(rows: int) -> Examples:
+    """Return pictures of noise that is dark or light by their label; one of four is light."""
+    labels = (np.arange(rows) % 4 == 0).astype(np.int64)
+    noise = np.random.default_rng(rows).integers(0, 120, (rows, 16, 16, 3))
+    return Examples(list(range(rows)), {"image": (noise + 100 * labels[:, None, None, None]).astype(np.uint8)}, labels)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        pytest.param({"precision": "bfloat16"}, id="bfloat16"),
+        pytest.param({"channels_last": True}, id="channels-last"),
+        pytest.param({"class_weights": "balanced"}, id="class-weights"),
+        pytest.param({"deterministic": False}, id="not-deterministic"),
+    ],
+)
+def test_every_way_of_training_learns(training: dict[str, Any]) -> None:
+    """The classes are told apart, and the network that comes back answers as its best epoch did."""
+    settings = Settings("small-cnn", {"width": 4}, 1e-2, 1e-4, 6, 16, seed=0)
+    valid = _pictures(60)
+    fitted = fit(replace(settings, training=Training.model_validate(training)), PICTURES, _pictures(160), valid)
+    assert fitted.score > 0.9
+    np.testing.assert_allclose(predict(fitted.network, valid.inputs), fitted.outputs, atol=2e-2)
+
+
+def test_balanced_weights_favour_the_rare_class() -> None:
+    """On labels that nothing explains, weights pull the answer from the frequent class towards even."""
+    rare = replace(_examples(200, constant=True), labels=(np.arange(200) % 10 == 0).astype(np.int64))
+    plain, balanced = (
+        fit(replace(SETTINGS, training=Training(class_weights=weights)), SHAPE, rare, rare).outputs[:, 1].mean()
+        for weights in ("none", "balanced")
+    )
+    assert balanced > plain + 0.1
+
+
+def test_a_transformer_trains() -> None:
+    """A small one from scratch, in one epoch, with a loss that is a number and answers that are probabilities."""
+    settings = Settings("vit", {"side": 16, "layers": 1, "width": 32}, 1e-3, 1e-4, 2, 16, seed=0)
+    fitted = fit(settings, PICTURES, _pictures(48), _pictures(24))
+    assert fitted.history[-1].train_loss < fitted.history[0].train_loss
+    np.testing.assert_allclose(fitted.outputs.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_the_wait_for_input_is_a_share_of_the_time() -> None:
+    """Every row that was fitted is counted, and waiting is part of the time that it took."""
+    effort = fit(SETTINGS, SHAPE, _examples(96), _examples(40)).effort
+    assert effort is not None
+    assert effort.rows == 96 * SETTINGS.epochs
+    assert 0 < effort.wait < 1
