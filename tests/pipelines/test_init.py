@@ -73,6 +73,21 @@ def test_a_table_becomes_a_tabular_plan(sextant: Sextant, table: Path, tmp_path:
     assert rules["patient_id"].type == "text"
 
 
+def test_a_label_of_many_numbers_becomes_a_regression_plan(sextant: Sextant, tmp_path: Path) -> None:
+    """The task, the baseline and criteria on errors, with a limit below the error of answering the mean."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [f"{row},{row % 17},{20 + row * 0.5}" for row in range(300)]
+    (data / "prices.csv").write_text("part_id,weight,target\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    plan = _plan(sextant, data / "prices.csv", tmp_path / "plan.yaml")
+    assert plan.model.task == "tabular-regression"
+    assert plan.goal.baseline.kind == "mean"
+    limits = {criterion.metric: criterion.limit for criterion in plan.criteria if criterion.relative_to is None}
+    labels = [20 + row * 0.5 for row in range(300)]
+    middle = sum(labels) / len(labels)
+    assert 0 < limits["mae"] < sum(abs(label - middle) for label in labels) / len(labels)
+
+
 def test_training_is_not_allowed_until_somebody_confirms(sextant: Sextant, table: Path, tmp_path: Path) -> None:
     """Nobody's licence is guessed: the plan says unconfirmed, and both commands say what to do."""
     out = tmp_path / "plan.yaml"

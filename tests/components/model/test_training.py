@@ -11,6 +11,7 @@ import pytest
 from tests.components.model.conftest import Data, Made, OpenRun
 
 from sextant_components.checkpoints import Epoch
+from sextant_components.explanation import integrated_gradients
 from sextant_components.sanity import loss_fell, overfit_one_batch
 from sextant_components.tensors import Examples
 from sextant_components.train import run_train
@@ -181,3 +182,20 @@ def test_the_wait_for_input_is_a_share_of_the_time() -> None:
     assert effort is not None
     assert effort.rows == 96 * SETTINGS.epochs
     assert 0 < effort.wait < 1
+
+
+def test_integrated_gradients_name_the_column_that_decides() -> None:
+    """They add up to what a row changes of the answer against the mean row; the deciding column has most of it."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(200, 2)).astype(np.float32)
+    rows = Examples(list(range(200)), {"features": features}, (features[:, 0] > 0).astype(np.int64))
+    network: Any = fit(replace(SETTINGS, epochs=8), SHAPE, rows, rows).network
+    found = integrated_gradients(network, {"features": features[:40]}, name="features")
+    assert found.shape == (40, 2)
+    assert np.abs(found[:, 0]).mean() > 3 * np.abs(found[:, 1]).mean()
+    here, mean = (
+        predict(network, {"features": each}) for each in (features[:40], np.tile(network.feature_mean.numpy(), (40, 1)))
+    )
+    chosen = here.argmax(axis=1)
+    change = (here - mean)[np.arange(40), chosen]
+    np.testing.assert_allclose(found.sum(axis=1), change, atol=0.02)
