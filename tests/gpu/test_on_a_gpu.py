@@ -45,7 +45,7 @@ def cuda() -> torch.device:
 
     if not torch.cuda.is_available():
         pytest.skip("no GPU is visible to torch")
-    torch.cuda.init()  # memory is counted only from then on
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # memory is counted only from then on
     return torch.device("cuda", 0)
 
 
