@@ -24,7 +24,7 @@ from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.ledger import ArtifactStore, LedgerWriter, Origin, Phase
 from sextant_plan.loading import load_plan, plan_hash
 from sextant_plan.overrides import Override, binding_overrides, read_overrides
-from sextant_plan.schema import Closed, Plan
+from sextant_plan.schema import Closed, Model, Plan
 
 PLAN_FILE = "plan.yaml"
 RUN_FILE = "run.json"
@@ -74,7 +74,8 @@ PIPELINES: dict[PipelineName, tuple[Step, ...]] = {
 class RunFile(Closed):
     """The contents of run.json: `plan_dir` resolves the plan's relative paths, `home` is `.sextant`.
 
-    `repository` is what tracked the plan where the run was laid out, which a step on a cluster cannot see.
+    `repository` is what tracked the plan where the run was laid out, which a step on a cluster cannot see. In a `wider`
+    run the plan's wider candidates compete as well.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class RunFile(Closed):
     home: str
     pipeline: PipelineName = "lifecycle"
     repository: Repository | None = None
+    wider: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,17 @@ class RunContext:
     plan_hash: str
     pipeline: PipelineName = "lifecycle"
     repository: Repository | None = None
+    wider: bool = False
+
+    @property
+    def model(self) -> Model:
+        """What is learned; in a wider run the plan's wider candidates are among the candidates, each with a trial."""
+        model = self.plan.model
+        if not self.wider:
+            return model
+        candidates = [*model.candidates, *model.wider_candidates]
+        search = model.search.model_copy(update={"trials": max(model.search.trials, len(candidates))})
+        return model.model_copy(update={"candidates": candidates, "search": search})
 
     @property
     def data_root(self) -> Path:
@@ -123,7 +136,7 @@ class RunContext:
 
 
 def create_run(
-    run: Path, *, run_id: str, plan_path: Path, home: Path, pipeline: PipelineName = "lifecycle"
+    run: Path, *, run_id: str, plan_path: Path, home: Path, pipeline: PipelineName = "lifecycle", wider: bool = False
 ) -> RunContext:
     """Lay out a new run's store and open it; the folder must not exist. Raises PlanError for a bad plan."""
     load_plan(plan_path)
@@ -136,6 +149,7 @@ def create_run(
         home=str(home.resolve()),
         pipeline=pipeline,
         repository=read_repository(plan_path),
+        wider=wider,
     )
     (run / RUN_FILE).write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return open_run(str(run))
@@ -152,7 +166,7 @@ def open_run(run_uri: str) -> RunContext:
         raise InfrastructureError(f"{run / RUN_FILE}: not a description of a run. Start a new one.") from error
     plan = load_plan(run / PLAN_FILE)
     places = Path(file.home), Path(file.plan_dir)
-    return RunContext(run, file.run_id, *places, plan, plan_hash(plan), file.pipeline, file.repository)
+    return RunContext(run, file.run_id, *places, plan, plan_hash(plan), file.pipeline, file.repository, file.wider)
 
 
 def pipeline_of(run: Path) -> PipelineName:

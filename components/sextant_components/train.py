@@ -47,7 +47,7 @@ def run_train(context: RunContext, *, snapshot: Path, splits: Path, model: Path)
         _record_research(ledger, context)
         with shared_search(context, snapshot=snapshot, splits=splits, checkpoints=checkpoints) as place:
             found = search(
-                context.plan.model,
+                context.model,
                 shape,
                 train,
                 valid,
@@ -114,7 +114,7 @@ def _settings_as_params(settings: Settings) -> dict[str, object]:
 
 def _record_wiring(ledger: LedgerWriter, context: RunContext, shape: Shape, train: Examples) -> None:
     """Record, before any time is spent on the search, whether each candidate can learn one batch by heart."""
-    model = context.plan.model
+    model = context.model
     for name, candidate in candidate_names(model.candidates).items():
         settings = Settings(candidate.architecture, candidate.params, 3e-3, 0.0, 1, model.batch_size, 0)
         score = overfit_one_batch(settings, shape, train)
@@ -130,7 +130,7 @@ def _record_wiring(ledger: LedgerWriter, context: RunContext, shape: Shape, trai
 
 def _record_pretrained(ledger: LedgerWriter, context: RunContext) -> None:
     """Record where each candidate's first weights came from; the wiring check has read and verified them by now."""
-    for name, candidate in candidate_names(context.plan.model.candidates).items():
+    for name, candidate in candidate_names(context.model.candidates).items():
         if candidate.params.get("weights"):
             ledger.record(
                 f"candidate weights: {name}",
@@ -166,7 +166,7 @@ def _record_research(ledger: LedgerWriter, context: RunContext) -> None:
 
 def _record_search(ledger: LedgerWriter, context: RunContext, found: Found, chosen: str) -> None:
     tried = {trial.candidate for trial in found.trials}
-    missing = sorted(candidate_names(context.plan.model.candidates).keys() - tried)
+    missing = sorted(candidate_names(context.model.candidates).keys() - tried)
     ledger.record(
         "search",
         requirement="every candidate of the plan was tried",

@@ -85,10 +85,13 @@ class Outcome(StrEnum):
 
 
 class Launcher(Protocol):
-    """Starts the retraining. A second call with the same `request_id` starts nothing."""
+    """Starts the retraining, or the change of architecture. A second call with the same `request_id` starts nothing."""
 
     def start(self, request_id: str, window: TimeWindow) -> None:
         """Start a retraining because of what was seen in `window`; returns once it is accepted."""
+
+    def change_architecture(self, request_id: str) -> None:
+        """Start a life cycle in which the plan's wider candidates compete as well; returns once it is accepted."""
 
     def outcome(self, request_id: str) -> Outcome:
         """Return how far the retraining of a request has come."""

@@ -35,7 +35,7 @@ from sextant_plan.verdicts import Verdict
 
 
 class Request(Closed):
-    """One retraining that was asked for; `accepted` is Unix time."""
+    """One retraining that was asked for, or with `wider` a change of architecture; `accepted` is Unix time."""
 
     schema_version: int = 1
     request_id: str
@@ -43,6 +43,7 @@ class Request(Closed):
     criterion: str
     window: tuple[float, float]
     accepted: float
+    wider: bool = False
 
 
 class Action(StrEnum):
@@ -53,6 +54,7 @@ class Action(StrEnum):
     NOT_DUE = "not due"
     COOLING_DOWN = "cooling down"
     RUNNING = "running"
+    CHANGING_ARCHITECTURE = "changing architecture"
     PLANNING_REOPENED = "planning reopened"
     IGNORED = "ignored"
 
@@ -171,7 +173,9 @@ class Trigger:
         outcomes = [self._launcher.outcome(request.request_id) for request in mine]
         if Outcome.RUNNING in outcomes:
             return Decision(Action.RUNNING, criterion, "a retraining of this plan is not over yet")
-        if planning_reopened(self._home, self._hash) is not None or self._is_hopeless(outcomes):
+        if planning_reopened(self._home, self._hash) is not None or self._has_failed(
+            policy.reopen_planning_after, outcomes
+        ):
             return self._reopen(criterion, mine, outcomes, now)
         history = self._history(criterion, latest, policy.n_of_last[1])
         if not is_retrain_due(history, policy, last_start=None):
@@ -185,6 +189,7 @@ class Trigger:
             criterion=criterion,
             window=(latest.start, latest.end),
             accepted=now,
+            wider=self._has_failed(self._plan.monitoring.retrain.change_architecture_after, outcomes),
         )
         self._book.claim(request)
         return self._complete(request)
@@ -194,6 +199,10 @@ class Trigger:
         identifier = request.request_id
         if self._book.is_started(identifier):
             return Decision(Action.KNOWN, request.criterion, "this window has its retraining", identifier)
+        if request.wider:
+            self._launcher.change_architecture(identifier)
+            self._book.mark_started(identifier)
+            return Decision(Action.CHANGING_ARCHITECTURE, request.criterion, "retraining does not mend it", identifier)
         self._launcher.start(identifier, TimeWindow(*request.window))
         self._book.mark_started(identifier)
         return Decision(Action.STARTED, request.criterion, "the policy calls for it", identifier)
@@ -204,9 +213,11 @@ class Trigger:
         span = [TimeWindow(latest.start - back * length, latest.end - back * length) for back in range(of_last)]
         return [WindowVerdict(each, Verdict.FAIL if each in failed else Verdict.UNKNOWN) for each in span]
 
-    def _is_hopeless(self, outcomes: Sequence[Outcome]) -> bool:
-        """Tell whether the last retrainings that ended by a verdict did not pass, as many as the policy allows."""
-        limit = self._plan.monitoring.retrain.reopen_planning_after
+    @staticmethod
+    def _has_failed(limit: int | None, outcomes: Sequence[Outcome]) -> bool:
+        """Tell whether the last `limit` retrainings that ended by a verdict did not pass; never without a limit."""
+        if limit is None:
+            return False
         judged = [outcome for outcome in outcomes if outcome is not Outcome.BROKEN][-limit:]
         return len(judged) == limit and all(outcome is Outcome.NOT_PASSED for outcome in judged)
 

@@ -30,12 +30,19 @@ class LocalLauncher:
 
     def start(self, request_id: str, window: TimeWindow) -> None:
         """Start the run unless it goes on or has its verdict; one that broke off is run again."""
+        self._run(request_id, "--pipeline", "retrain", "--window", str(window))
+
+    def change_architecture(self, request_id: str) -> None:
+        """Start the wider life cycle, as `start` does a retraining."""
+        self._run(request_id, "--wider")
+
+    def _run(self, request_id: str, *options: str) -> None:
         if self.outcome(request_id) is not Outcome.BROKEN:
             return
         folder = self.home / LOG_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "sextant_pipelines.cli", "run", str(self.plan_path), "--home", str(self.home)]
-        command += ["--pipeline", "retrain", "--window", str(window), "--run-id", request_id]
+        command += [*options, "--run-id", request_id]
         with (folder / f"{request_id}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -71,6 +78,10 @@ class KfpLauncher:
         """Submit the run; raises what a submission raises."""
         submission = prepare(self.plan_path, self.profile, name="retrain", run_id=request_id, window=str(window))
         start(self.server, submission)
+
+    def change_architecture(self, request_id: str) -> None:
+        """Submit the wider life cycle; raises what a submission raises."""
+        start(self.server, prepare(self.plan_path, self.profile, name="lifecycle", run_id=request_id, wider=True))
 
     def outcome(self, request_id: str) -> Outcome:
         """Return how far the run has come, by the backend and then by what the run recorded."""

@@ -47,7 +47,9 @@ class Outcome:
         return path if path.exists() else None
 
 
-def prepare_run(plan_path: Path, home: Path, run_id: str | None, pipeline: PipelineName = "lifecycle") -> RunContext:
+def prepare_run(
+    plan_path: Path, home: Path, run_id: str | None, pipeline: PipelineName = "lifecycle", *, wider: bool = False
+) -> RunContext:
     """Lay out a new run, or open the one of this id that was killed or broke down, to run it again as new attempts.
 
     Raises PlanError; UsageError if the id is malformed, or the run has a verdict or belongs to another plan.
@@ -59,7 +61,7 @@ def prepare_run(plan_path: Path, home: Path, run_id: str | None, pipeline: Pipel
         if taboo in str(run):
             raise UsageError(f"{run}: the local runner cannot use a path with {taboo!r}. Give another --home.")
     if not run.exists():
-        return create_run(run, run_id=run_id, plan_path=plan_path, home=home, pipeline=pipeline)
+        return create_run(run, run_id=run_id, plan_path=plan_path, home=home, pipeline=pipeline, wider=wider)
     return _reopen(run, plan_path, pipeline)
 
 

@@ -80,6 +80,7 @@ def prepare(
     run_id: str,
     window: str = "",
     cron: str | None = None,
+    wider: bool = False,
 ) -> Submission:
     """Compile and check everything that can be checked without the backend.
 
@@ -107,6 +108,7 @@ def prepare(
             home=profile.home,
             pipeline=name,
             repository=read_repository(plan_path),
+            wider=wider,
         ),
         plan=plan_path.read_bytes(),
         cron=cron,

@@ -43,6 +43,23 @@ def inconsistencies(plan: Plan, architectures: Architectures | None) -> Iterator
     yield from rollout_faults(plan)
     yield from log_faults(plan)
     yield from _evaluation_faults(plan)
+    yield from _retrain_faults(plan)
+
+
+def _retrain_faults(plan: Plan) -> Iterator[Fault]:
+    retrain, path = plan.monitoring.retrain, ("monitoring", "retrain", "change_architecture_after")
+    if retrain.change_architecture_after is None:
+        return
+    if not plan.model.wider_candidates:
+        yield Fault(
+            path, "there is nothing to change to", "Name architectures in model.wider_candidates, or remove this"
+        )
+    if retrain.change_architecture_after >= retrain.reopen_planning_after:
+        yield Fault(
+            path,
+            f"planning is reopened before, after {retrain.reopen_planning_after} retrainings",
+            "Make it less than reopen_planning_after",
+        )
 
 
 def _evaluation_faults(plan: Plan) -> Iterator[Fault]:
@@ -184,6 +201,10 @@ def _model_faults(plan: Plan, architectures: Architectures | None) -> Iterator[F
     named: list[tuple[tuple[str | int, ...], str]] = [
         (("model", "candidates", index, "architecture"), candidate.architecture)
         for index, candidate in enumerate(plan.model.candidates)
+    ]
+    named += [
+        (("model", "wider_candidates", index, "architecture"), candidate.architecture)
+        for index, candidate in enumerate(plan.model.wider_candidates)
     ]
     if plan.model.compress is not None and plan.model.compress.distil is not None:
         named.append((("model", "compress", "distil", "architecture"), plan.model.compress.distil.architecture))

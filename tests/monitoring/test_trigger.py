@@ -37,12 +37,16 @@ NOW = 1_800_000_000.0 // WINDOW * WINDOW + 60  # a minute into a window
 DAY = 86400.0
 
 
+WHOLE = TimeWindow(0.0, NOW)
+
+
 class Recorder:
     """A launcher that keeps what it was asked for; `result` is every retraining's outcome."""
 
     def __init__(self) -> None:
         self.started: dict[str, TimeWindow] = {}
         self.calls = 0
+        self.changed: list[str] = []
         self.result = Outcome.PASSED
         self.fault: Exception | None = None
         self.called = threading.Event()
@@ -54,6 +58,12 @@ class Recorder:
             raise self.fault
         self.started.setdefault(request_id, window)
         self.called.set()
+
+    def change_architecture(self, request_id: str) -> None:
+        """Keep the request as one that is about no window."""
+        self.calls += 1
+        self.started.setdefault(request_id, WHOLE)
+        self.changed.append(request_id)
 
     def outcome(self, request_id: str) -> Outcome:
         """Return `result` for what was started."""
@@ -198,6 +208,33 @@ def test_retrainings_that_do_not_pass_reopen_planning(
     assert sorted(record.requests) == sorted(launcher.started)
     launcher.result = Outcome.PASSED
     assert _actions(trigger, _alert()) == [Action.PLANNING_REOPENED]
+
+
+def test_what_retraining_does_not_mend_changes_the_architecture_and_then_reopens_planning(
+    make_plan: PlanMaker, tmp_path: Path, launcher: Recorder, clock: Clock
+) -> None:
+    """Retrain, then let the wider candidates compete, then revamp: each after so many attempts in vain."""
+    retrain = {"n_of_last": [2, 3], "cooldown": "1d", "change_architecture_after": 2, "reopen_planning_after": 3}
+    plan = make_plan(monitoring={"window": "10m", "retrain": retrain})
+    trigger = Trigger(plan, tmp_path, launcher, clock=clock)
+    launcher.result, taken = Outcome.NOT_PASSED, []
+    for _ in range(4):
+        taken += _actions(trigger, _alert())
+        clock.now += DAY + WINDOW
+    assert taken == [Action.STARTED, Action.STARTED, Action.CHANGING_ARCHITECTURE, Action.PLANNING_REOPENED]
+    assert (launcher.calls, len(launcher.changed)) == (3, 1)
+
+
+def test_a_retraining_that_passes_keeps_the_architecture(
+    make_plan: PlanMaker, tmp_path: Path, launcher: Recorder, clock: Clock
+) -> None:
+    """Failures count in a row: one that passed begins the count anew."""
+    retrain = {"n_of_last": [2, 3], "cooldown": "1d", "change_architecture_after": 1, "reopen_planning_after": 3}
+    trigger = Trigger(make_plan(monitoring={"window": "10m", "retrain": retrain}), tmp_path, launcher, clock=clock)
+    for _ in range(3):
+        assert _actions(trigger, _alert()) == [Action.STARTED]
+        clock.now += DAY + WINDOW
+    assert launcher.changed == []
 
 
 def test_an_amended_plan_starts_anew(

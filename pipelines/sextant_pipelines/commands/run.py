@@ -33,9 +33,17 @@ if TYPE_CHECKING:
 )
 @pipeline_option
 @window_option
+@click.option("--wider", is_flag=True, help="Let model.wider_candidates of the plan compete as well.")
 @json_option
 def command(
-    *, plan_path: Path, home: Path, run_id: str | None, pipeline: PipelineName, window: str | None, as_json: bool
+    *,
+    plan_path: Path,
+    home: Path,
+    run_id: str | None,
+    pipeline: PipelineName,
+    window: str | None,
+    wider: bool,
+    as_json: bool,
 ) -> int:
     """Run PLAN (default plan.yaml) through all eleven steps and put the model in service if every gate passes.
 
@@ -51,7 +59,7 @@ def command(
 
     load_plan(plan_path, architectures=needs())
     asked_for = window_of(pipeline, window)
-    context = prepare_run(plan_path, home, run_id, pipeline)
+    context = prepare_run(plan_path, home, run_id, pipeline, wider=wider)
     click.echo(f"run {context.run_id}, plan {context.plan_hash[:19]}, log {context.run / 'run.log'}", err=True)
     outcome = run_locally(context, sys.stderr, window=asked_for)
     if as_json:

@@ -164,6 +164,7 @@ class Model(Closed):
     inputs: Inputs
     candidates: list[Candidate] = Field(min_length=1)
     passed_over: list[PassedOver] = []
+    wider_candidates: list[Candidate] = []
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=64, ge=1)
     augment: list[Augmentation] = ["light"]

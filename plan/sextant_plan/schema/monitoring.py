@@ -18,11 +18,13 @@ class Labels(Closed):
 class Retrain(Closed):
     """Retrain when n of the last m windows violate and the latest does; never twice within the cooldown.
 
-    After `reopen_planning_after` retrainings in a row that did not pass, the plan itself is in question.
+    After `change_architecture_after` retrainings in a row that did not pass, `model.wider_candidates` compete as well,
+    in a whole life cycle; after `reopen_planning_after` the plan itself is in question.
     """
 
     n_of_last: tuple[int, int] = (3, 5)
     cooldown: Duration = 86400.0
+    change_architecture_after: int | None = Field(default=None, ge=1)
     reopen_planning_after: int = Field(default=3, ge=1)
 
 
