@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         context = open_run(options.run)
         shape, train, valid = read_inputs(context, options.snapshot, options.splits)
         place = Place(options.storage, study_name(context), options.number)
-        help_search(context.plan.model, shape, train, valid, checkpoints=context.run / CHECKPOINTS, place=place)
+        help_search(context.model, shape, train, valid, checkpoints=context.run / CHECKPOINTS, place=place)
     except SextantError as error:
         print(error, file=sys.stderr)
         return int(error.exit_code)

@@ -207,6 +207,12 @@ CASES: dict[str, tuple[Edit, str, str, str]] = {
         "less than a tenth",
         "less than 0.9",
     ),
+    "no wider candidates": (
+        put("monitoring", value={"retrain": {"change_architecture_after": 1}}),
+        "monitoring.retrain.change_architecture_after",
+        "there is nothing to change to",
+        "model.wider_candidates",
+    ),
     "bad duration": (put("rollout", value={"deadline": "soon"}), "rollout.deadline", "write a duration", "reference"),
 }
 

@@ -60,7 +60,8 @@ def test_a_run_is_laid_out_uploaded_and_started(backend: Any, submit: Submit, tm
     described = json.loads((Path(run_uri) / "run.json").read_text())
     found = read_repository(plan_path)
     assert described.pop("repository") == (found.model_dump() if found else None)
-    assert described == {"run_id": "one", "plan_dir": "/data", "home": "/var/lib/sextant", "pipeline": "lifecycle"}
+    places = {"plan_dir": "/data", "home": "/var/lib/sextant"}
+    assert described == {"run_id": "one", "pipeline": "lifecycle", "wider": False, **places}
     ir, platform = split_documents(backend.uploads[0])
     assert ir["pipelineInfo"]["name"] == "lifecycle"
     assert platform is not None
