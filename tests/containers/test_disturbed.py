@@ -41,6 +41,7 @@ SEED = int(os.environ.get("SEXTANT_TEST_SEED", random.SystemRandom().randrange(1
 STEPS = [step.value for step in Step]
 SECRET = {"id": ACCESS_KEY, "key": SECRET_KEY}
 UNHURRIED = {"metric: latency_p99_ms, at_most: 500,": "metric: latency_p99_ms, at_most: 10000,"}
+UNHURRIED |= {"latency_slo_ms: 500": "latency_slo_ms: 10000"}
 UNHURRIED |= {"engines: [torch-safetensors, onnx]": "engines: [onnx]"}
 
 

@@ -20,6 +20,7 @@ RUN_IDS = ("one", "two")
 def both(workshop: Any) -> Any:
     """The workshop after both runs; neither is held to the clock, which the other one slows."""
     workshop.edit_plan("metric: latency_p99_ms, at_most: 500,", "metric: latency_p99_ms, at_most: 10000,")
+    workshop.edit_plan("latency_slo_ms: 500", "latency_slo_ms: 10000")
     workshop.edit_plan("engines: [torch-safetensors, onnx]", "engines: [onnx]")
     with (
         workshop.start("run", "--run-id", "one", "--json") as one,
