@@ -20,17 +20,15 @@ from typing import Any
 
 import click
 import numpy as np
-from benchmarks.serving.models import CLASSES, MAX_ROWS, BenchModel, picture_batch
+from benchmarks.serving.models import CLASSES, MAX_ROWS, BenchModel, describe, picture_batch, write_picture_reference
 from benchmarks.serving.wires import http_request
 
-from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, Member, ServingSpec, Tensor, seal_bundle
-from sextant_plan.reference import Reference, profile, write_reference
-from sextant_plan.schema import ImageInput
-from sextant_serving.engines import Engine, load_engine
+from sextant_plan.bundle import GOLDEN_FILE, BundleSpec, Engine, Member, seal_bundle
+from sextant_serving.engines import Engine as Runs
+from sextant_serving.engines import load_engine
 from sextant_serving.launch import running_server
-from sextant_serving.preprocessing import picture_statistics
 
-ENGINES = ("torch-safetensors", "torch-channels-last", "torch-bf16", "torch-cuda-graphs")
+ENGINES: tuple[Engine, ...] = ("torch-safetensors", "torch-channels-last", "torch-bf16", "torch-cuda-graphs")
 MODELS = (("small-cnn", 32), ("resnet18", 64), ("resnet18", 224), ("vit", 64))
 WEIGHTS = "model.safetensors"
 ROUNDS, CALLS = 5, 40
@@ -74,7 +72,7 @@ def _compare(name: str, side: int, bundles: dict[str, tuple[Path, BundleSpec]]) 
         )
 
 
-def _seconds(engine: Engine, inputs: dict[str, Any]) -> list[float]:
+def _seconds(engine: Runs, inputs: dict[str, Any]) -> list[float]:
     for _ in range(CALLS // 4):
         engine.run(inputs)
     seen = []
@@ -119,55 +117,22 @@ def _make_bundles(name: str, side: int, folder: Path) -> dict[str, tuple[Path, B
     from sextant_serving.architectures import build, complete
 
     torch.manual_seed(0)
-    image = ImageInput(height=side, width=side, channels=3)
+    model = BenchModel(name, side, 3, "")
     params = complete(name, {})
-    network = build(name, params, image=image, columns=0, classes=len(CLASSES))
+    network = build(name, params, image=model.image, columns=0, classes=len(CLASSES))
     made = {}
     for engine in ENGINES:
         bundle = folder / f"{name}-{side}-{engine}"
         bundle.mkdir()
         save_file(network.state_dict(), bundle / WEIGHTS)
-        spec = _describe(engine, Member(file=WEIGHTS, architecture=name, params=params), image)
-        model = BenchModel(name, side, 3, "")
+        member = Member(file=WEIGHTS, architecture=name, params=params)
+        spec = describe(model, engine, member, tolerance=1e-2)  # which bfloat16 needs
         pictures = picture_batch(model, 2)
         runs = load_engine(bundle, spec)
         np.savez(bundle / GOLDEN_FILE, image=pictures, probabilities=runs.run({"image": pictures}))
-        measured = picture_statistics(picture_batch(model, 64))
-        features = [profile(feature, values, 10) for feature, values in measured.items()]
-        write_reference(bundle / REFERENCE_FILE, Reference(features=features, classes=dict.fromkeys(CLASSES, 1)))
+        write_picture_reference(model, bundle)
         made[engine] = (bundle, seal_bundle(bundle, spec))
     return made
-
-
-def _describe(engine: Any, member: Member, image: ImageInput) -> BundleSpec:
-    return BundleSpec(
-        name="bench",
-        version="1",
-        task="image-classification",
-        engine=engine,
-        members=[member],
-        image=image,
-        columns=[],
-        entity=None,
-        feature_service=None,
-        classes=CLASSES,
-        inputs=[Tensor(name="image", datatype="UINT8", shape=[-1, image.height, image.width, image.channels])],
-        outputs=[Tensor(name="probabilities", datatype="FP32", shape=[-1, len(CLASSES)])],
-        serving=ServingSpec(
-            max_rows=MAX_ROWS,
-            max_wait=0.002,
-            queue_rows=512,
-            deadline=30.0,
-            latency_edges_ms=[100.0],
-            abstain_below=0.0,
-            missing_features="default",
-        ),
-        golden_tolerance=1e-2,
-        plan_hash="sha256:" + "0" * 64,
-        data_hash="sha256:" + "0" * 64,
-        created=1.7e9,
-        files={},
-    )
 
 
 if __name__ == "__main__":

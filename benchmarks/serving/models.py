@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from sextant_plan.bundle import GOLDEN_FILE, REFERENCE_FILE, BundleSpec, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.bundle import (
+    GOLDEN_FILE,
+    REFERENCE_FILE,
+    BundleSpec,
+    Engine,
+    Member,
+    ServingSpec,
+    Tensor,
+    seal_bundle,
+)
 from sextant_plan.reference import Reference, profile, write_reference
 from sextant_plan.schema import ImageInput
 from sextant_serving.preprocessing import picture_statistics
@@ -37,6 +46,11 @@ class BenchModel:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one picture."""
         return self.side, self.side, self.channels
+
+    @property
+    def image(self) -> ImageInput:
+        """The same as a bundle says it."""
+        return ImageInput(height=self.side, width=self.side, channels=3 if self.channels == 3 else 1)
 
 
 MODELS = {
@@ -67,21 +81,27 @@ def make_bundle(model: BenchModel, directory: Path) -> Path:
     _export(model, bundle / FILE)
     image = picture_batch(model, 2)
     np.savez(bundle / GOLDEN_FILE, image=image, probabilities=_run(bundle / FILE, image))
-    measured = picture_statistics(picture_batch(model, 64))
-    features = [profile(name, values, 10) for name, values in measured.items()]
-    write_reference(bundle / REFERENCE_FILE, Reference(features=features, classes=dict.fromkeys(CLASSES, 1)))
-    seal_bundle(bundle, _describe(model))
+    write_picture_reference(model, bundle)
+    seal_bundle(bundle, describe(model, "onnx", Member(file=FILE, architecture=model.name)))
     return bundle
 
 
-def _describe(model: BenchModel) -> BundleSpec:
+def write_picture_reference(model: BenchModel, bundle: Path) -> None:
+    """Write the reference profile of random pictures into a bundle's folder."""
+    measured = picture_statistics(picture_batch(model, 64))
+    features = [profile(name, values, 10) for name, values in measured.items()]
+    write_reference(bundle / REFERENCE_FILE, Reference(features=features, classes=dict.fromkeys(CLASSES, 1)))
+
+
+def describe(model: BenchModel, engine: Engine, member: Member, *, tolerance: float = 1e-3) -> BundleSpec:
+    """Return the description of a bundle of one member; golden answers may be off by `tolerance`."""
     return BundleSpec(
         name="bench",
         version="1",
         task="image-classification",
-        engine="onnx",
-        members=[Member(file=FILE, architecture=model.name)],
-        image=ImageInput(height=model.side, width=model.side, channels=3 if model.channels == 3 else 1),
+        engine=engine,
+        members=[member],
+        image=model.image,
         columns=[],
         entity=None,
         feature_service=None,
@@ -97,7 +117,7 @@ def _describe(model: BenchModel) -> BundleSpec:
             abstain_below=0.0,
             missing_features="default",
         ),
-        golden_tolerance=1e-3,
+        golden_tolerance=tolerance,
         plan_hash="sha256:" + "0" * 64,
         data_hash="sha256:" + "0" * 64,
         created=1.7e9,

@@ -17,6 +17,7 @@ from sextant_components.ensembling import mean_answers, together
 from sextant_components.latency import median_ms
 from sextant_components.model_file import TrainedModel, load_members, read_model
 from sextant_components.objectives import objective_of
+from sextant_components.slice_losses import rows_by_slice
 from sextant_components.tables import SplitsInfo, read_split, read_splits_info, slices_of
 from sextant_components.tensors import Examples, Inputs, load_examples, run_in_batches
 from sextant_components.training import predict
@@ -162,8 +163,4 @@ def _slice_loss(bench: Bench, found: NDArray[np.float32]) -> float:
     objective = objective_of(bench.valid.labels)
     before, after = (objective.merit(outputs, bench.valid.labels) for outputs in (bench.expected, found))
     loss = (before.astype(np.float64) - after) / bench.model.spread
-    losses = [float(loss.mean())]
-    for values in bench.slices.values():
-        column = np.asarray(values)
-        losses += [float(loss[column == value].mean()) for value in np.unique(column)]
-    return max(losses)
+    return max(float(loss[rows].mean()) for rows in rows_by_slice(bench.slices, len(loss)).values())

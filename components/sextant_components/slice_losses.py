@@ -30,13 +30,19 @@ def slice_losses(
     `before` and `after` are both models' answers to the same rows. A bound is one-sided at 0.95.
     """
     one, other = (objective.merit(outputs, labels) for outputs in (before, after))
-    parts = {ALL_ROWS: np.ones(len(labels), dtype=np.bool_)}
+    return {
+        name: _in_spreads(objective.gain(one[rows], other[rows], CONFIDENCE), spread)
+        for name, rows in rows_by_slice(slices, len(labels)).items()
+    }
+
+
+def rows_by_slice(slices: Mapping[str, Sequence[str]], count: int) -> dict[str, NDArray[np.bool_]]:
+    """Return which of `count` rows are in each slice, BOOL (count,), all rows first; `slices` has columns by name."""
+    parts = {ALL_ROWS: np.ones(count, dtype=np.bool_)}
     for column, values in slices.items():
         named = np.asarray(values)
         parts |= {f"{column}={value}": named == value for value in np.unique(named)}
-    return {
-        name: _in_spreads(objective.gain(one[rows], other[rows], CONFIDENCE), spread) for name, rows in parts.items()
-    }
+    return parts
 
 
 def _in_spreads(loss: Estimate, spread: float) -> Estimate:

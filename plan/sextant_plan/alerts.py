@@ -9,7 +9,7 @@ from typing import Protocol
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict
-from sextant_plan.window import Target, Window
+from sextant_plan.window import Target, Window, recorded
 
 # Series that the rules record; labels: plan, criterion, and the target's. Dashboards read these.
 CRITERION_EVENTS = "sextant:criterion_events:window"
@@ -97,6 +97,11 @@ class Alert:
     summary: str
     description: str
     labels: dict[str, str]
+
+
+def proved_violation(labels: dict[str, str]) -> str:
+    """Return the PromQL of a criterion's value where its violation is proved: what its alert fires on."""
+    return f"{recorded(CRITERION_VALUE, labels)} and ({recorded(CRITERION_VERDICT, labels)} == -1)"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from sextant_plan.alerts import (
     BIAS_ERROR,
@@ -26,6 +25,7 @@ from sextant_plan.alerts import (
     Reading,
     Recording,
     Severity,
+    proved_violation,
 )
 from sextant_plan.catalogue import (
     FEATURE_BINS,
@@ -36,6 +36,7 @@ from sextant_plan.catalogue import (
     REFERENCE_RATIO,
 )
 from sextant_plan.schema import Criterion
+from sextant_plan.statistics.multiplicity import shared_out
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Sample, Selector, Target, Window, promql_duration, recorded
 
@@ -65,7 +66,7 @@ class BiasRule:
     @property
     def z(self) -> float:
         """How many standard errors make one side."""
-        return NormalDist().inv_cdf(1 - (1 - self.criterion.confidence) / self.classes)
+        return shared_out(self.criterion.confidence, self.classes)
 
     def recordings(self) -> list[Recording]:
         """Return each class' difference and its error, by labels and by training, then value, rows and verdict."""
@@ -78,7 +79,7 @@ class BiasRule:
         return [
             Alert(
                 self.kind,
-                f"{recorded(CRITERION_VALUE, self.labels)} and ({recorded(CRITERION_VERDICT, self.labels)} == -1)",
+                proved_violation(self.labels),
                 self.hold,
                 Severity.WARNING,
                 f"{self.model}: a class is answered too often or too seldom",
@@ -128,15 +129,14 @@ class BiasRule:
         return [(abs(q - shares[bin_]), math.sqrt(q * (1 - q) / rows)) for bin_, q in live.items()], rows
 
     def _of_labels(self) -> list[Recording]:
-        enough = f"(max by ({TARGET}) ({self._labelled.promql()}) >= {self.min_n})"
         bias, error = (
             f"max by ({TARGET}, class) ({self._exported(series.name).promql()})"
             for series in (PREDICTION_BIAS, PREDICTION_BIAS_ERROR)
         )
         by_labels = {**self.labels, **LABELS}
         return [
-            Recording(BIAS_SIZE, f"abs({bias}) and on ({TARGET}) {enough}", by_labels),
-            Recording(BIAS_ERROR, f"{error} and on ({TARGET}) {enough}", by_labels),
+            Recording(BIAS_SIZE, f"abs({bias}) and on ({TARGET}) {self._enough_labels}", by_labels),
+            Recording(BIAS_ERROR, f"{error} and on ({TARGET}) {self._enough_labels}", by_labels),
         ]
 
     def _of_training(self) -> list[Recording]:
@@ -163,7 +163,6 @@ class BiasRule:
             return f"({' or '.join(sizes)})"
 
         counted, rows = recorded(PREDICTION_BIN_ROWS, self.labels), recorded(CRITERION_ROWS, self.labels)
-        labelled = f"(max by ({TARGET}) ({self._labelled.promql()}) >= {self.min_n})"
         limit = repr(self.criterion.limit)
         verdict = (
             f"(({largest(self.z)} <= bool {limit}) - ({largest(-self.z)} > bool {limit}))"
@@ -171,9 +170,14 @@ class BiasRule:
         )
         return [
             Recording(CRITERION_VALUE, largest(0.0), self.labels),
-            Recording(CRITERION_ROWS, f"{labelled} or sum by ({TARGET}) ({counted})", self.labels),
+            Recording(CRITERION_ROWS, f"{self._enough_labels} or sum by ({TARGET}) ({counted})", self.labels),
             Recording(CRITERION_VERDICT, verdict, self.labels),
         ]
+
+    @property
+    def _enough_labels(self) -> str:
+        """The PromQL of the labelled rows of each target that has enough of them."""
+        return f"(max by ({TARGET}) ({self._labelled.promql()}) >= {self.min_n})"
 
     def _predicted(self, series: str) -> Selector:
         return Selector.of(series, model=self.model, feature=PREDICTED_CLASS)

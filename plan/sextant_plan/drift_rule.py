@@ -40,6 +40,7 @@ from sextant_plan.alerts import (
 )
 from sextant_plan.catalogue import FEATURE_BINS, PREDICTED_CLASS, REFERENCE_RATIO
 from sextant_plan.schema import Criterion
+from sextant_plan.statistics.multiplicity import shared_out
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Matcher, Selector, Target, Window, promql_duration, recorded
 
@@ -151,7 +152,7 @@ class DriftRule:
     @property
     def z(self) -> float:
         """How many standard errors make one side, the confidence shared out over the features."""
-        return NormalDist().inv_cdf(1 - (1 - self.criterion.confidence) / self.features)
+        return shared_out(self.criterion.confidence, self.features)
 
     def recordings(self) -> list[Recording]:
         """Return rows by bin, expected rows, the index with its error, chi-square, and the verdicts."""

@@ -19,6 +19,7 @@ from sextant_plan.alerts import (
     Reading,
     Recording,
     Severity,
+    proved_violation,
 )
 from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ROWS
 from sextant_plan.schema import Criterion
@@ -71,7 +72,7 @@ class QualityRule:
         return [
             Alert(
                 self.kind,
-                f"{recorded(CRITERION_VALUE, self.labels)} and ({recorded(CRITERION_VERDICT, self.labels)} == -1)",
+                proved_violation(self.labels),
                 self.hold,
                 Severity.WARNING,
                 f"{self.model}: {self.criterion.id} is violated",

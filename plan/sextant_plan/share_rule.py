@@ -23,6 +23,7 @@ from sextant_plan.alerts import (
     Reading,
     Recording,
     Severity,
+    proved_violation,
 )
 from sextant_plan.bounds import boundary
 from sextant_plan.catalogue import READY
@@ -156,7 +157,7 @@ class ShareRule:
         return [
             Alert(
                 self.kind,
-                f"{recorded(CRITERION_VALUE, self.labels)} and ({recorded(CRITERION_VERDICT, self.labels)} == -1)",
+                proved_violation(self.labels),
                 self.hold,
                 self.severity,
                 f"{self.model}: {self.criterion.id} is violated",

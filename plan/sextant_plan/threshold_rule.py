@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sextant_plan.alerts import CRITERION_VALUE, CRITERION_VERDICT, Alert, AlertKind, Reading, Recording, Severity
+from sextant_plan.alerts import (
+    CRITERION_VALUE,
+    CRITERION_VERDICT,
+    Alert,
+    AlertKind,
+    Reading,
+    Recording,
+    Severity,
+    proved_violation,
+)
 from sextant_plan.quantities import Quantity
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict
@@ -52,7 +61,7 @@ class ThresholdRule:
         return [
             Alert(
                 self.kind,
-                f"{recorded(CRITERION_VALUE, self.labels)} and ({recorded(CRITERION_VERDICT, self.labels)} == -1)",
+                proved_violation(self.labels),
                 self.hold,
                 self.severity,
                 f"{self.model}: {self.criterion.id} is violated",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,6 +29,11 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     scaled = ordered * count / np.arange(1, count + 1)
     adjusted = np.minimum.accumulate(scaled[::-1])[::-1]
     return _restored(adjusted, order)
+
+
+def shared_out(confidence: float, claims: int) -> float:
+    """Return the standard errors of a one-sided normal bound, the confidence shared over `claims` (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - (1 - confidence) / claims)
 
 
 def _ordered(p_values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
