@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from sextant_components.attributions import ROWS, attribute, record_attributions
 from sextant_components.bundle_export import assemble, engines_for
 from sextant_components.context import RunContext, Step
 from sextant_components.engine_bench import (
@@ -53,6 +54,7 @@ def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Pa
         if chosen is measured.fastest:
             _record_slices(ledger, chosen)
         _record_bundle(ledger, spec)
+        _record_attributions(ledger, measured.bench)
         _record_latency(ledger, [*measured.candidates, *([int8.candidate] if int8 else [])], chosen, spec)
         return ledger.verdict
 
@@ -138,6 +140,13 @@ def _record_bundle(ledger: LedgerWriter, spec: BundleSpec) -> None:
         value={"version": spec.version},
         artifacts={"bundle.json": ledger.artifacts.put_json(spec.model_dump(mode="json"))},
     )
+
+
+def _record_attributions(ledger: LedgerWriter, bench: Bench) -> None:
+    plan, model = bench.context.plan, bench.model
+    rows = plan.model.attributions.rows if plan.model.attributions else ROWS
+    found = attribute(bench.members[0], bench.valid, rows=rows)
+    record_attributions(ledger, plan, found, classes=model.classes, columns=model.columns)
 
 
 def _record_latency(ledger: LedgerWriter, candidates: list[Candidate], fastest: Candidate, spec: BundleSpec) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sextant_components.bundle_store import store_bundle, stored_path
 from sextant_components.context import RunContext, Step
-from sextant_components.expert_review import require_reviews
+from sextant_components.expert_review import record_reviews, require_reviews
 from sextant_components.release import release_of
 from sextant_components.sign_off import record_sign_off, require_sign_off
 from sextant_components.way_back import record_way_back
@@ -53,6 +53,7 @@ def run_roll_out(context: RunContext, *, bundle: Path, version: str) -> Verdict:
     _require_admission(context, release, registry)
     with context.ledger(Step.ROLL_OUT) as ledger:
         store_bundle(context.home, bundle, spec)
+        record_reviews(ledger, context)
         record_sign_off(ledger, context)
         promotion = _propose(release, registry)
         _prove_serving(ledger, release, spec)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sextant_plan.schema import Plan
 
 VOLUME, MOUNT = "runs", "/runs"
+MANAGER = "sextant.dev/train-job"  # whose patch of the runtime it is
 USER = 65532  # of the images; as everywhere in the manifests
 
 
@@ -25,7 +26,10 @@ class Placement:
 
 
 def render_train_job(plan: Plan, placement: Placement, *, image: str) -> str:
-    """Return the TrainJob (YAML). Its runtime is `torch-distributed`, which Kubeflow Trainer installs."""
+    """Return the TrainJob (YAML). Its runtime is `torch-distributed`, which Kubeflow Trainer installs.
+
+    `runtimePatches` came with Kubeflow Trainer 2.2; before it the field had another name, which 2.2 took away.
+    """
     import yaml
 
     folders = {name: f"{MOUNT}/{getattr(placement, name)}" for name in ("run", "snapshot", "splits", "model")}
@@ -53,19 +57,22 @@ def render_train_job(plan: Plan, placement: Placement, *, image: str) -> str:
                 "numProcPerNode": placement.processes,
                 "resourcesPerNode": {"requests": resources, "limits": resources},
             },
-            "podTemplateOverrides": [_overrides(placement)],
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": _for_pods_of("node", _pod(placement))}],
         },
     }
     return yaml.safe_dump(job, sort_keys=False)
 
 
-def _overrides(placement: Placement) -> dict[str, object]:
+def _for_pods_of(job: str, pod: dict[str, object]) -> dict[str, object]:
+    """Return the patch of a training runtime that reaches the pods of one of its jobs."""
+    replicated = {"name": job, "template": {"spec": {"template": {"spec": pod}}}}
+    return {"template": {"spec": {"replicatedJobs": [replicated]}}}
+
+
+def _pod(placement: Placement) -> dict[str, object]:
     """Return what the runtime's pods get besides: the shared volume, and a user that is not root."""
     return {
-        "targetJobs": [{"name": "node"}],
-        "spec": {
-            "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "fsGroup": USER},
-            "volumes": [{"name": VOLUME, "persistentVolumeClaim": {"claimName": placement.claim}}],
-            "containers": [{"name": "node", "volumeMounts": [{"name": VOLUME, "mountPath": MOUNT}]}],
-        },
+        "securityContext": {"runAsNonRoot": True, "runAsUser": USER, "fsGroup": USER},
+        "volumes": [{"name": VOLUME, "persistentVolumeClaim": {"claimName": placement.claim}}],
+        "containers": [{"name": "node", "volumeMounts": [{"name": VOLUME, "mountPath": MOUNT}]}],
     }

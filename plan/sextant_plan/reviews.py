@@ -1,7 +1,7 @@
-"""Reviews: what an expert found in the wrong answers that a model was surest of.
+"""Reviews: what an expert found in a model's surest errors, and in what its answers rest on.
 
 Each is a write-once file below the run, `reviews/{hex}.json`, named by the digest of its contents. It is about one row
-of one bundle's queue; another bundle's queue begins with none.
+of one of a bundle's two queues; another bundle's queue begins with none.
 """
 
 from __future__ import annotations
@@ -18,16 +18,23 @@ from sextant_plan.files import write_atomically
 from sextant_plan.schema import Closed
 
 FOLDER = "reviews"
-Finding = Literal["model-wrong", "label-wrong", "undecidable", "unacceptable"]
+Queue = Literal["errors", "attributions"]
+Finding = Literal["model-wrong", "label-wrong", "sound", "spurious", "undecidable", "unacceptable"]
+FINDINGS: dict[Queue, tuple[Finding, ...]] = {
+    "errors": ("model-wrong", "label-wrong", "undecidable", "unacceptable"),
+    "attributions": ("sound", "spurious", "undecidable", "unacceptable"),
+}
 
 
 class Review(Closed):
-    """The contents of a review file. `unacceptable` is an error that must not reach users: it stops the promotion.
+    """The contents of a review file. `unacceptable` must not reach users: it stops the promotion.
 
-    `time` is in Unix seconds, `bundle` the digest of the bundle that gave the answer.
+    An attribution is `sound` if the answer rests on what it should, `spurious` if on what it should not. `time` is in
+    Unix seconds, `bundle` the digest of the bundle that gave the answer.
     """
 
     schema_version: Literal[1] = 1
+    queue: Queue = "errors"
     row_id: int
     bundle: str
     person: str = Field(min_length=1)
@@ -45,7 +52,7 @@ def write_review(run: Path, review: Review) -> Path:
     return path
 
 
-def read_reviews(run: Path, *, bundle: str) -> list[Review]:
+def read_reviews(run: Path, *, bundle: str, queue: Queue) -> list[Review]:
     """Return the reviews of a bundle's queue, the oldest first. Raises InfrastructureError for a file that is none."""
     found = []
     for path in sorted((run / FOLDER).glob("*.json")):
@@ -53,7 +60,8 @@ def read_reviews(run: Path, *, bundle: str) -> list[Review]:
             found.append(Review.model_validate_json(path.read_bytes()))
         except ValidationError as error:
             raise InfrastructureError(f"{path}: not a review. Remove the file and review the row again.") from error
-    return sorted((review for review in found if review.bundle == bundle), key=lambda each: each.time)
+    own = (review for review in found if (review.bundle, review.queue) == (bundle, queue))
+    return sorted(own, key=lambda each: each.time)
 
 
 def outstanding(queue: Sequence[int], reviews: Iterable[Review]) -> list[int]:
@@ -63,7 +71,7 @@ def outstanding(queue: Sequence[int], reviews: Iterable[Review]) -> list[int]:
 
 
 def refused(reviews: Iterable[Review]) -> dict[int, Review]:
-    """Return by row the last reviews that call an error unacceptable; a later one of the same person takes it back."""
+    """Return by row the last reviews that call a row unacceptable; a later one of the same person takes it back."""
     last: dict[tuple[int, str], Review] = {}
     for review in reviews:
         last[review.row_id, review.person] = review

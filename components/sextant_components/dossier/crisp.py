@@ -55,7 +55,7 @@ def _metrics(facts: Facts) -> dict[str, str]:
 
 def _result(facts: Facts, task: Task) -> TaskResult:
     metrics = _metrics(facts)
-    found = [r for r in facts.records(*Step) if task.claims(r, metrics.get(r.criterion or ""))]
+    found = _last_said([r for r in facts.records(*Step) if task.claims(r, metrics.get(r.criterion or ""))])
     if found:
         verdict = worst(record.verdict for record in found)
         decisive = sorted(found, key=lambda record: record.verdict is Verdict.PASS)
@@ -65,6 +65,12 @@ def _result(facts: Facts, task: Task) -> TaskResult:
     if reason is not None:
         return TaskResult(task, NOT_APPLICABLE, f"Not applicable, because {reason}.", [source])
     return TaskResult(task, Verdict.UNKNOWN.value, _missing(facts, task), [facts.ledger])
+
+
+def _last_said(records: list[Record]) -> list[Record]:
+    """Leave out what a later step has answered; a criterion is held anew in service and answers nothing."""
+    last = {record.task: record.step for record in records if record.criterion is None}
+    return [record for record in records if record.criterion is not None or last[record.task] == record.step]
 
 
 def _found(records: list[Record]) -> str:

@@ -11,6 +11,7 @@ from sextant_plan.schema.features import Features, FeatureView, OnDemand
 from sextant_plan.schema.goal import Baseline, Criterion, Economics, Goal, Owner, Role
 from sextant_plan.schema.model import (
     MEASURED_ONLY,
+    Attributions,
     Augmentation,
     Candidate,
     Compress,
@@ -45,6 +46,7 @@ __all__ = [
     "Acceptance",
     "Amendment",
     "Attack",
+    "Attributions",
     "Augmentation",
     "Baseline",
     "Batching",

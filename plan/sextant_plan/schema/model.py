@@ -151,6 +151,13 @@ class Compress(Closed):
         return self
 
 
+class Attributions(Closed):
+    """Who looks, before a promotion, at what the answers to so many validation `rows` rest on."""
+
+    reviewers: list[str] = Field(min_length=1)
+    rows: int = Field(default=6, ge=1, le=24)
+
+
 class Model(Closed):
     """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
 
@@ -173,6 +180,7 @@ class Model(Closed):
     seeds: int = Field(default=2, ge=1)
     ensemble: Ensemble = Ensemble()
     compress: Compress | None = None
+    attributions: Attributions | None = None
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
     tolerance: float = Field(default=1e-4, gt=0, lt=1)
 

@@ -34,7 +34,8 @@ TASKS = (
         method="the wrong answers that the model was surest of, as a queue with pictures; the plan's experts review it "
         "before a promotion",
         lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
-        evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*"),
+        evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*",
+                  "roll_out/confident errors"),
     ),
     Task(
         "ethics", "evaluation", "Ethics and fairness",

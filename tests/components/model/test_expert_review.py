@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tests.components.model.conftest import PLAN, Data, Made
 
 from sextant_components.context import RunContext, Step
 from sextant_components.decide import run_decide
 from sextant_components.evaluation_records import record_champion, record_errors, record_subject
-from sextant_components.expert_review import queue_of, require_reviews, review
+from sextant_components.expert_review import queue_of, record_reviews, require_reviews, review
+from sextant_components.explanation import columns_left_out
 from sextant_components.gates import Settled, record_criterion
 from sextant_components.metrics import Answers
+from sextant_components.optimise import run_optimise
 from sextant_components.register import run_register
 from sextant_components.roll_out import run_roll_out
 from sextant_components.tensors import Examples
 from sextant_pipelines.commands.review import command
 from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import ExitCode, UsageError
+from sextant_plan.ledger import read_run
 from sextant_plan.promotion import NotAdmitted
 from sextant_plan.verdicts import Verdict
 
@@ -54,7 +59,7 @@ def _evaluate(context: RunContext, bundle: Path) -> None:
 
 def test_a_version_waits_until_every_error_was_looked_at(context: RunContext, bundle: Path) -> None:
     """The queue holds as many errors as the plan asks for; the rollout is refused and says what to run."""
-    assert [error["row_id"] for error in queue_of(context).errors] == [4, 2]
+    assert [error["row_id"] for error in queue_of(context).rows] == [4, 2]
     run_decide(context, bundle=bundle)
     version = run_register(context, bundle=bundle)
     with pytest.raises(NotAdmitted, match=r"2 of 2 confident errors wait for an expert.*sextant review") as caught:
@@ -109,3 +114,68 @@ def test_the_command_shows_the_queue_and_takes_a_finding(context: RunContext) ->
     assert isinstance(call("--as", "ann").exception, UsageError)
     assert call("--as", "ann", "--row", "4", "--finding", "model-wrong").return_value == 3
     assert call("--as", "ann", "--row", "2", "--finding", "undecidable", "--json").return_value == 0
+
+
+@pytest.fixture(scope="module")
+def shown(
+    bars: Data, made: Made, session_home: Path, open_run_at: OpenRun, tmp_path_factory: pytest.TempPathFactory
+) -> Made:
+    """The trained model optimised under a plan that asks ann, who answers for the domain, about two attributions."""
+    folder = tmp_path_factory.mktemp("shown")
+    plan = {
+        "owner": {"team": "tests", "approvers": ["maintainer"], "roles": {"domain": "ann"}},
+        "criteria": [ACCURACY],
+        "model": {**PLAN["model"], "attributions": {"reviewers": ["ann"], "rows": 2}},
+    }
+    context = open_run_at(folder / "r", home=session_home, **plan)
+    bundle = folder / "bundle"
+    run_optimise(context, snapshot=bars.snapshot, splits=bars.splits, model=made.model, bundle=bundle)
+    return Made(context, made.model, bundle)
+
+
+def test_attributions_are_shown_in_engineering_and_unknown_until_they_are_answered(shown: Made) -> None:
+    """Pictures, labels and answers of validation rows lie in the step's evidence, with the name that has to answer."""
+    records = read_run(shown.context.run)[Step.OPTIMISE]
+    (record,) = [record for record in records if record.task == "attributions"]
+    assert (record.verdict, record.value) == (Verdict.UNKNOWN, {"rows": 2, "asked": ["ann"]})
+    assert set(record.artifacts) == {"attributions.json", "attributions.png"}
+    assert records[-1].verdict is Verdict.PASS  # the answer is asked before the promotion, not of the step
+    queue = queue_of(shown.context, "attributions")
+    assert (queue.bundle, len(queue.open_rows)) == (shown.spec.digest, 2)
+
+
+def test_a_version_waits_for_the_answers_and_the_rollout_records_them(shown: Made) -> None:
+    """Who, as what, found what: written once, refused where it is unacceptable, and part of the rollout's ledger."""
+    context, rows = shown.context, queue_of(shown.context, "attributions").open_rows
+    with pytest.raises(NotAdmitted, match=r"2 of 2 attributions wait for an expert.*--of attributions"):
+        require_reviews(context)
+    with pytest.raises(UsageError, match="--finding label-wrong: no finding on attributions"):
+        review(context, person="ann", row_id=rows[0], finding="label-wrong", remark="", kind="attributions")
+    review(context, person="ann", row_id=rows[0], finding="unacceptable", remark="the border", kind="attributions")
+    with pytest.raises(NotAdmitted, match="ann calls what the answer on row .* rests on unacceptable: the border") as caught:
+        require_reviews(context)
+    assert caught.value.exit_code is ExitCode.GATE_FAILED
+    for row in rows:
+        review(context, person="ann", row_id=row, finding="sound", remark="the bar", kind="attributions")
+    require_reviews(context)
+    with context.ledger(Step.ROLL_OUT) as ledger:
+        record_reviews(ledger, context)
+    (record, _end) = read_run(context.run)[Step.ROLL_OUT]
+    assert (record.task, record.verdict, record.value) == ("attributions", Verdict.PASS, {"answered": 2, "open": 0})
+    answers = json.loads(context.artifacts.read_bytes(record.artifacts["attributions-answered.json"]))
+    assert answers[-1] == {
+        "row_id": rows[1], "person": "ann", "role": "domain", "finding": "sound", "remark": "the bar",
+    }  # fmt: skip
+
+
+def test_trees_are_attributed_without_gradients() -> None:
+    """The column that decides has the largest part, a column that nothing hangs on has none."""
+    features = np.asarray([[1.0, 0.0], [-1.0, 5.0], [0.0, 1.0]], dtype=np.float32)
+
+    def run(inputs: dict[str, Any]) -> Any:
+        sure = 1 / (1 + np.exp(-inputs["features"][:, 0]))
+        return np.stack([1 - sure, sure], axis=1)
+
+    parts = columns_left_out(run, {"features": features}, {"features": features})
+    assert (parts[:2, 0] > 0.2).all()
+    assert (parts[:, 1] == 0).all()
