@@ -122,7 +122,8 @@ def _require(context: RunContext, queue: Waiting) -> None:
     again = f"{command}; then: sextant promote {context.run}"
     if unacceptable := refused(queue.reviews):
         row, said = next(iter(unacceptable.items()))
-        problem = f"{said.person} calls {one.format(row=row)} unacceptable" + (f": {said.remark}" if said.remark else "")
+        remark = f": {said.remark}" if said.remark else ""
+        problem = f"{said.person} calls {one.format(row=row)} unacceptable{remark}"
         raise NotAdmitted(problem, f"Train a better model, or have the finding changed: {again}", verdict=Verdict.FAIL)
     if waiting := queue.open_rows:
         raise NotAdmitted(

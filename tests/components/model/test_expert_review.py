@@ -152,7 +152,7 @@ def test_a_version_waits_for_the_answers_and_the_rollout_records_them(shown: Mad
     with pytest.raises(UsageError, match="--finding label-wrong: no finding on attributions"):
         review(context, person="ann", row_id=rows[0], finding="label-wrong", remark="", kind="attributions")
     review(context, person="ann", row_id=rows[0], finding="unacceptable", remark="the border", kind="attributions")
-    with pytest.raises(NotAdmitted, match="ann calls what the answer on row .* rests on unacceptable: the border") as caught:
+    with pytest.raises(NotAdmitted, match="rests on unacceptable: the border") as caught:
         require_reviews(context)
     assert caught.value.exit_code is ExitCode.GATE_FAILED
     for row in rows:
