@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
+from sextant_components.source_rows import Rows
 from sextant_components.table_files import as_text
 from sextant_plan.canonical import digest_of_bytes
 from sextant_plan.errors import DataError
@@ -114,36 +115,53 @@ def _parsed(path: Path, content: bytes) -> Iterator[tuple[int, Correction]]:
             raise DataError(where, "not a JSON object", FORM) from error
 
 
-def apply_corrections(path: Path, rows: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, list[int], Applied]:
-    """Return the corrected rows, the places in `rows` that they come from, and what was done.
+@dataclass(frozen=True)
+class Corrections:
+    """The corrections of a source by the place of their row, and what `applied` puts on record."""
 
-    The rows get `original_label`, as the source gave it, and `correction`, the action or null. Raises DataError for
-    a line whose row or label is not there.
+    by_place: dict[int, Correction]
+    applied: Applied
+
+    def correct(self, batch: pl.DataFrame, start: int) -> pl.DataFrame:
+        """Return a piece of the rows, of which the first has the place `start`, corrected; dropped rows are left out.
+
+        With its label it gets `original_label`, as the source gave it, and always `correction`, the action or null.
+        """
+        import polars as pl
+
+        here = [(place - start, item) for place, item in self.by_place.items() if 0 <= place - start < batch.height]
+        actions: list[str | None] = [None] * batch.height
+        for index, item in here:
+            actions[index] = item.action
+        if "label" in batch.columns:
+            labels: list[str] = batch["label"].to_list()
+            given = pl.Series(ORIGINAL_LABEL, labels, dtype=pl.String)
+            for index, item in here:
+                labels[index] = item.label or labels[index]
+            batch = batch.with_columns(pl.Series("label", labels, dtype=pl.String), given)
+        kept = pl.Series([action != "drop" for action in actions], dtype=pl.Boolean)
+        return batch.with_columns(pl.Series(CORRECTION, actions, dtype=pl.String)).filter(kept)
+
+
+def find_corrections(path: Path, rows: Rows, data: Data) -> Corrections:
+    """Return the corrections of a file by the row that each names; of several on a row the last holds.
+
+    Raises DataError for a line whose row or label is not there.
     """
-    import polars as pl
-
     lines = read_corrections(path)
-    given: list[str] = rows["label"].to_list()
-    classes = sorted(set(given))
-    index = _Index(rows, data)
+    index = _Index(rows, data, [correction for _, correction in lines])
     last: dict[int, tuple[int, Correction]] = {}
     for number, correction in lines:
         where = f"{path}:{number}"
-        if correction.label is not None and correction.label not in classes:
-            raise DataError(where, f"{correction.label} is no class of the data", choose(correction.label, classes))
+        if correction.label is not None and correction.label not in index.classes:
+            problem = f"{correction.label} is no class of the data"
+            raise DataError(where, problem, choose(correction.label, sorted(index.classes)))
         last[index.place(where, correction)] = (number, correction)
-    labels, actions = list(given), [None] * len(given)  # type: list[str], list[str | None]
-    for place, (_, correction) in last.items():
-        actions[place] = correction.action
-        labels[place] = correction.label or given[place]
-    corrected = rows.with_columns(
-        pl.Series("label", labels, dtype=pl.String),
-        pl.Series(ORIGINAL_LABEL, given, dtype=pl.String),
-        pl.Series(CORRECTION, actions, dtype=pl.String),
+    done = sorted(
+        ((number, item, index.given[place]) for place, (number, item) in last.items()), key=lambda one: one[0]
     )
-    left = [place for place, action in enumerate(actions) if action != "drop"]
-    done = sorted(((number, item, given[place]) for place, (number, item) in last.items()), key=lambda each: each[0])
-    return corrected[left], left, Applied(path.read_bytes(), len(lines), done)
+    by_place = {place: item for place, (_, item) in last.items()}
+    return Corrections(by_place, Applied(path.read_bytes(), len(lines), done))
 
 
 def reviewed_rows(rows: pl.DataFrame) -> dict[int, str]:
@@ -155,30 +173,47 @@ def reviewed_rows(rows: pl.DataFrame) -> dict[int, str]:
 
 
 class _Index:
-    """The rows' places by entity and by picture."""
+    """The places of the rows that some corrections name, their times and labels, and the classes of all rows."""
 
-    def __init__(self, rows: pl.DataFrame, data: Data) -> None:
-        self._data = data
-        self._entities = _places(as_text(rows[data.entity]).to_list()) if data.entity else None
-        self._images = _places(rows[data.image].to_list()) if data.images else None
-        self._times = rows[data.timestamp].to_list() if data.timestamp else None
+    def __init__(self, rows: Rows, data: Data, wanted: Sequence[Correction]) -> None:
+        self._rows, self._data = rows, data
+        self._by: dict[str, dict[str, list[int]]] = {}
+        self._times: dict[int, Any] = {}
+        self.given: dict[int, str] = {}
+        self.classes: set[str] = set()
+        columns = {name for name in (data.entity, data.image if data.images else None) if name}
+        keys = {
+            name: {item.key for item in wanted if (item.entity is None) == (name == data.image)} for name in columns
+        }
+        start = 0
+        for batch in rows.batches(["label", *columns, *([data.timestamp] if data.timestamp else [])]):
+            self.classes.update(batch["label"].unique().to_list())
+            for name in columns:
+                self._note(batch, name, keys[name], start)
+            start += batch.height
+
+    def _note(self, batch: pl.DataFrame, name: str, keys: set[str], start: int) -> None:
+        places = self._by.setdefault(name, {})
+        for at in as_text(batch[name]).is_in(list(keys)).arg_true().to_list():
+            places.setdefault(str(batch[name][at]), []).append(start + at)
+            self.given[start + at] = batch["label"][at]
+            if self._data.timestamp:
+                self._times[start + at] = batch[self._data.timestamp][at]
 
     def place(self, where: str, correction: Correction) -> int:
         """Return the place of the one row that a correction names; raises DataError unless there is one."""
-        named, column = (
-            (self._entities, "data.entity") if correction.entity is not None else (self._images, "data.images")
+        column, key = (
+            (self._data.entity, "data.entity")
+            if correction.entity is not None
+            else (self._data.image if self._data.images else None, "data.images")
         )
-        if named is None:
-            raise DataError(
-                where, f"the rows have no {column}", f"Name it in the plan, or the row by another key. {FORM}"
-            )
-        places = named.get(correction.key, [])
+        if column is None:
+            raise DataError(where, f"the rows have no {key}", f"Name it in the plan, or the row by another key. {FORM}")
+        places = self._by[column].get(correction.key, [])
         if not places:
-            close = meant(correction.key, named) if len(named) <= SEARCHED_KEYS else None
-            raise DataError(
-                where, f"no row has the key {correction.key}", close or "Correct the key, or remove the line"
-            )
-        if correction.time is not None and self._times is not None:
+            remedy = self._close(column, correction.key) or "Correct the key, or remove the line"
+            raise DataError(where, f"no row has the key {correction.key}", remedy)
+        if correction.time is not None and self._times:
             places = [place for place in places if self._times[place] == correction.time]
         if len(places) == 1:
             return places[0]
@@ -187,9 +222,11 @@ class _Index:
         remedy = "Add the row's time" if correction.entity is not None else "Name the row by its entity"
         raise DataError(where, f"{correction.key} names {len(places)} rows", remedy)
 
-
-def _places(keys: Sequence[str]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return places
+    def _close(self, column: str, key: str) -> str | None:
+        """Return the key that was meant, where the rows are few enough to look through."""
+        known: set[str] = set()
+        for batch in self._rows.batches([column]):
+            known.update(as_text(batch[column]).drop_nulls().to_list())
+            if len(known) > SEARCHED_KEYS:
+                return None
+        return meant(key, known)

@@ -27,7 +27,7 @@ def run_ingest(context: RunContext, *, snapshot: Path, window: TimeWindow | None
     plan = context.plan
     with context.ledger(Step.INGEST) as ledger:
         mirror = fetch_source(plan, context.home)
-        source = read_source(plan, context.data_root)
+        source = read_source(plan, context.data_root, context.home)
         described = write_snapshot(source, plan.data, context.data_root, snapshot, context.home)
         write_croissant(plan, described, read_schema(snapshot), snapshot)
         _record_identity(ledger, described)
@@ -50,7 +50,7 @@ def run_ingest(context: RunContext, *, snapshot: Path, window: TimeWindow | None
         if plan.data.procurement:
             record_procurement(ledger, plan, described.rows)
         if source.corrections is not None:
-            record_corrections(ledger, source.corrections)
+            record_corrections(ledger, source.corrections.applied)
         record_labelling(ledger, plan, source)
     return ledger.verdict
 

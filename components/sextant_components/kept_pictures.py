@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sextant_components.file_states import SETTLED_NS, State, state_of
 from sextant_plan.canonical import digest_of_bytes
 from sextant_plan.errors import DataError
 
@@ -23,17 +24,6 @@ if TYPE_CHECKING:
 
 STORED, INDEX = "pictures.parquet", "index.parquet"
 BATCH_ROWS = 512  # pictures held in memory while they are copied
-# A file that was written in the instant at which it was read may be written again without a new time; git waits so too.
-SETTLED_NS = 2_000_000_000
-
-
-class State(NamedTuple):
-    """What the file system says of a file, by which a change is seen."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
 
 
 class Kept(NamedTuple):
@@ -82,8 +72,7 @@ def copy_pictures(paths: Sequence[Path], target: Path, store: Path) -> Copied:
 
 def _bytes(path: Path, kept: Kept | None, stored: _Rows, copied: Copied) -> bytes:
     try:
-        found = path.stat()
-        state = State(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        state = state_of(path)
         data = stored.at(kept.place) if kept is not None and kept.state == state else None
         digest = hashlib.sha256(data).hexdigest() if data is not None else ""
         if data is None or kept is None or digest != kept.digest:

@@ -33,8 +33,9 @@ def record_labelling(ledger: LedgerWriter, plan: Plan, source: Source) -> None:
     labelling = plan.data.labelling
     if labelling is not None:
         wanted = [criterion for criterion in plan.criteria if criterion.metric == "label_agreement"]
-        _record_agreement(ledger, source.rows, labelling, wanted)
-        _record_pairs(ledger, source.rows, labelling.raters)
+        ratings = source.select(labelling.raters)
+        _record_agreement(ledger, ratings, labelling, wanted)
+        _record_pairs(ledger, ratings, labelling.raters)
         if labelling.gold is not None:
             _record_gold(ledger, source, labelling.raters, labelling.gold)
     _record_cost(ledger, plan, source)
@@ -86,8 +87,9 @@ def _record_pairs(ledger: LedgerWriter, rows: pl.DataFrame, raters: list[str]) -
 
 
 def _record_gold(ledger: LedgerWriter, source: Source, raters: list[str], gold: str) -> None:
-    classes = sorted(source.rows["label"].unique().to_list())
-    known = source.rows.filter(source.rows[gold].is_not_null())
+    rows = source.select(["label", gold, *raters])
+    classes = sorted(rows["label"].unique().to_list())
+    known = rows.filter(rows[gold].is_not_null())
     for answer in known[gold].unique().sort().to_list():
         if answer not in classes:
             raise DataError(source.file, f"column {gold} has {answer}, no class of the data", choose(answer, classes))
@@ -115,8 +117,10 @@ def _record_cost(ledger: LedgerWriter, plan: Plan, source: Source) -> None:
     if economics is None or not economics.cost_per_label:
         return
     raters = plan.data.labelling.raters if plan.data.labelling else []
-    given = sum(int(source.rows[name].is_not_null().sum()) for name in raters) if raters else source.rows.height
-    corrected = source.corrections.count("relabel") + source.corrections.count("keep") if source.corrections else 0
+    answers = source.select(raters) if raters else None
+    given = source.height if answers is None else answers.width * answers.height - sum(answers.null_count().row(0))
+    applied = source.corrections.applied if source.corrections else None
+    corrected = applied.count("relabel") + applied.count("keep") if applied else 0
     cost = (given + corrected) * economics.cost_per_label
     ledger.record(
         "labelling cost",
@@ -127,7 +131,7 @@ def _record_cost(ledger: LedgerWriter, plan: Plan, source: Source) -> None:
             "labels": given,
             "corrections": corrected,
             "cost": cost,
-            "cost_per_row": cost / source.rows.height,
+            "cost_per_row": cost / source.height,
             "currency": economics.currency,
         },
         verdict=Verdict.PASS,

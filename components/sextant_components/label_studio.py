@@ -63,7 +63,7 @@ def write_tasks(context: RunContext, out: Path, *, limit: int | None, pictures_a
     plan = context.plan
     queue = _read_queue(context)
     fetch_source(plan, context.home)
-    source = read_source(plan, context.data_root)
+    source = read_source(plan, context.data_root, context.home)
     places = _places(plan.data, source.rows)
     found = [(row, places[_key(row)]) for row in queue if _key(row) in places]
     tasks = [_task(context, source, row, place, pictures_at) for row, place in islice(found, limit)]
@@ -139,7 +139,7 @@ def _picture(path: Path, name: str | None, pictures_at: str | None) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def import_export(export: Path, plan: Plan, root: Path, corrections: Path) -> Imported:
+def import_export(export: Path, plan: Plan, root: Path, corrections: Path, home: Path) -> Imported:
     """Append what people decided to the corrections; lines that are there stay as they are.
 
     A row on which they disagree is left alone. Raises DataError for a file of another form, and for a row or label
@@ -151,17 +151,17 @@ def import_export(export: Path, plan: Plan, root: Path, corrections: Path) -> Im
     new = [item for item in decided if not _is_known(item, last.get(_row(item)))]
     lines = "".join(json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in new)
     joint = b"" if not before or before.endswith(b"\n") else b"\n"
-    _replace_if_sound(export, plan, root, corrections, before + joint + lines.encode())
+    _replace_if_sound(export, plan, root, corrections, before + joint + lines.encode(), home=home)
     return Imported(len(new), len(decided) - len(new), disputed)
 
 
-def _replace_if_sound(export: Path, plan: Plan, root: Path, corrections: Path, content: bytes) -> None:
+def _replace_if_sound(export: Path, plan: Plan, root: Path, corrections: Path, content: bytes, *, home: Path) -> None:
     """Put the new corrections in place once the source has been read with them."""
     trial = corrections.with_name(f".{corrections.name}.trial")
     trial.write_bytes(content)
     try:
         data = plan.data.model_copy(update={"corrections": str(trial.resolve())})
-        read_source(plan.model_copy(update={"data": data}), root)
+        read_source(plan.model_copy(update={"data": data}), root, home)
     except DataError as error:
         raise DataError(export, error.problem, error.remedy) from error
     finally:

@@ -48,7 +48,7 @@ def run_plan(context: RunContext) -> Verdict:
         record_amendment(context, ledger)
         record_repository(ledger, context.repository)
         fetch_source(plan, context.home)
-        study = study_of(context, read_source(plan, context.data_root))
+        study = study_of(context, read_source(plan, context.data_root, context.home))
         for heading in _headings(study):
             _record(ledger, heading)
     return ledger.verdict

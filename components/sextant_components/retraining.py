@@ -5,7 +5,6 @@ from __future__ import annotations
 from sextant_components.context import RunContext
 from sextant_components.frozen_plans import last_frozen, record_amendment
 from sextant_components.sources import Source
-from sextant_components.table_files import as_instants
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
@@ -50,8 +49,8 @@ def _rows_since(plan: Plan, source: Source, window: TimeWindow) -> int | None:
     """Return how many rows are not older than the window; None where the rows have no times."""
     if plan.data.timestamp is None:
         return None
-    times = as_instants(source.file, source.rows[plan.data.timestamp])
-    return int((times.dt.epoch("us") >= window.start * 1e6).sum())
+    times = (batch.to_series() for batch in source.batches([plan.data.timestamp]))
+    return sum(int((each.dt.epoch("us") >= window.start * 1e6).sum()) for each in times)
 
 
 def _record_comparison(plan: Plan, ledger: LedgerWriter) -> None:

@@ -5,23 +5,18 @@ A folder may list its pictures itself, the way Hugging Face's image folders do: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sextant_components.corrections import CORRECTION, ORIGINAL_LABEL, Applied, apply_corrections
-from sextant_components.table_files import (
-    as_booleans,
-    as_instants,
-    as_numbers,
-    as_text,
-    data_rows,
-    read_table,
-    require_columns,
-)
+from sextant_components.corrections import CORRECTION, ORIGINAL_LABEL, Corrections, find_corrections
+from sextant_components.source_rows import HeldRows, Rows, typed_rows
+from sextant_components.staged_tables import Part, stage_table
+from sextant_components.table_files import data_rows, require_columns, unreadable_times
 from sextant_components.tables import slice_columns
-from sextant_plan.canonical import digest_of_file
+from sextant_components.whole_tables import repeated_places
 from sextant_plan.errors import DataError
 from sextant_plan.schema import Data, Plan
 
@@ -36,40 +31,78 @@ FILE_NAME = "file_name"  # the column of a metadata file that names the picture
 
 @dataclass(frozen=True)
 class Source:
-    """What was found: `rows` in the file's order with the label as `label`; `pictures` has one path a row.
+    """What was found: rows in the files' order with the label as `label`; `pictures` has one path a row.
 
-    Corrections are applied already; `corrections` says which.
+    Corrections are applied already; `corrections` says which. `tables` has the digest and the rows of each file that
+    the rows were read from. Rows come in pieces (`batches`); `rows` holds them all and is for what needs all at once.
     """
 
     file: Path
-    rows: pl.DataFrame
+    given: Rows
     pictures: list[Path] | None
-    table_digest: str | None
-    corrections: Applied | None = None
+    tables: list[tuple[Path, Part]]
+    corrections: Corrections | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return [*self.given.columns, *([ORIGINAL_LABEL, CORRECTION] if self.corrections else [])]
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+        """Yield these columns, or all, of every row, some thousand rows at a time."""
+        wanted = self.columns if columns is None else list(columns)
+        if self.corrections is None:
+            yield from self.given.batches(wanted)
+            return
+        own = [name for name in wanted if name not in {ORIGINAL_LABEL, CORRECTION}]
+        read, start = list(dict.fromkeys([*own, "label"])), 0
+        for batch in self.given.batches(read):
+            yield self.corrections.correct(batch, start).select(wanted)
+            start += batch.height
+
+    def select(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Return these columns of all rows."""
+        import polars as pl
+
+        return pl.concat(list(self.batches(columns)))
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """All rows, in memory."""
+        return self.select(self.columns)
+
+    @cached_property
+    def height(self) -> int:
+        """How many rows there are."""
+        return sum(batch.height for batch in self.batches(["label"]))
 
 
-def read_source(plan: Plan, root: Path) -> Source:
-    """Read the table or the folder that the plan names; pictures are only looked for, not opened.
+def read_source(plan: Plan, root: Path, home: Path) -> Source:
+    """Find the rows of the table or the folder that the plan names; pictures are only looked for, not opened.
 
-    Raises DataError for an absent, empty or contradictory source, and for rows without label, entity or time.
+    What a table holds is kept in `home`, and a file of it that has not changed is not read again. Raises DataError
+    for an absent, empty or contradictory source, and for rows without label, entity or time.
     """
     if not root.is_dir():
         raise DataError(root, "no such folder", "Correct data.source in the plan, or generate the data first")
-    source = _from_table(plan, root, root / plan.data.table) if plan.data.table else _from_folder(plan, root)
+    found = _from_table(plan, root, root / plan.data.table, home) if plan.data.table else _from_folder(plan, root, home)
     if plan.data.corrections is not None:
-        source = _corrected(source, plan.data, root / plan.data.corrections)
-    _check_labels(source.file, source.rows, plan)
-    return source
+        found = _corrected(found, plan.data, root / plan.data.corrections)
+    _check_labels(found, plan)
+    return found
 
 
 def _corrected(source: Source, data: Data, path: Path) -> Source:
-    _check_text(source.file, source.rows["label"].alias(data.label), "the label")
-    rows, places, applied = apply_corrections(path, source.rows, data)
-    pictures = None if source.pictures is None else [source.pictures[place] for place in places]
-    return replace(source, rows=rows, pictures=pictures, corrections=applied)
+    _check_text(source, "label", data.label, "the label")
+    found = find_corrections(path, source.given, data)
+    dropped = {place for place, item in found.by_place.items() if item.action == "drop"}
+    pictures = source.pictures
+    if pictures is not None and dropped:
+        pictures = [picture for place, picture in enumerate(pictures) if place not in dropped]
+    return replace(source, pictures=pictures, corrections=found)
 
 
-def _from_folder(plan: Plan, root: Path) -> Source:
+def _from_folder(plan: Plan, root: Path, home: Path) -> Source:
     import polars as pl
 
     data = plan.data
@@ -79,12 +112,12 @@ def _from_folder(plan: Plan, root: Path) -> Source:
         raise DataError(folder, "no such folder", "Correct data.images in the plan, or generate the data first")
     listing = next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
     if listing is not None:
-        return _from_table(plan, root, listing)
+        return _from_table(plan, root, listing, home)
     classes = class_pictures(folder)
     pictures = [path for found in classes.values() for path in found]
     labels = [label for label, found in classes.items() for _ in found]
     names = [path.relative_to(folder).as_posix() for path in pictures]
-    return Source(folder, pl.DataFrame({"label": labels, data.image: names}), pictures, None)
+    return Source(folder, HeldRows(pl.DataFrame({"label": labels, data.image: names})), pictures, [])
 
 
 def class_pictures(folder: Path) -> dict[str, list[Path]]:
@@ -116,22 +149,25 @@ def _files(folder: Path, *, deep: bool) -> Iterator[Path]:
     return (path for path in paths if path.is_file() and not path.name.startswith("."))
 
 
-def _from_table(plan: Plan, root: Path, file: Path) -> Source:
+def _from_table(plan: Plan, root: Path, file: Path, home: Path) -> Source:
     data = plan.data
-    table = read_table(file)
-    if file.name in METADATA_FILES and FILE_NAME in table.columns and data.image not in table.columns:
-        table = table.rename({FILE_NAME: data.image})
-    require_columns(file, table.columns, needed_columns(plan))
+    table = stage_table(file, home)
+    listed = file.name in METADATA_FILES and FILE_NAME in table.schema and data.image not in table.schema
+    renamed = {data.label: "label"} | ({FILE_NAME: data.image} if listed else {})
+    present = [renamed.get(name, name) if name != data.label else name for name in table.schema]
+    require_columns(file, present, needed_columns(plan))
     reserved = RESERVED | ({ORIGINAL_LABEL, CORRECTION} if data.corrections else set())
-    taken = reserved & set(table.columns) or ({"label"} & set(table.columns) if data.label != "label" else set())
+    taken = reserved & set(present) or ({"label"} & set(present) if data.label != "label" else set())
     if taken:
         raise DataError(file, f"a column is named {min(taken)}, which Sextant needs for its own", "Rename the column")
-    rows = table.with_columns(_typed(plan, file, table)).rename({data.label: "label"})
+    source = Source(file, typed_rows(plan, table, renamed), None, table.parts)
+    if data.timestamp:
+        _check_times(source, data.timestamp)
     if data.entity:
-        _check_text(file, rows[data.entity], "the entity's key")
-        _check_ids(file, rows, data)
-    pictures = _named_pictures(file, rows[data.image], root / data.images) if data.images else None
-    return Source(file, rows, pictures, digest_of_file(file))
+        _check_text(source, data.entity, data.entity, "the entity's key")
+        _check_ids(source, data)
+    pictures = _named_pictures(source, data.image, root / data.images) if data.images else None
+    return replace(source, pictures=pictures)
 
 
 def needed_columns(plan: Plan) -> dict[str, str]:
@@ -158,98 +194,96 @@ def answer_columns(data: Data) -> list[str]:
     return [*labelling.raters, *([labelling.gold] if labelling.gold else [])]
 
 
-def _typed(plan: Plan, file: Path, table: pl.DataFrame) -> list[pl.Series]:
-    """Return every column in the type that its role or its rule gives it, or that all its values allow."""
-    import polars as pl
-
-    data = plan.data
-    text = {data.image, data.entity, data.group} | ({data.label} if plan.model.answers == "class" else set())
-    text |= set(answer_columns(data))
-    series: list[pl.Series] = []
-    for column in table.get_columns():
-        rule = data.columns.get(column.name)
-        kind = rule.type if rule else None
-        if column.name == data.timestamp:
-            series.append(as_instants(file, column))
-        elif column.name in text or kind in {"category", "text"}:
-            series.append(as_text(column))
-        elif kind == "boolean":
-            series.append(as_booleans(column))
-        elif kind == "timestamp" or isinstance(column.dtype, pl.Datetime | pl.Boolean):
-            series.append(column)
-        else:
-            series.append(as_numbers(column))
-    return series
+def _places(source: Source, name: str, wrong: Callable[[pl.Series], pl.Series]) -> list[int]:
+    """Return the places of the rows for whose value of a column `wrong` holds."""
+    found, start = [], 0
+    for batch in source.batches([name]):
+        found += [start + at for at in wrong(batch[name]).arg_true().to_list()]
+        start += batch.height
+    return found
 
 
-def _check_labels(file: Path, rows: pl.DataFrame, plan: Plan) -> None:
-    column = rows["label"].alias(plan.data.label)
+def _check_labels(source: Source, plan: Plan) -> None:
     if plan.model.answers == "number":
-        _check_numbers(file, column)
+        _check_numbers(source, plan.data.label)
         return
-    _check_text(file, column, "the label")
-    classes = rows["label"].unique().to_list()
+    _check_text(source, "label", plan.data.label, "the label")
+    classes: set[str] = set()
+    for batch in source.batches(["label"]):
+        classes.update(batch["label"].unique().to_list())
     if len(classes) < 2:
-        raise DataError(file, f"every row has the label {classes[0]}", "Give rows of at least two classes")
+        problem = f"every row has the label {next(iter(classes), 'that was dropped')}"
+        raise DataError(source.file, problem, "Give rows of at least two classes")
 
 
-def _check_numbers(file: Path, column: pl.Series) -> None:
+def _check_numbers(source: Source, name: str) -> None:
     """Refuse a label that is no number, or the same number, in the rows of a regression."""
     import polars as pl
 
-    numbers = column if column.dtype == pl.Float64 else column.cast(pl.String).cast(pl.Float64, strict=False)
-    bad = (~numbers.is_finite()).fill_null(value=True).arg_true().to_list()
+    def numbers(column: pl.Series) -> pl.Series:
+        return column if column.dtype == pl.Float64 else column.cast(pl.String).cast(pl.Float64, strict=False)
+
+    bad = _places(source, "label", lambda column: (~numbers(column).is_finite()).fill_null(value=True))
     if bad:
         remedy = "Write a number in each row, or remove them; a label of words needs a classification"
-        raise DataError(file, f"column {column.name} has no number in {data_rows(bad)}", remedy)
-    if numbers.n_unique() < 2:
-        raise DataError(file, f"every row has the label {numbers[0]:g}", "Give rows of different labels")
+        raise DataError(source.file, f"column {name} has no number in {data_rows(bad)}", remedy)
+    ends = [(low, high) for batch in source.batches(["label"]) for low, high in [_ends(numbers(batch["label"]))]]
+    lowest = min(low for low, _ in ends)
+    if lowest == max(high for _, high in ends):
+        raise DataError(source.file, f"every row has the label {lowest:g}", "Give rows of different labels")
 
 
-def _check_text(file: Path, column: pl.Series, what: str) -> None:
-    missing = column.is_null().arg_true().to_list()
+def _ends(numbers: pl.Series) -> tuple[float, float]:
+    values = numbers.to_numpy()
+    return float(values.min()), float(values.max())
+
+
+def _check_text(source: Source, stored: str, name: str, what: str) -> None:
+    missing = _places(source, stored, lambda column: column.is_null())
     if missing:
-        raise DataError(
-            file, f"column {column.name} is empty in {data_rows(missing)}", f"Give {what} in each row, or remove them"
-        )
-    padded = (column.str.strip_chars() != column).arg_true().to_list()
+        problem = f"column {name} is empty in {data_rows(missing)}"
+        raise DataError(source.file, problem, f"Give {what} in each row, or remove them")
+    padded = _places(source, stored, lambda column: column.str.strip_chars() != column)
     if padded:
-        raise DataError(
-            file,
-            f"column {column.name} has a blank at an end in {data_rows(padded)}",
-            f"Remove it: with and without it, {what} would be two",
-        )
+        problem = f"column {name} has a blank at an end in {data_rows(padded)}"
+        raise DataError(source.file, problem, f"Remove it: with and without it, {what} would be two")
 
 
-def _check_ids(file: Path, rows: pl.DataFrame, data: Data) -> None:
+def _check_times(source: Source, name: str) -> None:
+    unreadable = _places(source, name, lambda column: column.is_null())
+    if unreadable:
+        raise unreadable_times(source.file, name, unreadable)
+
+
+def _check_ids(source: Source, data: Data) -> None:
     """Refuse two rows of one entity, or of one entity at one time where the rows have times."""
     assert data.entity is not None
     key = [data.entity] + ([data.timestamp] if data.timestamp else [])
-    repeated = rows.select(key).is_duplicated().arg_true().to_list()
-    if repeated:
-        first = rows[data.entity][repeated[0]]
-        same = [index for index in repeated if rows[data.entity][index] == first]
+    repeated = repeated_places(source.batches(key), key)
+    if repeated.rows:
         at = f" at one {data.timestamp}" if data.timestamp else ""
         raise DataError(
-            file,
-            f"column {data.entity} repeats an id{at} in {data_rows(same)}; {len(repeated)} rows repeat one in all",
+            source.file,
+            f"column {data.entity} repeats an id{at} in {data_rows(repeated.first)}; "
+            f"{repeated.rows} rows repeat one in all",
             "Keep one row for each"
             + (", or name the column of their times in data.timestamp" if not data.timestamp else ""),
         )
 
 
-def _named_pictures(file: Path, column: pl.Series, folder: Path) -> list[Path]:
+def _named_pictures(source: Source, name: str, folder: Path) -> list[Path]:
+    file = source.file
     if not folder.is_dir():
         raise DataError(folder, "no such folder", "Correct data.images in the plan, or generate the data first")
-    _check_text(file, column, "the picture's file")
+    _check_text(source, name, name, "the picture's file")
     root = folder.resolve()
     present = {path for path in root.rglob("*") if path.is_file()}
-    pictures = [root / name for name in column.to_list()]
+    pictures = [root / each for batch in source.batches([name]) for each in batch[name].to_list()]
     absent = [index for index, path in enumerate(pictures) if path not in present]
     if absent:
         path = pictures[absent[0]]
         if not path.resolve().is_relative_to(root):
-            problem = f"column {column.name} leaves the folder of pictures in {data_rows(absent[:1])}"
+            problem = f"column {name} leaves the folder of pictures in {data_rows(absent[:1])}"
             raise DataError(file, problem, f"Name files under {folder}")
         raise DataError(
             path,

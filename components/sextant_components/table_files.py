@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,38 +17,119 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN_ROWS = 5
-_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+HEAD_BYTES = 65536  # looked at before a file is taken for text
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive, such as an Excel workbook,",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"%PDF": "a PDF document",
+    b"SQLite format 3": "an SQLite database",
+}
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # gzip, zstd, zlib
+TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def table_files(path: Path) -> list[Path]:
+    """Return the file itself, or every table below a folder in the order of its name; hidden files do not count.
+
+    Raises DataError for a folder without one, or with a file of another kind.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file() and not _is_hidden(each.relative_to(path)))
+    if not found:
+        raise DataError(path, "the folder has no table", "Put .csv, .jsonl or .parquet files into it")
+    for each in found:
+        _require_table(each)
+    return found
+
+
+def _is_hidden(name: Path) -> bool:
+    """Tell whether a name is one that a writer of partitions keeps for itself, such as _SUCCESS."""
+    return any(part.startswith((".", "_")) for part in name.parts)
+
+
+def _require_table(path: Path) -> None:
+    if path.suffix.lower() not in {".csv", ".parquet", ".pq", ".jsonl"}:
+        remedy = "Convert the table, or correct its name in the plan"
+        raise DataError(path, "not a .csv, .jsonl or .parquet file", remedy)
 
 
 def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
     """Read a table as it stands: a CSV (UTF-8, header first) all as text with empty cells missing, JSONL or Parquet.
 
-    `limit` is how many rows to read at most.
+    A folder is the table of all files below it. `limit` is how many rows of each file to read at most.
 
     Raises DataError if the file is absent, has another suffix, cannot be parsed, or has no rows.
     """
     import polars as pl
 
+    tables = []
+    for file in table_files(path):
+        with parsing(file):
+            scanned = scan_table(file)
+            table = (scanned if limit is None else scanned.head(limit)).collect()
+        if table.height == 0:
+            raise no_rows(file)
+        tables.append(table)
+    return pl.concat(tables, how="diagonal_relaxed")
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Return a table's rows as they stand, to be read in pieces under `parsing`; types as `read_table` gives them."""
+    import polars as pl
+
+    _require_table(path)
+    if path.suffix.lower() == ".csv":
+        _refuse_binary(path)
+        return pl.scan_csv(path, infer_schema=False, null_values=[""], glob=False)
+    if path.suffix.lower() == ".jsonl":
+        return _plain(path, pl.scan_ndjson(path, infer_schema_length=None))
+    return _plain(path, pl.scan_parquet(path, glob=False))
+
+
+def no_rows(path: Path) -> DataError:
+    """Return the error for a table without a row."""
+    return DataError(path, "the table has a header and no rows", "Give at least one row")
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Say what a parser's own errors mean for the user's file."""
+    import polars as pl
+
     try:
-        if path.suffix.lower() == ".csv":
-            table = pl.read_csv(path, infer_schema=False, null_values=[""], n_rows=limit)
-        elif path.suffix.lower() in {".parquet", ".pq"}:
-            table = pl.read_parquet(path, n_rows=limit)
-        elif path.suffix.lower() == ".jsonl":
-            table = pl.read_ndjson(path, n_rows=limit, infer_schema_length=None)
-        else:
-            raise DataError(
-                path, "not a .csv, .jsonl or .parquet file", "Convert the table, or correct its name in the plan"
-            )
+        yield
     except FileNotFoundError as error:
         raise DataError(path, "no such file", "Correct the path in the plan, or generate the data first") from error
     except pl.exceptions.NoDataError as error:
         raise DataError(path, "the file is empty", "Give a table with a header and at least one row") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error) from error
-    if table.height == 0:
-        raise DataError(path, "the table has a header and no rows", "Give at least one row")
-    return _plain(path, table)
+
+
+def _refuse_binary(path: Path) -> None:
+    """Refuse what is no text: a parser would take it for a header without rows, or for a column of nonsense."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    if kind is not None:
+        raise DataError(path, f"the file is {kind} and no CSV", "Save the table as CSV in UTF-8, or name it as it is")
+    if head.startswith(_COMPRESSED):
+        return  # the parser unpacks it
+    if b"\0" in head:
+        problem = "the file is binary, or text in UTF-16: it holds zero bytes"
+        raise DataError(path, problem, "Save the table as CSV in UTF-8")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, head.count(b"\n", 0, error.start) + 1) from error
+
+
+def _not_utf8(path: Path, line: int) -> DataError:
+    return DataError(path, f"line {line} is not UTF-8", "Save the table as UTF-8")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -63,8 +146,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
                     problem = f"line {reader.line_num} has {len(row)} cells and the header {width}"
                     return DataError(path, problem, "Quote a cell that holds a comma, or remove what is too much")
     except UnicodeDecodeError:
-        line = next(number for number, text in enumerate(path.read_bytes().split(b"\n"), 1) if not _is_utf8(text))
-        return DataError(path, f"line {line} is not UTF-8", "Save the table as UTF-8")
+        with path.open("rb") as file:
+            return _not_utf8(path, next(number for number, text in enumerate(file, 1) if not _is_utf8(text)))
     except (csv.Error, OSError):
         pass
     remedy = "Write it as UTF-8 with as many cells in each row as in the header"
@@ -79,12 +162,12 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _plain(path: Path, table: pl.DataFrame) -> pl.DataFrame:
+def _plain(path: Path, table: pl.LazyFrame) -> pl.LazyFrame:
     """Bring Parquet's types to text, Boolean, Int64, Float64 and UTC microseconds."""
     import polars as pl
 
     casts: list[pl.Expr] = []
-    for name, dtype in table.schema.items():
+    for name, dtype in table.collect_schema().items():
         column = pl.col(name)
         if dtype in (pl.String, pl.Boolean):
             continue
@@ -146,8 +229,8 @@ def as_booleans(column: pl.Series) -> pl.Series:
     import polars as pl
 
     words = [None if word is None else word.strip().lower() for word in as_text(column).to_list()]
-    if all(word is None or word in _TRUTHS for word in words):
-        return pl.Series(column.name, [None if word is None else _TRUTHS[word] for word in words], dtype=pl.Boolean)
+    if all(word is None or word in TRUTHS for word in words):
+        return pl.Series(column.name, [None if word is None else TRUTHS[word] for word in words], dtype=pl.Boolean)
     return column
 
 
@@ -156,21 +239,29 @@ def as_instants(path: Path, column: pl.Series) -> pl.Series:
 
     Raises DataError naming the rows that are missing or cannot be read.
     """
+    found = readable_instants(column)
+    if found.null_count():
+        raise unreadable_times(path, column.name, found.is_null().arg_true().to_list())
+    return found
+
+
+def readable_instants(column: pl.Series) -> pl.Series:
+    """Return times as UTC microseconds as `as_instants` does, null where there is none that can be read."""
     import polars as pl
 
     if isinstance(column.dtype, pl.Datetime):
-        instants = column
-    else:
-        values = [read_instant(value) for value in column.to_list()]
-        instants = pl.Series(column.name, values, dtype=pl.Datetime("us", "UTC"))
-    if instants.null_count():
-        rows = instants.is_null().arg_true().to_list()
-        raise DataError(
-            path,
-            f"column {column.name} has no readable time in {data_rows(rows)}",
-            "Write every time as ISO 8601, such as 2026-03-01T09:30:00Z",
-        )
-    return instants
+        return column
+    values = [read_instant(value) for value in column.to_list()]
+    return pl.Series(column.name, values, dtype=pl.Datetime("us", "UTC"))
+
+
+def unreadable_times(path: Path, name: str, rows: Sequence[int]) -> DataError:
+    """Return the error for rows, counted from 0, whose time is missing or cannot be read."""
+    return DataError(
+        path,
+        f"column {name} has no readable time in {data_rows(rows)}",
+        "Write every time as ISO 8601, such as 2026-03-01T09:30:00Z",
+    )
 
 
 def read_instant(value: object) -> datetime | None:

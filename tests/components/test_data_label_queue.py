@@ -66,7 +66,7 @@ def _import(workshop: Any, task: dict[str, Any], *annotations: dict[str, Any]) -
     export = workshop.root / "export.json"
     export.write_text(json.dumps([{"id": 1, "project": 83, **task, "annotations": list(annotations)}]))
     context = workshop.open()
-    return import_export(export, context.plan, context.data_root, workshop.data / "corrections.jsonl")
+    return import_export(export, context.plan, context.data_root, workshop.data / "corrections.jsonl", context.home)
 
 
 def test_the_suspect_label_is_asked_first_with_its_picture_and_a_suggestion(workshop: Any) -> None:

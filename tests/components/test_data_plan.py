@@ -196,7 +196,7 @@ def test_a_rule_never_sees_the_label(workshop: Any) -> None:
     """What is to be predicted, and what raters said of it, is not among the rule's columns."""
     workshop.plan["data"]["labelling"] = {"raters": ["batch", "site"]}
     context = workshop.open()
-    rows = baseline_rows(read_source(context.plan, context.data_root).rows, context.plan.data)
+    rows = baseline_rows(read_source(context.plan, context.data_root, context.home).rows, context.plan.data)
     assert set(rows[0]) == {"image", "item", "seen", "weight"}
 
 

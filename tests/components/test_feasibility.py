@@ -213,7 +213,7 @@ def test_the_risk_class_asks_for_named_roles(
     workshop.plan["goal"]["risk_class"] = risk
     workshop.plan["owner"]["roles"] = roles
     context = workshop.open()
-    heading = resources.assess(study_of(context, read_source(context.plan, context.data_root)))
+    heading = resources.assess(study_of(context, read_source(context.plan, context.data_root, context.home)))
     assert (heading.verdict, heading.value["vacant_roles"]) == (verdict, vacant)
 
 

@@ -19,7 +19,7 @@ from sextant_serving.engines import check_golden, load_engine
 
 def _study(workshop: Any) -> Any:
     context = workshop.open()
-    return study_of(context, read_source(context.plan, context.data_root))
+    return study_of(context, read_source(context.plan, context.data_root, context.home))
 
 
 def test_the_plans_own_rows_are_answered_by_a_real_server(workshop: Any, records: Any) -> None:

@@ -163,13 +163,13 @@ def test_the_feasibility_study_reads_what_is_computed(derived: Any, records: Any
     context = derived.open()
     run_plan(context)
     assert records(context, "plan")["feasibility: applicability"].verdict is Verdict.PASS
-    study = study_of(context, read_source(context.plan, context.data_root))
+    study = study_of(context, read_source(context.plan, context.data_root, context.home))
     assert study.rows["double"].drop_nulls().to_list()[:2] == [2.0, 4.0]
 
 
 def test_a_quick_baseline_is_served_with_what_is_computed(derived: Any) -> None:
     """Features of a store come with its requests, under the names that the model knows."""
     context = derived.open()
-    load = serve_quickly(study_of(context, read_source(context.plan, context.data_root)))
+    load = serve_quickly(study_of(context, read_source(context.plan, context.data_root, context.home)))
     assert load is not None
     assert len(load.milliseconds) > 0

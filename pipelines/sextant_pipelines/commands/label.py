@@ -72,7 +72,7 @@ def import_(export: Path, plan_path: Path, out: Path | None, home: Path, *, as_j
     fetch_source(plan, home)
     root = source_root(plan, plan_path.resolve().parent, home)
     target = out or _corrections_of(plan.data.source, plan.data.corrections, root)
-    found = import_export(export, plan, root, target)
+    found = import_export(export, plan, root, target, home)
     if as_json:
         print_json({"corrections": str(target), **vars(found)})
         return 0

@@ -59,7 +59,7 @@ def test_the_dossier_says_that_nobody_has_answered(silent: RunContext) -> None:
 
 def test_what_is_not_answered_is_unknown(silent: RunContext) -> None:
     """The plan step names each question; once they are answered the record passes."""
-    heading = intent.assess_answers(study_of(silent, read_source(silent.plan, silent.data_root)))
+    heading = intent.assess_answers(study_of(silent, read_source(silent.plan, silent.data_root, silent.home)))
     assert heading.verdict is Verdict.UNKNOWN
     assert heading.value["not_answered"] == [
         "owner.team", "owner.approvers", "goal.business", "goal.why_ml", "data.consent.basis",
