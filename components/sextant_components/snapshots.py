@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sextant_components.kept_pictures import BATCH_ROWS, copy_pictures, store_folder
 from sextant_components.sources import Source
 from sextant_components.tables import IMAGES_FILE, ROWS_FILE, SNAPSHOT_FILE, Lineage, Snapshot, read_snapshot
-from sextant_components.whole_tables import PLACE, ROW_GROUP, sort_rows
+from sextant_components.whole_tables import PLACE, row_groups, sort_rows
 from sextant_plan.canonical import digest_of
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.schema import Data
@@ -97,16 +97,13 @@ def _with_digests(ordered: Path, target: Path, digests: list[str], image: str) -
     import pyarrow.parquet as pq
 
     writer, start, named = None, 0, dict[str, str]()
-    with pq.ParquetFile(ordered) as file:
-        for piece in file.iter_batches(ROW_GROUP):
-            batch = pl.from_arrow(piece)
-            assert isinstance(batch, pl.DataFrame)
-            here = digests[start : start + batch.height]
-            named.update(zip(batch[image].to_list(), here, strict=True))
-            table = batch.drop(PLACE).with_columns(pl.Series("image_sha256", here)).to_arrow()
-            writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
-            writer.write_table(table)
-            start += batch.height
+    for batch in row_groups(ordered):
+        here = digests[start : start + batch.height]
+        named.update(zip(batch[image].to_list(), here, strict=True))
+        table = batch.drop(PLACE).with_columns(pl.Series("image_sha256", here)).to_arrow()
+        writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
+        writer.write_table(table)
+        start += batch.height
     if writer is not None:
         writer.close()
     return named
@@ -150,14 +147,7 @@ def content_hash(path: Path) -> str:
 
 
 def _pieces(path: Path, name: str) -> Iterator[pl.Series]:
-    import polars as pl
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROW_GROUP, columns=[name]):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame.to_series()
+    return (batch.to_series() for batch in row_groups(path, [name]))
 
 
 def _hash_nulls(state: Any, path: Path, name: str) -> None:

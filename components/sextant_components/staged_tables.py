@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sextant_components.file_states import SETTLED_NS, State, state_of
 from sextant_components.table_files import TRUTHS, no_rows, parsing, scan_table, table_files
+from sextant_components.whole_tables import ROW_GROUP, row_groups
 from sextant_plan.canonical import digest_of_bytes, digest_of_file
 from sextant_plan.errors import DataError
 from sextant_plan.files import locked, write_atomically
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 INDEX = "staged.json"
-BATCH_ROWS = 32_768  # held at a time: 60 numbers a row are 16 MB
-ROW_GROUP = 65_536
 # A run beside this one may still read what this one has replaced.
 KEPT_SECONDS = 86_400
 
@@ -86,16 +85,10 @@ class StagedTable:
         return Texts(numbers=all(each.numbers for each in found), truths=all(each.truths for each in found))
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield these columns of all rows in the files' order, BATCH_ROWS at most, each in its own file's type."""
-        import polars as pl
-        import pyarrow.parquet as pq
-
+        """Yield these columns of all rows in the files' order, ROW_GROUP at most, each in its own file's type."""
         for _, part in self.parts:
-            with pq.ParquetFile(self._staged(part)) as file:
-                for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
-                    frame = pl.from_arrow(batch)
-                    assert isinstance(frame, pl.DataFrame)
-                    yield frame.select(columns)
+            for batch in row_groups(self._staged(part), columns):
+                yield batch.select(columns)
 
     def _staged(self, part: Part) -> Path:
         return self.store / part.staged

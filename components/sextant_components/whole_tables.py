@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEMORY_MB = 512
 MB_A_COLUMN = 8  # DuckDB keeps blocks of each column for each thread
 THREADS = 2
-ROW_GROUP = 65_536
+ROW_GROUP = 65_536  # rows held at a time: 60 numbers a row are 31 MB
 PLACE = "__place"
 
 
@@ -46,6 +46,18 @@ def database(columns: int, folder: Path | None = None) -> Iterator[duckdb.DuckDB
             yield connection
         finally:
             connection.close()
+
+
+def row_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    """Yield these columns, or all, of a Parquet file, one row group after the other."""
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):  # its iter_batches keeps what it has read until the file's end
+            batch = pl.from_arrow(file.read_row_group(number, columns=None if columns is None else list(columns)))
+            assert isinstance(batch, pl.DataFrame)
+            yield batch
 
 
 def quoted(name: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from sextant_components.feasibility.capacity import capacity
 from sextant_components.feasibility.heading import Heading, Study, verdict_of
+from sextant_components.table_files import table_files
 from sextant_plan.schema import Role
 from sextant_plan.verdicts import Verdict
 
 _UNITS = {"Mi": 1 << 20, "Gi": 1 << 30}
-COPIES = 3  # of the source on disk: the snapshot, the feature repository, and a rerun beside it
+COPIES = 4  # of the source on disk: the staged tables, the snapshot, the feature repository, and a rerun beside it
 FLOAT_BYTES = 4
 ROLES: dict[str, tuple[Role, ...]] = {
     "minimal": (),
@@ -86,4 +87,4 @@ def _row_bytes(study: Study) -> int:
 def _source_files(study: Study) -> list[Path]:
     tables = [view.source for view in study.plan.features.views] if study.plan.features else []
     tables += [study.plan.data.table] if study.plan.data.table else []
-    return [*(study.root / name for name in tables), *(study.pictures or [])]
+    return [*(file for name in tables for file in table_files(study.root / name)), *(study.pictures or [])]
