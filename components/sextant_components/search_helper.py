@@ -1,15 +1,16 @@
 """A process that makes trials of a search that another process leads.
 
-    python -m sextant_components.search_helper RUN --snapshot S --splits S [--storage ADDRESS] [--number 1]
+    python -m sextant_components.search_helper RUN --snapshot S --splits S [--storage ADDRESS] [--number N]
 
 RUN is the run's folder on a volume that all processes mount; the storage is a database's URL or a journal's path, by
-default that of SEXTANT_STUDY_STORAGE. Each helper has a number of its own from 1, which makes it try other settings. It
-ends when the study has as many trials as the plan wants.
+default that of SEXTANT_STUDY_STORAGE. Each helper has a number of its own from 1, which makes it try other settings; in
+an indexed Job (`sextant render search-job`) it is the pod's. It ends when the study has the plan's trials.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from sextant_components.train import CHECKPOINTS, read_inputs
 from sextant_components.tuning import help_search
 from sextant_plan.errors import SextantError, UsageError
 
+INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes counts the pods of an indexed Job from 0
+
 
 def main(arguments: list[str]) -> int:
     """Make trials until there are enough; return the exit code."""
@@ -28,7 +31,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--snapshot", type=Path, required=True, help="folder of the ingest step's output")
     parser.add_argument("--splits", type=Path, required=True, help="folder of the prepare step's output")
     parser.add_argument("--storage", default=shared_storage(), help=f"the study's storage; default: ${STORAGE}")
-    parser.add_argument("--number", type=int, default=1, help="which of the helpers this is, from 1")
+    index = int(os.environ.get(INDEX, "0"))
+    parser.add_argument(
+        "--number", type=int, default=index + 1, help=f"which of the helpers this is, from 1; default: ${INDEX} + 1"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.storage is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 STORAGE = "SEXTANT_STUDY_STORAGE"  # a database's URL, or the path of a journal on a volume that all pods mount
 SEARCH_SEED = 0
+HEARTBEAT_SECONDS, SILENCE_SECONDS = 60, 300  # a node that swaps may be late by minutes; a fit is not lost by waiting
+RETRIES = 2  # of one trial; what kills its process each time is not the process's bad luck
 FEWEST_FOR_IMPORTANCE = 8  # complete trials; over fewer a forest of random trees ranks noise
 
 
@@ -59,15 +62,35 @@ def open_study(model: Model, candidates: Mapping[str, Candidate], place: Place |
     return study
 
 
-def _storage(address: str) -> optuna.storages.BaseStorage | str:
+def _storage(address: str) -> optuna.storages.BaseStorage:
     """Return the database of a URL, or the journal of a path."""
     if "://" in address:
-        return address
+        return database(address)
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     Path(address).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(address))
+
+
+def database(address: str) -> optuna.storages.RDBStorage:
+    """Return a database in which the trial of a process that was killed is failed and tried anew by another.
+
+    Every process says each minute that its trial lives; one that has been silent for longer is taken for dead. No
+    connection is kept between two statements, because a fit lasts longer than databases and proxies hold idle ones.
+    """
+    import optuna
+    from sqlalchemy.pool import NullPool
+
+    with warnings.catch_warnings():  # the heartbeat has been called experimental since Optuna 2.9
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.RDBStorage(
+            address,
+            engine_kwargs={"poolclass": NullPool},
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=SILENCE_SECONDS,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )
 
 
 def first_trial(model: Model, name: str, candidate: Candidate) -> dict[str, Any]:

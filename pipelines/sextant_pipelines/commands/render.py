@@ -260,3 +260,36 @@ def _write(text: str, output: Path | None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     click.echo(str(output), err=True)
+
+
+@command.command("search-job")
+@plan_argument
+@click.option("--pods", type=click.IntRange(min=1), default=2, show_default=True, help="Helpers of the train step.")
+@click.option("--secret", required=True, help="Secret whose key url is the study's PostgreSQL address.")
+@click.option("--claim", required=True, help="PersistentVolumeClaim (ReadWriteMany) that holds the folders below.")
+@click.option("--run", "run_folder", required=True, help="The run's folder on that volume.")
+@click.option("--snapshot", required=True, help="Folder of the ingest step's output on that volume.")
+@click.option("--splits", required=True, help="Folder of the prepare step's output on that volume.")
+@image_option
+@output_option
+def search_job(
+    *,
+    plan_path: Path,
+    pods: int,
+    secret: str,
+    claim: str,
+    run_folder: str,
+    snapshot: str,
+    splits: str,
+    images: tuple[str, ...],
+    output: Path | None,
+) -> int:
+    """Write pods that make trials of the train step's search as an indexed Job: one study, shared in PostgreSQL."""
+    _pin(images)
+    from sextant_pipelines.images import image_of
+    from sextant_pipelines.search_job import Helpers, render_search_job
+    from sextant_plan.loading import load_plan
+
+    helpers = Helpers(pods, secret, claim, run_folder, snapshot, splits)
+    _write(render_search_job(load_plan(plan_path), helpers, image=image_of("train")), output)
+    return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sextant_components.checkpoints import Epoch
 from sextant_components.epochs import Run
@@ -48,58 +49,57 @@ def _kill(number: int, _epoch: Epoch) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train_until_killed(folder: str) -> None:
-    """Fit in this process, which is killed after its third epoch."""
-    fit(SETTINGS, SHAPE, _examples(60), _examples(30), on_epoch=_kill, checkpoints=Path(folder))
+def train_until_killed(folder: str, place: str) -> None:
+    """Fit in this process, which is killed after its third epoch, or at the third of the second one's four steps."""
+    step, taken = Run._step, []
+    kept: dict[str, Any] = {"checkpoints": Path(folder)}
+
+    def deadly(run: Run, rows: Any) -> Any:
+        taken.append(rows)
+        if len(taken) == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(run, rows)
+
+    if place == "inside an epoch":
+        Run._step = deadly  # type: ignore[method-assign]
+    else:
+        kept["on_epoch"] = _kill
+    fit(KILLED_AT[place], SHAPE, _examples(60), _examples(30), **kept)
 
 
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    """SIGKILL after three of five epochs; the rest gives bit for bit what an unbroken training gives."""
-    program = (
-        "import importlib.util, sys\n"
-        "spec = importlib.util.spec_from_file_location('killed', sys.argv[1])\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(module)\n"
-        "module.train_until_killed(sys.argv[2])\n"
-    )
+PROGRAM = (
+    "import importlib.util, sys\n"
+    "spec = importlib.util.spec_from_file_location('killed', sys.argv[1])\n"
+    "module = importlib.util.module_from_spec(spec)\n"
+    "spec.loader.exec_module(module)\n"
+    "module.train_until_killed(*sys.argv[2:])\n"
+)
+KILLED_AT = {"between epochs": SETTINGS, "inside an epoch": replace(SETTINGS, training=Training(checkpoint_steps=1))}
+
+
+@pytest.mark.parametrize("place", KILLED_AT)
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, place: str) -> None:
+    """After SIGKILL the rest gives bit for bit what an unbroken training gives; no step before it is taken again."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run(
-        [sys.executable, "-c", program, __file__, str(tmp_path)], check=False, env=environment, capture_output=True
+        [sys.executable, "-c", PROGRAM, __file__, str(tmp_path), place],
+        check=False,
+        env=environment,
+        capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     (file,) = tmp_path.glob("*.pt")
+    state = torch.load(file, weights_only=True)
+    whole, steps = (3, 0) if place == "between epochs" else (1, 2)
+    assert (len(state["history"]), state["steps"]) == (whole, steps)
     before = file.read_bytes()
-    resumed, epochs = _fit(tmp_path)
-    unbroken, _ = _fit(None)
+    resumed, epochs = _fit(tmp_path, KILLED_AT[place])
+    unbroken, _ = _fit(None, KILLED_AT[place])
     assert file.read_bytes() != before
     assert epochs == [0, 1, 2, 3, 4]
     assert resumed.history == unbroken.history
     assert _weights(resumed) == _weights(unbroken)
     np.testing.assert_array_equal(resumed.outputs, unbroken.outputs)
-
-
-def test_a_training_that_ends_inside_an_epoch_resumes_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Broken off at the third of an epoch's four steps; history and weights are those of an unbroken training."""
-    settings = replace(SETTINGS, training=Training(checkpoint_steps=1))
-    step, taken = Run._step, []
-
-    def broken(run: Run, rows: Any) -> Any:
-        taken.append(rows)
-        if len(taken) == 7:  # the third step of the second epoch
-            raise KeyboardInterrupt
-        return step(run, rows)
-
-    monkeypatch.setattr(Run, "_step", broken)
-    with pytest.raises(KeyboardInterrupt):
-        _fit(tmp_path, settings)
-    monkeypatch.undo()
-    resumed, epochs = _fit(tmp_path, settings)
-    unbroken, _ = _fit(None, settings)
-    assert epochs == [0, 1, 2, 3, 4]
-    assert resumed.history == unbroken.history
-    assert _weights(resumed) == _weights(unbroken)
 
 
 def test_a_finished_fit_is_not_trained_again(tmp_path: Path) -> None:
