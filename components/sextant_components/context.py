@@ -61,12 +61,13 @@ PHASES: dict[Step, Phase] = {
 }
 
 
-PipelineName = Literal["lifecycle", "retrain", "monitor"]
+PipelineName = Literal["lifecycle", "retrain", "ingest", "monitor"]
 
 # The steps that each pipeline runs; a retraining is bound to a plan that an earlier run has frozen.
 PIPELINES: dict[PipelineName, tuple[Step, ...]] = {
     "lifecycle": tuple(Step),
     "retrain": tuple(step for step in Step if step is not Step.PLAN),
+    "ingest": (Step.INGEST, Step.VERIFY),
     "monitor": (Step.WATCH,),
 }
 

@@ -25,6 +25,7 @@ ERROR_FILE = "error.json"
 PROMISED: dict[PipelineName, tuple[Step, ...]] = {
     "lifecycle": (Step.DECIDE, Step.REGISTER, Step.ROLL_OUT),
     "retrain": (Step.DECIDE, Step.REGISTER, Step.ROLL_OUT),
+    "ingest": (Step.INGEST, Step.VERIFY),
     "monitor": (Step.WATCH,),
 }
 CLOCK_SLACK_SECONDS = 1.0  # a file's time comes from the kernel's coarse clock, a record's from time.time()

@@ -49,10 +49,11 @@ def plan_argument(function: Function) -> Function:
 
 
 def pipeline_option(function: Function) -> Function:
-    """Add `--pipeline`, which of the three pipelines to run."""
+    """Add `--pipeline`, which of the four pipelines to run."""
     option = click.option(
         "--pipeline",
-        type=click.Choice(["lifecycle", "retrain", "monitor"]),  # the names of sextant_components.context.PIPELINES
+        # The names of sextant_components.context.PIPELINES.
+        type=click.Choice(["lifecycle", "retrain", "ingest", "monitor"]),
         default="lifecycle",
         show_default=True,
         help="Pipeline to run.",
@@ -75,8 +76,8 @@ def window_of(pipeline: str, window: str | None) -> str:
     """Return the pipeline's window as its parameter takes it, empty for none. Raises UsageError."""
     from sextant_monitoring.launcher import TimeWindow
 
-    if window is not None and pipeline == "lifecycle":
-        raise UsageError("--window goes with --pipeline retrain or monitor; the lifecycle answers to no window.")
+    if window is not None and pipeline in {"lifecycle", "ingest"}:
+        raise UsageError(f"--window goes with --pipeline retrain or monitor; {pipeline} answers to no window.")
     if window is None and pipeline == "retrain":
         raise UsageError("--pipeline retrain needs --window START/END, the window whose verdict calls for it.")
     return str(TimeWindow.parse(window)) if window is not None else ""

@@ -45,7 +45,7 @@ def run_step(name: str, run_uri: str, *, run_id: str | None = None, **paths: str
 
 
 def run_ingest(run_uri: str, *, run_id: str, window: str, snapshot: str) -> str:
-    """Run the ingest step; `run_id` and `window` are empty but in a retraining, whose first step this is."""
+    """Run the ingest step; `run_id` is empty where a step came before, and `window` but in a retraining."""
     from sextant_monitoring.launcher import TimeWindow
 
     with _opened("ingest", run_uri, run_id or None) as context:

@@ -24,7 +24,7 @@ def plan(run_uri: str, run_id: str) -> str:
 
 @step
 def ingest(run_uri: str, snapshot: Output[Dataset], run_id: str = "", window: str = "") -> str:
-    """Take an immutable snapshot of the source; a retraining names its run and the window that called for it."""
+    """Take an immutable snapshot of the source; where it comes first it names its run, and a retraining its window."""
     from sextant_pipelines.runtime import run_ingest
 
     return run_ingest(run_uri, run_id=run_id, window=window, snapshot=snapshot.path)

@@ -1,4 +1,4 @@
-"""The monitor pipeline on this machine: a window without logged traffic ends as unknown, with its dossier."""
+"""The pipelines beside the life cycle on this machine: each ends with a verdict of its own, and a dossier."""
 
 from __future__ import annotations
 
@@ -30,4 +30,15 @@ def test_a_retraining_without_an_evaluated_plan_stops_after_ingest(workshop: Any
     assert done.returncode == 3, done.stdout + done.stderr
     assert [step["step"] for step in result["steps"]] == ["ingest"]
     assert "plan in force" in {check["task"] for check in result["checks"]}
+    assert not (workshop.home / "active.json").exists()
+
+
+def test_an_ingest_takes_and_verifies_a_snapshot_and_trains_nothing(workshop: Any) -> None:
+    """Exit 0 after two steps: the data's new version is known, and no model was made of it."""
+    done = workshop.run("run", "--pipeline", "ingest", "--run-id", "nightly", "--json")
+    result = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [step["step"] for step in result["steps"]] == ["ingest", "verify"]
+    conclusion = json.loads((workshop.home / "runs" / "nightly" / "conclusion.json").read_bytes())
+    assert (conclusion["verdict"], conclusion["not_reached"]) == ("pass", [])
     assert not (workshop.home / "active.json").exists()

@@ -47,8 +47,8 @@ def command(
 ) -> int:
     """Run PLAN (default plan.yaml) through all eleven steps and put the model in service if every gate passes.
 
-    The retrain pipeline begins with ingest, because of a window that failed; monitor judges one window of logged
-    traffic.
+    The retrain pipeline begins with ingest, because of a window that failed; ingest takes and verifies a new snapshot
+    alone; monitor judges one window of logged traffic.
 
     Progress goes to standard error, the verdicts to standard output. Exits 0 passed, 1 a gate failed,
     2 the plan or the data is wrong, 3 a gate is unknown, 4 the machine or a server failed.
@@ -103,9 +103,9 @@ def _print(outcome: Outcome, plan_path: Path) -> None:
 def _next_step(outcome: Outcome, plan_path: Path) -> str:
     run, home, plan = (shlex.quote(str(path)) for path in (outcome.context.run, outcome.context.home, plan_path))
     again = f"sextant run {plan} --home {home} --pipeline {outcome.context.pipeline}"
-    monitored = outcome.context.pipeline == "monitor"
+    read_only = outcome.context.pipeline in {"monitor", "ingest"}
     return {
-        0: f"sextant report --run {run}" if monitored else f"sextant serve --home {home}",
+        0: f"sextant report --run {run}" if read_only else f"sextant serve --home {home}",
         1: f"read why in the dossier; sextant report {run} lists the steps",
         2: "mend what is named below, then run again",
         3: f"gather the evidence that is missing; sextant report {run} lists the steps",

@@ -18,7 +18,7 @@ from sextant_pipelines.compile import split_documents
 from sextant_pipelines.conformance import problems
 from sextant_pipelines.submission import Package, kubernetes_manifest
 
-PIPELINES = ("lifecycle", "retrain", "monitor")
+PIPELINES = ("lifecycle", "retrain", "ingest", "monitor")
 FULL = """
 pipeline_root: s3://runs/artifacts
 service_account: sextant-pipeline

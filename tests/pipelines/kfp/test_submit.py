@@ -74,9 +74,12 @@ def test_the_same_package_is_uploaded_once_and_the_same_run_started_once(backend
     assert [run["display_name"] for run in backend.kept["runs"]] == ["one", "two"]
 
 
-def test_a_schedule_names_each_run_by_its_planned_time(backend: Any, submit: Submit, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pipeline", ["monitor", "ingest"])
+def test_a_schedule_names_each_run_by_its_planned_time(
+    backend: Any, submit: Submit, tmp_path: Path, pipeline: str
+) -> None:
     """KFP fills the time into both arguments, and the template lies beside the runs."""
-    assert submit("--pipeline", "monitor", "--run-id", "watch", "--schedule", "0 0 * * * *") == 0
+    assert submit("--pipeline", pipeline, "--run-id", "watch", "--schedule", "0 0 * * * *") == 0
     (recurring,) = backend.kept["recurringruns"]
     assert recurring["runtime_config"]["parameters"] == {
         "run_uri": f"{tmp_path}/store/watch/[[ScheduledTime]]",
@@ -85,7 +88,7 @@ def test_a_schedule_names_each_run_by_its_planned_time(backend: Any, submit: Sub
     assert recurring["trigger"] == {"cron_schedule": {"cron": "0 0 * * * *"}}
     assert recurring["no_catchup"] is True
     assert (tmp_path / "store" / "watch" / "schedule" / "run.json").exists()
-    assert submit("--pipeline", "monitor", "--run-id", "watch", "--schedule", "0 0 * * * *") == 2
+    assert submit("--pipeline", pipeline, "--run-id", "watch", "--schedule", "0 0 * * * *") == 2
 
 
 @pytest.mark.parametrize(
