@@ -33,6 +33,7 @@ def test_a_retraining_without_an_evaluated_plan_stops_after_ingest(workshop: Any
     assert not (workshop.home / "active.json").exists()
 
 
+@pytest.mark.slow
 def test_an_ingest_takes_and_verifies_a_snapshot_and_trains_nothing(workshop: Any) -> None:
     """Exit 0 after two steps: the data's new version is known, and no model was made of it."""
     done = workshop.run("run", "--pipeline", "ingest", "--run-id", "nightly", "--json")
