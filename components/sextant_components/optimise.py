@@ -23,6 +23,7 @@ from sextant_components.engine_bench import (
 from sextant_components.ensembling import record_allowance
 from sextant_components.int8 import TOLERANCE
 from sextant_components.int8_engine import Quantised, try_int8
+from sextant_components.planned_exports import record_exports
 from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Engine
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import LedgerWriter
@@ -54,6 +55,7 @@ def run_optimise(context: RunContext, *, snapshot: Path, splits: Path, model: Pa
         if chosen is measured.fastest:
             _record_slices(ledger, chosen)
         _record_bundle(ledger, spec)
+        record_exports(ledger, context.plan.model.exports, bundle, spec)
         _record_attributions(ledger, measured.bench)
         _record_latency(ledger, [*measured.candidates, *([int8.candidate] if int8 else [])], chosen, spec)
         return ledger.verdict

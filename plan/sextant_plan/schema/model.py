@@ -96,6 +96,7 @@ EngineName = Literal[
     "onnx",
     "openvino",
 ]
+ExportName = Literal["edge", "package"]
 MEASURED_ONLY = frozenset({"torch-compile", "aot-inductor"})  # they hold machine code, which no bundle does
 
 
@@ -162,7 +163,7 @@ class Model(Closed):
     """What is learned and how; a regression answers with a number, every other task with one of the label's classes.
 
     The fastest of `engines` is served whose answers are within `tolerance` of the trained network's: of a probability,
-    or of the labels' spread.
+    or of the labels' spread. `exports` are made of the sealed bundle and proved in the same step.
     """
 
     task: Literal[
@@ -181,6 +182,7 @@ class Model(Closed):
     ensemble: Ensemble = Ensemble()
     compress: Compress | None = None
     attributions: Attributions | None = None
+    exports: list[ExportName] = []
     engines: list[EngineName] = Field(default=["torch-safetensors", "onnx"], min_length=1)
     tolerance: float = Field(default=1e-4, gt=0, lt=1)
 

@@ -64,7 +64,8 @@ TASKS = (
             "sextant_components.optimise", "sextant_components.smaller_models", "sextant_components.int8_engine",
             "sextant_serving.engines",
         ),
-        evidence=("optimise/engine*", "optimise/slice loss*", "train/compress*", "optimise/compress*"),
+        evidence=("optimise/engine*", "optimise/slice loss*", "train/compress*", "optimise/compress*",
+                  "optimise/export*"),
     ),
     Task(
         "ensembling", "model engineering", "Ensembles",

@@ -61,7 +61,7 @@ def train_until_killed(folder: str, place: str) -> None:
         return step(run, rows)
 
     if place == "inside an epoch":
-        Run._step = deadly  # type: ignore[method-assign]
+        Run._step = deadly  # type: ignore[method-assign, assignment]
     else:
         kept["on_epoch"] = _kill
     fit(KILLED_AT[place], SHAPE, _examples(60), _examples(30), **kept)

@@ -54,7 +54,7 @@ def help_from_here(address: str, folder: str, number: str, fate: str) -> None:
         def killed(*_arguments: Any, **_options: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        tuning.fit_candidate = killed  # type: ignore[assignment]
+        tuning.fit_candidate = killed  # type: ignore[attr-defined, assignment]
     place = Place(address, "study", int(number))
     help_search(MODEL, SHAPE, _examples(64), _examples(40), checkpoints=Path(folder), place=place)
 
