@@ -180,7 +180,9 @@ def test_suspects_come_before_disputes_and_disputes_before_doubts(workshop: Any)
     probabilities = np.tile([0.9, 0.1, 0.0], (rows.height, 1))
     probabilities[[2, 8, 9]] = [[0.6, 0.4, 0.0], [0.5, 0.45, 0.05], [0.6, 0.3, 0.1]]
     suspect = Suspect(5, LABEL, "", 0.1, "dim")
-    queue = label_queue(context.plan, rows, Judged(probabilities, ["dim", "grey", "pale"]), [suspect])
+    queue = label_queue(
+        context.plan, rows, Judged(probabilities, ["dim", "grey", "pale"]), [suspect], rows["row_id"].to_list()
+    )
     assert [(row.row_id, row.reasons) for row in queue] == [
         (5, ["suspect label"]),
         (0, ["raters disagree"]),

@@ -143,3 +143,17 @@ def test_a_changed_snapshot_is_not_used(workshop: Any, file: str) -> None:
     stored.with_columns(pl.Series(column, values, dtype=stored[column].dtype)).write_parquet(path)
     with pytest.raises(InfrastructureError, match=f"{file}: not what ingest wrote"):
         run_verify(context, snapshot=context.run / "s", verified=context.run / "v")
+
+
+def test_label_errors_of_many_rows_are_looked_for_in_a_sample(
+    workshop: Any, records: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row compared with every other takes minutes: a draw bounds it, and the record says of how many rows."""
+    monkeypatch.setattr("sextant_components.suspects.labels.MAX_ROWS", 45)
+    context = workshop.open()
+    run_ingest(context, snapshot=context.run / "s")
+    run_verify(context, snapshot=context.run / "s", verified=context.run / "v")
+    found = records(context, "verify")
+    assert found["label issue rate"].n == 45
+    assert "of 45 rows drawn at random from 60" in found["label issue rate"].qa_method
+    assert found["outlier rate"].n == 60

@@ -30,6 +30,17 @@ def unjudgeable(labels: Sequence[str], matrix: NDArray[np.float64]) -> str | Non
     return None
 
 
+def rows_to_judge(rows: int) -> list[int]:
+    """Return the places of the rows that are compared with each other: all, or MAX_ROWS drawn at random, rising.
+
+    The draw depends on the number of rows alone, and a snapshot's order on its content: the same data, the same rows.
+    """
+    if rows <= MAX_ROWS:
+        return list(range(rows))
+    drawn: list[int] = np.sort(np.random.default_rng(0).choice(rows, MAX_ROWS, replace=False)).tolist()
+    return drawn
+
+
 @dataclass(frozen=True)
 class Judged:
     """Each row's class probabilities by rows of other folds, shape (rows, classes), the classes in order."""

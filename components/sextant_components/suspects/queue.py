@@ -45,13 +45,20 @@ class Queued:
 
 
 def record_queue(
-    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, judged: Judged | None, labels: Sequence[Suspect]
+    ledger: LedgerWriter,
+    plan: Plan,
+    rows: pl.DataFrame,
+    judged: Judged | None,
+    labels: Sequence[Suspect],
+    *,
+    compared: Sequence[int],
 ) -> None:
     """Record the rows to look at, the most doubtful first; a row that a correction has judged is not asked for again.
 
-    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of `rows`.
+    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of the row ids
+    `compared`.
     """
-    queue = label_queue(plan, rows, judged, labels)[:MAX_QUEUE]
+    queue = label_queue(plan, rows, judged, labels, compared)[:MAX_QUEUE]
     text = "".join(json.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in queue)
     ledger.record(
         QUEUE_TASK,
@@ -66,7 +73,9 @@ def record_queue(
     )
 
 
-def label_queue(plan: Plan, rows: pl.DataFrame, judged: Judged | None, labels: Sequence[Suspect]) -> list[Queued]:
+def label_queue(
+    plan: Plan, rows: pl.DataFrame, judged: Judged | None, labels: Sequence[Suspect], compared: Sequence[int]
+) -> list[Queued]:
     """Return the rows worth a person's look, each once with all its reasons, in the order described above."""
     reviewed = reviewed_rows(rows)
     suggestions = {suspect.row_id: suspect.suggestion for suspect in labels}
@@ -76,10 +85,10 @@ def label_queue(plan: Plan, rows: pl.DataFrame, judged: Judged | None, labels: S
     ]
     if judged is not None:
         margins = _margins(judged)
-        unsure = zip(margins.tolist(), rows["row_id"].to_list(), strict=True)
+        unsure = zip(margins.tolist(), compared, strict=True)
         doubts += sorted(("unsure", round(margin, 6), row_id) for margin, row_id in unsure if margin < UNSURE)
-        likeliest = (judged.likeliest(index) for index in range(rows.height))
-        suggestions = dict(zip(rows["row_id"].to_list(), likeliest, strict=True)) | suggestions
+        likeliest = (judged.likeliest(index) for index in range(len(compared)))
+        suggestions = {**dict(zip(compared, likeliest, strict=True)), **suggestions}
     place = {row_id: index for index, row_id in enumerate(rows["row_id"].to_list())}
     queue: dict[int, Queued] = {}
     for reason, score, row_id in doubts:

@@ -11,7 +11,7 @@ from sextant_components.corrections import reviewed_rows
 from sextant_components.data_rates import record_rate
 from sextant_components.gates import Settled, unavailable
 from sextant_components.suspects.inputs import input_matrix, thumbnails
-from sextant_components.suspects.labels import label_suspects, out_of_fold, unjudgeable
+from sextant_components.suspects.labels import label_suspects, out_of_fold, rows_to_judge, unjudgeable
 from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, number_columns, outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import picture_suspects, twin_suspects, twins
 from sextant_components.suspects.queue import record_queue
@@ -45,14 +45,17 @@ def record_suspects(
     row_ids = rows["row_id"].to_list()
     spec = plan.model.inputs.image
     pictures = thumbnails(snapshot, row_ids, spec) if spec is not None else None
-    matrix = input_matrix(plan, rows, pictures)
-    labels: list[str] = rows["label"].to_list() if plan.model.answers == "class" else []
+    places = rows_to_judge(rows.height)
+    compared = rows[places] if len(places) < rows.height else rows
+    compared_ids = compared["row_id"].to_list()
+    matrix = input_matrix(plan, compared, None if pictures is None else pictures[places])
+    labels: list[str] = compared["label"].to_list() if plan.model.answers == "class" else []
     numbers = number_columns(plan, rows)
     first = twins(row_ids, pictures) if pictures is not None else {}
     reason = unjudgeable(labels, matrix)
     judged = out_of_fold(matrix, labels) if reason is None else None
     found: dict[str, list[Suspect] | Settled] = {
-        LABEL: unavailable(str(reason)) if judged is None else label_suspects(row_ids, labels, judged),
+        LABEL: unavailable(str(reason)) if judged is None else label_suspects(compared_ids, labels, judged),
         OUTLIER: outlier_suspects(row_ids, numbers),
         PICTURE: picture_suspects(row_ids, pictures) if pictures is not None else unavailable("there is no picture"),
         TWIN: twin_suspects(first) if pictures is not None else unavailable("there is no picture"),
@@ -65,8 +68,11 @@ def record_suspects(
     for check, (metric, what, how) in _CHECKS.items():
         part = found[check]
         count = part if isinstance(part, Settled) else len({suspect.row_id for suspect in part})
-        record_rate(ledger, plan, metric, count, rows=rows.height, what=what, how=how, artifacts=artifact)
-    record_queue(ledger, plan, rows, judged, [suspect for suspect in listed if suspect.check == LABEL])
+        among = len(places) if check == LABEL else rows.height
+        drawn = f", of {among} rows drawn at random from {rows.height}" if among < rows.height else ""
+        record_rate(ledger, plan, metric, count, rows=among, what=what, how=how + drawn, artifacts=artifact)
+    suspects = [suspect for suspect in listed if suspect.check == LABEL]
+    record_queue(ledger, plan, rows, judged, suspects, compared=compared_ids)
     if plan.data.timestamp is not None:
         _record_shift(ledger, shifted_columns(rows[plan.data.timestamp], numbers), list(numbers))
     return first
