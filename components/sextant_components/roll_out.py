@@ -12,7 +12,6 @@ from sextant_components.release import release_of
 from sextant_components.sign_off import record_sign_off, require_sign_off
 from sextant_components.way_back import record_way_back
 from sextant_plan.bundle import GOLDEN_FILE, BundleSpec, read_bundle
-from sextant_plan.errors import UsageError
 from sextant_plan.files import locked
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import ACTIVE_FILE, NotAdmitted, Promotion, PromotionLost, active_model, write_active
@@ -22,31 +21,19 @@ if TYPE_CHECKING:
     from sextant_serving.registry import Registry
     from sextant_serving.rollout.release import Release
 
-CANARY = "canary"
-
-
-class StrategyNeedsOneServer(UsageError):
-    """A rollout strategy that runs several versions in one server, asked of this step."""
-
-    def __init__(self, strategy: str) -> None:
-        super().__init__(
-            f"rollout.strategy: {strategy} runs both versions in one server, which this step does not set up. "
-            "Set strategy: immediate or canary, and see docs/how-to/try-a-challenger.md."
-        )
+IMMEDIATE = "immediate"
 
 
 def run_roll_out(context: RunContext, *, bundle: Path, version: str) -> Verdict:
-    """Make the version live, or stage it as a canary where one is in service that it can be compared with.
+    """Make the version live, or stage it where one is in service that it can be compared with.
 
-    A staged canary is `unknown` until it has met traffic. Killed and run again, it completes the promotion that it
-    began. Raises StrategyNeedsOneServer, NotAdmitted if the run's decision is not a pass for this bundle,
+    A staged version is `unknown` until it has met traffic. Killed and run again, it completes the promotion that it
+    began. Raises NotAdmitted if the run's decision is not a pass for this bundle,
     PromotionLost if another version became live since the evaluation, and BundleCorrupt.
     """
     from sextant_serving.registry import open_registry
 
     strategy = context.plan.rollout.strategy
-    if strategy not in {"immediate", CANARY}:
-        raise StrategyNeedsOneServer(strategy)
     spec, registry = read_bundle(bundle), open_registry(context.home)
     stored = stored_path(context.home, spec)
     release = release_of(context, bundle=stored, spec=spec, version=version)
@@ -59,7 +46,7 @@ def run_roll_out(context: RunContext, *, bundle: Path, version: str) -> Verdict:
         _prove_serving(ledger, release, spec)
         if earlier := registry.history(promotion.name)[: release.sequence]:
             record_way_back(ledger, earlier[-1])
-        if strategy == CANARY and promotion.replaces is not None:
+        if strategy != IMMEDIATE and promotion.replaces is not None:
             _stage(ledger, context, release)
         else:
             registry.promote(promotion)

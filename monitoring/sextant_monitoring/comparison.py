@@ -17,6 +17,7 @@ from sextant_plan.errors import UsageError
 from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.schema import Comparison, Economics, Plan
 from sextant_plan.sequential import MeanDifference
+from sextant_plan.unit_worth import judge_gain
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05  # of wrong claims on either side, over the whole experiment and all its challengers
 CHAMPION = "stable"
-FEWEST_UNITS = 30  # of either arm, below which the normal approximation behind the bounds says nothing
-MOST_UNEQUAL = 0.1  # difference of the arms' shares of labelled rows, above which labels may depend on the answer
 
 
 @dataclass(frozen=True)
@@ -120,27 +119,8 @@ def _compare(rows: pl.DataFrame, units: pl.DataFrame, name: str, wanted: Compari
         worths.append(_mean(own["worth"]) if own.height else 0.0)
         coverage.append(float(asked["truth"].is_not_null().mean() or 0.0) if asked.height else 0.0)  # type: ignore[arg-type]
     met, shares = (counts[0], counts[1]), (coverage[0], coverage[1])
-    verdict, reason = _judge(low, high, met, shares, wanted)
+    verdict, reason = judge_gain(wanted, low=low, high=high, units=met, coverage=shares)
     return Compared(name, met, (worths[0], worths[1]), low, high, shares, verdict, reason)
-
-
-def _judge(
-    low: float, high: float, units: tuple[int, int], coverage: tuple[float, float], wanted: Comparison
-) -> tuple[Verdict, str]:
-    """Return the verdict, and where it is unknown what is missing."""
-    if min(coverage) < wanted.join_at_least:
-        return Verdict.UNKNOWN, f"labels of {min(coverage):.0%} of the rows, {wanted.join_at_least:.0%} are needed"
-    if abs(coverage[0] - coverage[1]) > MOST_UNEQUAL:
-        return Verdict.UNKNOWN, "one variant's answers get labels far more often than the other's"
-    if min(units) < FEWEST_UNITS:
-        return Verdict.UNKNOWN, f"{min(units)} units of one variant, {FEWEST_UNITS} are needed for any verdict"
-    if high < wanted.gain_at_least:
-        return Verdict.FAIL, ""
-    if units[1] < wanted.min_units:
-        return Verdict.UNKNOWN, f"{units[1]} units of the challenger, {wanted.min_units} are needed"
-    if low >= wanted.gain_at_least:
-        return Verdict.PASS, ""
-    return Verdict.UNKNOWN, "the bounds of the gain lie on both sides of what is asked for"
 
 
 def _mean(values: pl.Series) -> float:

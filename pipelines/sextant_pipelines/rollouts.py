@@ -14,6 +14,7 @@ from sextant_components.context import RunContext, Step, open_run
 from sextant_components.roll_out import make_live
 from sextant_pipelines.local import held
 from sextant_pipelines.runtime import close_run
+from sextant_plan.canary_criteria import runs_in_one_server
 from sextant_plan.errors import ExitCode, UsageError
 from sextant_plan.promotion import PromotionLost
 from sextant_plan.verdicts import exit_code
@@ -85,6 +86,11 @@ def start_rollout(home: Path, folder: RolloutFolder, release: Release, *, host: 
     last = folder.load()
     if last is not None and last.digest == release.digest and last.terminal and last.phase is not Phase.HELD:
         return exit_code(last.verdict)
+    if runs_in_one_server(release.read_plan()):
+        raise UsageError(
+            "rollout.strategy: ab and shadow are rolled out on a cluster (sextant rollout submit). On this machine, "
+            "serve the challenger beside the champion and compare: docs/how-to/try-a-challenger.md."
+        )
     stable, context, registry = served_model(home), _run_of(home, release), open_registry(home)
     if stable.digest != release.digest and stable.version != release.replaces:
         raise PromotionLost(release.name, judged_against=release.replaces, champion=stable.version)
@@ -110,6 +116,7 @@ def describe(release: Release, state: RolloutState | None) -> list[tuple[str, st
     """Return a rollout as lines of a name and a text."""
     from sextant_plan.canary_criteria import canary_criteria
     from sextant_plan.canary_evidence import judge_evidence
+    from sextant_serving.rollout.comparing import CRITERION, comparing_of
     from sextant_serving.rollout.observing import measured
 
     lines = [("release", f"{release.name} version {release.version} beside {release.replaces or 'nothing'}")]
@@ -120,6 +127,10 @@ def describe(release: Release, state: RolloutState | None) -> list[tuple[str, st
     for rule in canary_criteria(release.read_plan()):
         evidence = state.evidence_of(rule.criterion.id)
         lines.append((str(judge_evidence(rule, evidence)), f"{rule.criterion.id}: {measured(rule, state)}"))
+    comparing = comparing_of(release.read_plan())
+    if comparing is not None:
+        verdict, said = comparing.verdict(state.worth)
+        lines.append((str(verdict), f"{CRITERION}: {said}"))
     return lines
 
 

@@ -91,7 +91,12 @@ def canary_criteria(plan: Plan) -> list[CanaryCriterion]:
     Raises UsageError for one that no test of the counters can hold.
     """
     wanted = [criterion for criterion in plan.criteria if Enforcement.CANARY in criterion.enforce]
-    return [canary_criterion(plan, criterion, of=len(wanted)) for criterion in wanted]
+    return [canary_criterion(plan, criterion, of=len(wanted) + runs_in_one_server(plan)) for criterion in wanted]
+
+
+def runs_in_one_server(plan: Plan) -> bool:
+    """Tell whether the rollout is A/B or shadow, whose comparison by worth takes its part of the error budget too."""
+    return plan.rollout.strategy in {"ab", "shadow"}
 
 
 def canary_criterion(plan: Plan, criterion: Criterion, *, of: int = 1) -> CanaryCriterion:

@@ -126,6 +126,13 @@ REFERENCE_RATIO = Series(
     "sextant_reference_ratio", "gauge", "ratio", "Share of the training rows in each bin.", ("feature", "bin")
 )
 FEEDBACK = Series("sextant_feedback_total", "counter", "labels", "Labels received, by agreement.", ("outcome",))
+UNITS = Series(
+    "sextant_units_total",
+    "counter",
+    "units",
+    "Units that the hash assigned, by what the first label of their answers said; a process counts each once.",
+    ("outcome",),
+)
 RATINGS = Series("sextant_ratings_total", "counter", "ratings", "Ratings by users, from 1 to 5.", ("rating",))
 MIRROR_DROPPED = Series(
     "sextant_mirror_dropped_total", "counter", "requests", "Copies of requests that found the shadow's queue full."
@@ -147,6 +154,9 @@ FLAWED_ROWS = Series(
 FEATURE_TIME = Series(
     "sextant_feature_event_timestamp_seconds", "gauge", "seconds", "Newest event time seen of a view.", ("view",)
 )
+
+# The values of the label `outcome` of UNITS.
+UNIT_OUTCOMES = ("agree", "disagree", "abstained")
 
 # The values of the label `reason` of FALLBACKS: why a row was not answered by the model alone.
 LOW_CONFIDENCE, OUT_OF_DISTRIBUTION = "low-confidence", "out-of-distribution"
@@ -246,6 +256,7 @@ SERIES: dict[str, Series] = {
         FEATURE_BINS,
         REFERENCE_RATIO,
         FEEDBACK,
+        UNITS,
         RATINGS,
         MIRROR_DROPPED,
         LOG_ROWS,

@@ -126,9 +126,9 @@ def _canary_faults(plan: Plan, criterion: Criterion, path: Path_) -> Iterator[Fa
         return
     where = (*path, "enforce", criterion.enforce.index(Enforcement.CANARY))
     obstacle = canary_obstacle(criterion)
-    if plan.rollout.strategy != "canary":
+    if plan.rollout.strategy == "immediate":
         yield Fault(
-            where, f"the rollout is {plan.rollout.strategy}, so no canary judges it", "Set rollout.strategy: canary"
+            where, "the rollout is immediate, so no canary judges it", "Set rollout.strategy: canary, ab or shadow"
         )
     elif obstacle and Enforcement.CANARY in criterion.definition.enforcements:
         yield Fault(where, obstacle, "Enforce it by gate only, or add a criterion of its own for the canary")

@@ -13,8 +13,14 @@ from sextant_plan.schema import Plan
 def rollout_faults(plan: Plan) -> Iterator[Fault]:
     """Yield every fault of the rollout as a whole; a criterion's own are with the criterion."""
     rollout = plan.rollout
-    if rollout.strategy == "canary":
-        if not any(Enforcement.CANARY in criterion.enforce for criterion in plan.criteria):
+    if rollout.strategy != "immediate":
+        if rollout.strategy != "canary" and rollout.comparison is None:
+            yield Fault(
+                ("rollout", "strategy"), f"nothing says what the challenger of {rollout.strategy} has to be worth",
+                "Add rollout.comparison",
+            )  # fmt: skip
+        judged = any(Enforcement.CANARY in criterion.enforce for criterion in plan.criteria)
+        if rollout.strategy == "canary" and not judged:
             yield Fault(
                 ("rollout", "strategy"), "no criterion judges the canary", "Add canary to a criterion's enforce"
             )

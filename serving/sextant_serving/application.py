@@ -244,7 +244,7 @@ class Application:
         answer = await waiting
         if self.note_stages is not None and answer.times is not None:
             self.note_stages(answer.times)
-        self._feedback.remember(ids, model.form.labels(answer), model.metrics)
+        self._feedback.remember(ids, model.form.labels(answer), model.metrics, call.unit)
         if model.log is not None:
             model.log.offer(ids, call.assignment, answer, rows, time.monotonic() - received)
         return answer, identifier, ids

@@ -24,6 +24,7 @@ class Call:
     read_for: Callable[[Model], Rows]
     model: Model = field(init=False)
     assignment: Assignment = field(init=False, default="only")
+    unit: bytes | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.model = self.variants.champion
@@ -35,7 +36,7 @@ class Call:
         """
         reader = self.model
         choice = self.variants.choose(self.headers, rows)
-        self.model, self.assignment = choice.model, choice.assignment
+        self.model, self.assignment, self.unit = choice.model, choice.assignment, choice.unit
         if self.model is reader or self.model.signature.reads_like(reader.signature):
             return rows
         return self.read_for(self.model)

@@ -11,7 +11,8 @@ from sextant_serving.answers import AnswerForm
 from sextant_serving.errors import LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
-Made = tuple[str | None, ModelMetrics]  # the predicted label, None where the model abstained, and who counts it
+# The predicted label, None where the model abstained, and who counts it.
+Made = tuple[str | None, ModelMetrics]
 
 
 class FeedbackBook:
@@ -20,6 +21,8 @@ class FeedbackBook:
     def __init__(self, capacity: int, log: Path | None) -> None:
         self._capacity = capacity
         self._predictions: dict[str, Made] = {}
+        self._units: dict[str, bytes] = {}
+        self._counted_units: dict[bytes, None] = {}
         self._copies: dict[str, list[Made]] = {}
         self._labelled: dict[str, None] = {}
         try:
@@ -28,12 +31,18 @@ class FeedbackBook:
             assert log is not None
             raise LogUnwritable(log, "--feedback-log", error.strerror or type(error).__name__) from error
 
-    def remember(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
-        """Keep each prediction's label, None where the model abstained; the oldest make way."""
+    def remember(
+        self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics, unit: bytes | None = None
+    ) -> None:
+        """Keep each prediction's label, None where the model abstained, and its unit; the oldest make way."""
         for identifier, label in zip(ids, labels, strict=True):
             self._predictions[identifier] = (label, metrics)
+            if unit is not None:
+                self._units[identifier] = unit
         while len(self._predictions) > self._capacity:
-            del self._predictions[next(iter(self._predictions))]
+            oldest = next(iter(self._predictions))
+            del self._predictions[oldest]
+            self._units.pop(oldest, None)
 
     def remember_copies(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
         """Keep what a shadow says of predictions that another variant made, to be judged by the same label."""
@@ -58,7 +67,10 @@ class FeedbackBook:
 
     def _receive_label(self, identifier: str, label: str, current: ModelMetrics) -> FeedbackRecord:
         remembered = self._predictions.pop(identifier, None)
-        for predicted, metrics in self._copies.pop(identifier, ()):
+        copies = self._copies.pop(identifier, [])
+        if remembered is not None:
+            self._count_unit(self._units.pop(identifier, None), label, [remembered, *copies])
+        for predicted, metrics in copies:
             self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
         if remembered is None:
             outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
@@ -66,6 +78,18 @@ class FeedbackBook:
         self._mark_labelled(identifier)
         predicted, metrics = remembered
         return self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
+
+    def _count_unit(self, unit: bytes | None, label: str, made: list[Made]) -> None:
+        """Count the unit by its first label, for the variant that answered and for shadows that had a copy."""
+        if unit is None or unit in self._counted_units:
+            return
+        self._counted_units[unit] = None
+        if len(self._counted_units) > self._capacity:
+            del self._counted_units[next(iter(self._counted_units))]
+        for predicted, metrics in made:
+            outcome = _judge(predicted, label, metrics.form)
+            if outcome in metrics.units:
+                metrics.units[outcome] += 1
 
     def _note(
         self, identifier: str, label: str, predicted: str | None, metrics: ModelMetrics, outcome: Outcome

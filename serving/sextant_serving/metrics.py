@@ -76,6 +76,7 @@ class ModelMetrics:
         self.requests = dict.fromkeys(CODES, 0)
         self.fallbacks = dict.fromkeys(FALLBACK_REASONS, 0)
         self.feedback = dict.fromkeys(OUTCOMES, 0)
+        self.units = dict.fromkeys(catalogue.UNIT_OUTCOMES, 0)
         self.ratings = dict.fromkeys(range(1, 6), 0)
         self.mirror_dropped = 0
         self.log_rows = {"written": 0, "dropped": 0}
@@ -156,6 +157,7 @@ class ModelMetrics:
         yield _by_label(catalogue.FALLBACKS, self.fallbacks)
         yield Samples(catalogue.PREDICTIONS, [(name,) for name in self.form.counted], self.predictions.tolist())
         yield _by_label(catalogue.FEEDBACK, self.feedback)
+        yield _by_label(catalogue.UNITS, self.units)
         yield _by_label(catalogue.RATINGS, {str(stars): count for stars, count in self.ratings.items()})
         yield Samples(catalogue.MIRROR_DROPPED, [()], [self.mirror_dropped])
         yield _by_label(catalogue.LOG_ROWS, self.log_rows)

@@ -20,10 +20,11 @@ VARIANT_HEADER = b"x-sextant-variant"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant that answers a request, and what decided it."""
+    """The variant that answers a request, and what decided it; `unit` is None where an experiment counts none."""
 
     model: Model
     assignment: Assignment
+    unit: bytes | None = None
 
 
 class Variants:
@@ -60,11 +61,12 @@ class Variants:
                 raise NoSuchVariant([one.variant for one in self.models])
             return Choice(model, "header")
         if self._allocation is None:
-            return Choice(self.champion, "only")
+            unit = unit_of(headers, rows) if self.mirrors else None
+            return Choice(self.champion, "only", unit)
         unit = unit_of(headers, rows)
         chosen = self._allocation.variant_of(unit or random.randbytes(8))  # noqa: S311 - chance, not a secret
         model = self.champion if chosen is None else self._by_name[chosen.encode()]
-        return Choice(model, "chance" if unit is None else "unit")
+        return Choice(model, "chance" if unit is None else "unit", unit)
 
 
 def unit_of(headers: Mapping[bytes, bytes], rows: Rows) -> bytes | None:

@@ -199,7 +199,10 @@ CANARY_FAULTS = [
         {}, {"rollout": {"strategy": "canary"}}, "0: labels arrive after the rollout's deadline", id="late labels"
     ),
     pytest.param(
-        {}, {"rollout": {"strategy": "shadow"}}, "0: the rollout is shadow, so no canary judges it", id="no canary"
+        {},
+        {"rollout": {"strategy": "immediate"}},
+        "0: the rollout is immediate, so no canary judges it",
+        id="no canary",
     ),
 ]
 

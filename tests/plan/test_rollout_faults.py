@@ -48,6 +48,10 @@ def test_a_sound_rollout_has_no_fault() -> None:
         pytest.param(
             plan(criteria=[{**JUDGED, "enforce": ["gate"]}]), "strategy", "no criterion judges", id="nothing judges"
         ),
+        pytest.param(
+            plan(strategy="ab"), "strategy", "nothing says what the challenger of ab has to be worth",
+            id="ab without worth",
+        ),
         pytest.param(plan(deadline="15m"), "deadline", "3 steps of 5 looks take 900 s", id="no time for the looks"),
         pytest.param(
             plan(strategy="immediate", criteria=[{**JUDGED, "enforce": ["gate"]}], acceptance=USERS),

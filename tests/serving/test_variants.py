@@ -163,6 +163,28 @@ def test_a_label_judges_the_shadow_by_the_same_request(bundle: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("role", ["ab", "shadow"])
+def test_a_unit_counts_once_by_its_first_label(role: str, bundle: Path, make_bundle: MakeBundle) -> None:
+    """For the variant that answered it, and for a shadow that had a copy; who chose a variant by header is no unit."""
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        other = bench.model(make_bundle(version="4"), "b")
+        bench.serve((setting("b", role, 100), other))
+        units = ({"x_sextant_unit": "ada"}, {"x_sextant_unit": "ada"}, {"x_sextant_unit": "bo"})
+        for headers in (*units, {"x_sextant_variant": "b", "x_sextant_unit": "cy"}, {}):
+            copied = other.metrics.requests["200"]
+            answer = json.loads((await ask(bench.application, **headers)).body)["predictions"][0]
+            while other.metrics.requests["200"] == copied:  # a shadow's copy may come after the answer
+                await asyncio.sleep(0.001)
+            body = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["label"]}).encode()
+            await bench.application.handle(Request(b"POST", b"/feedback", {}, body, 0.0))
+        assert other.metrics.units["agree"] == 2
+        assert bench.champion.metrics.units["agree"] == (2 if role == "shadow" else 0)
+
+    asyncio.run(run())
+
+
 def test_a_unit_keeps_its_variant_and_each_variant_counts_its_own(bundle: Path, make_bundle: MakeBundle) -> None:
     """The header's unit sticks, both variants are used, and the counters add up by variant."""
 

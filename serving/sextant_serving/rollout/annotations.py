@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sextant_plan.acceptance import AcceptanceRecord
 from sextant_serving.rollout.kserve import ServiceUnfit, service_path
 from sextant_serving.rollout.kube import Json, Kube, ObjectMoved, pointer
+from sextant_serving.rollout.one_server import challenger_patch, stored_challenger
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import RolloutState, Wishes, starts_anew
 
@@ -138,7 +139,7 @@ class ServiceDocuments:
         document = self.kube.get(service_path(self.namespace, self.name))
         if document is None:
             raise ServiceUnfit(self.name, f"there is none in namespace {self.namespace}")
-        if document["spec"].get("canary"):
+        if document["spec"].get("canary") or stored_challenger(document["spec"]["predictor"]):
             raise ServiceUnfit(self.name, "it has a canary already. Abort its rollout first, or let it end")
         forgotten = (*WISHES, STATE) if starts_anew(self.load(), release.digest) else WISHES
         stable = document["spec"]["predictor"].get("name") or ""
@@ -153,13 +154,9 @@ class ServiceDocuments:
         operations += [
             {"op": "remove", "path": pointer("metadata", "annotations", key)} for key in forgotten if key in noted
         ]
-        entry = {
-            "trafficPercent": 0,
-            "predictor": _canary_predictor(document["spec"]["predictor"], canary, storage_uri),
-        }
         operations += [
             {"op": "add", "path": pointer("metadata", "annotations", RELEASE), "value": config_map},
-            {"op": "add", "path": pointer("spec", "canary"), "value": [entry]},
+            *_beside(document["spec"]["predictor"], release, storage_uri),
         ]
         self.kube.patch(service_path(self.namespace, self.name), operations)
         return release
@@ -174,6 +171,15 @@ class ServiceDocuments:
         }
         if not self.kube.create(folder, body):
             self.kube.replace(f"{folder}/{name}", body)
+
+
+def _beside(predictor: Json, release: Release, storage_uri: str) -> list[Json]:
+    """Return the JSON patch that puts the release beside the version in service: a predictor, or a challenger in it."""
+    strategy = release.plan.get("rollout", {}).get("strategy")
+    if strategy in {"ab", "shadow"}:
+        return challenger_patch(predictor, role=strategy, variant=release.canary, storage_uri=storage_uri)
+    entry = {"trafficPercent": 0, "predictor": _canary_predictor(predictor, release.canary, storage_uri)}
+    return [{"op": "add", "path": pointer("spec", "canary"), "value": [entry]}]
 
 
 def _canary_predictor(stable: Json, name: str, storage_uri: str) -> Json:

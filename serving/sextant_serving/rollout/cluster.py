@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sextant_plan import __version__
-from sextant_plan.canary_criteria import canary_criteria
+from sextant_plan.canary_criteria import canary_criteria, runs_in_one_server
 from sextant_plan.ledger import LedgerWriter, Origin
 from sextant_plan.verdicts import Verdict
 from sextant_serving.registry import Registry
 from sextant_serving.rollout.admission import Refusal, admit
 from sextant_serving.rollout.annotations import RELEASE, AnnotationState, read_notes, read_release, read_wishes
+from sextant_serving.rollout.comparing import WORTH_SERIES
 from sextant_serving.rollout.increments import series_wanted
 from sextant_serving.rollout.journal import RegistryJournal
 from sextant_serving.rollout.kserve import KServeTraffic
 from sextant_serving.rollout.kube import Json, Kube
 from sextant_serving.rollout.machine import Ports, Rollout
+from sextant_serving.rollout.one_server import OneServerTraffic, Role, stored_challenger
 from sextant_serving.rollout.ports import Arm
 from sextant_serving.rollout.prometheus import PrometheusCounters
 from sextant_serving.rollout.release import Release
@@ -60,13 +62,19 @@ class ClusterRollouts:
 
     def _ports(self, name: str, release: Release) -> Ports:
         predictors: dict[Arm, str] = {"stable": release.stable, "canary": release.canary}
-        traffic = KServeTraffic(self.kube, self.namespace, name, predictors)
+        plan = release.read_plan()
+        traffic: KServeTraffic | OneServerTraffic
+        if runs_in_one_server(plan):
+            role: Role = "shadow" if plan.rollout.strategy == "shadow" else "ab"
+            traffic = OneServerTraffic(self.kube, self.namespace, name, predictors, role, release.digest)
+        else:
+            traffic = KServeTraffic(self.kube, self.namespace, name, predictors)
         counters = PrometheusCounters(
             self.prometheus,
             self.namespace,
             name,
             predictors,
-            series_wanted(canary_criteria(release.read_plan())),
+            series_wanted(canary_criteria(plan), WORTH_SERIES if runs_in_one_server(plan) else ()),
             self._lag,
             lambda: self._pod_starts(name),
             self.clock,
@@ -99,7 +107,7 @@ class ClusterRollouts:
                     starts[pod["metadata"]["name"]] = datetime.fromisoformat(begun).timestamp()
         return starts
 
-    def _announce(self, traffic: KServeTraffic, before: RolloutState, after: RolloutState) -> None:
+    def _announce(self, traffic: KServeTraffic | OneServerTraffic, before: RolloutState, after: RolloutState) -> None:
         """Write an event for a change of phase or weight."""
         if (before.phase, before.weight) == (after.phase, after.weight):
             return
@@ -136,7 +144,10 @@ def _against_object(document: Json, release: Release) -> list[Refusal]:
         problems.append(f"the release is of {release.name}, and this InferenceService is {name}")
     if spec["predictor"].get("name") != release.stable:
         problems.append(f"the predictor in service is not {release.stable}")
-    stored = spec["canary"][0]["predictor"].get("model", {}).get("storageUri", "")
+    if runs_in_one_server(release.read_plan()):
+        stored = stored_challenger(spec["predictor"])
+    else:
+        stored = spec["canary"][0]["predictor"].get("model", {}).get("storageUri", "")
     if release.digest.removeprefix("sha256:") not in stored:
         problems.append("the canary's storageUri does not name the bundle's digest")
     return [Refusal(Verdict.UNKNOWN, problem, "Submit the release again") for problem in problems]

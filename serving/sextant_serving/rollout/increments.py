@@ -17,9 +17,9 @@ from sextant_serving.rollout.ports import Arm, Reading
 SIGMAS = 6.0  # a share of requests as far off its weight comes by chance in one look of 500 million
 
 
-def series_wanted(rules: Sequence[CanaryCriterion]) -> list[str]:
-    """Return the names of the counters that the criteria need, and of the requests that tell each arm's share."""
-    return sorted({REQUESTS.name, *(name for rule in rules for name in rule.series)})
+def series_wanted(rules: Sequence[CanaryCriterion], more: Sequence[str] = ()) -> list[str]:
+    """Return the names of the counters that the criteria need, `more`, and the requests that tell each arm's share."""
+    return sorted({REQUESTS.name, *(name for rule in rules for name in rule.series), *more})
 
 
 def snapshot(readings: Mapping[Arm, Sequence[Reading]]) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from sextant_plan.canary_evidence import judge_evidence
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import PromotionLost
 from sextant_serving.registry import Registry
+from sextant_serving.rollout.comparing import CRITERION, comparing_of
 from sextant_serving.rollout.observing import measured
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState
@@ -58,6 +59,19 @@ def write_conclusion(ledger: LedgerWriter, release: Release, state: RolloutState
             verdict=judge_evidence(rule, state.evidence_of(rule.criterion.id)),
             value=measured(rule, state),
             criterion=rule.criterion,
+            artifacts={"evidence": ledger.artifacts.put_json(state.model_dump(mode="json"))},
+            counts=state.phase is not Phase.REFUSED,
+        )
+    comparing = comparing_of(release.read_plan())
+    if comparing is not None:
+        verdict, said = comparing.verdict(state.worth)
+        ledger.record(
+            f"challenger's {CRITERION}",
+            requirement=comparing.requirement,
+            risk="a version that is no better for the business replaces one that is known",
+            qa_method="confidence sequence F4 on units by their first label, worth by goal.economics",
+            verdict=verdict,
+            value=said,
             artifacts={"evidence": ledger.artifacts.put_json(state.model_dump(mode="json"))},
             counts=state.phase is not Phase.REFUSED,
         )

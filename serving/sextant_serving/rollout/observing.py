@@ -9,6 +9,7 @@ from sextant_plan.errors import InfrastructureError
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Window
+from sextant_serving.rollout.comparing import CRITERION, comparing_of
 from sextant_serving.rollout.increments import increments, look_of, requests, share_is_off, snapshot
 from sextant_serving.rollout.ports import Arm, Counters
 from sextant_serving.rollout.state import RolloutState
@@ -20,7 +21,7 @@ class Observer:
     """Judges a rollout by the plan's canary criteria."""
 
     def __init__(self, plan: Plan, counters: Counters) -> None:
-        self.rules = canary_criteria(plan)
+        self.rules, self.comparing = canary_criteria(plan), comparing_of(plan)
         self._policy, self._counters = plan.rollout, counters
 
     def look(self, state: RolloutState, now: float) -> RolloutState:
@@ -39,22 +40,32 @@ class Observer:
         heard = requests(canary)
         if not heard:
             return state.model_copy(update={**read, "reason": "the canary answered no request"})
-        if share_is_off(heard, requests(stable), state.weight):
+        # In one server the hash of the unit decides, so that a unit which asks often moves the share of the requests.
+        if self.comparing is None and share_is_off(heard, requests(stable), state.weight):
             reason = f"{heard} of {heard + requests(stable)} requests came to the canary at weight {state.weight}"
             return state.model_copy(update={**read, "reason": reason})
         evidence = {rule.criterion.id: self._grown(rule, state, canary, stable) for rule in self.rules}
-        return state.model_copy(update={**read, "looks": state.looks + 1, "evidence": evidence, "reason": ""})
+        worth = self.comparing.grown(state.worth, canary, stable, readings) if self.comparing else state.worth
+        grown = {"looks": state.looks + 1, "evidence": evidence, "worth": worth, "reason": ""}
+        return state.model_copy(update={**read, **grown})
 
     def proved_harm(self, state: RolloutState) -> str | None:
         """Return the first criterion whose violation is proved, in words, or None."""
         for rule in self.rules:
             if self.verdict(rule, state) is Verdict.FAIL:
                 return f"{rule.criterion.id}: proved worse than {rule.requirement}; {measured(rule, state)}"
+        if self.comparing is not None:
+            verdict, said = self.comparing.verdict(state.worth)
+            if verdict is Verdict.FAIL:
+                return f"{CRITERION}: proved to be less than asked for; {said}"
         return None
 
     def open_criteria(self, state: RolloutState) -> list[str]:
         """Return the criteria that are not proved yet."""
-        return [rule.criterion.id for rule in self.rules if self.verdict(rule, state) is not Verdict.PASS]
+        undecided = [rule.criterion.id for rule in self.rules if self.verdict(rule, state) is not Verdict.PASS]
+        if self.comparing is not None and self.comparing.verdict(state.worth)[0] is not Verdict.PASS:
+            undecided.append(CRITERION)
+        return undecided
 
     def verdict(self, rule: CanaryCriterion, state: RolloutState) -> Verdict:
         """Return what the evidence so far says of one criterion."""

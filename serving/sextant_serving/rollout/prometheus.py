@@ -52,7 +52,7 @@ class PrometheusCounters:
             by_source.setdefault((labels.get("variant", ""), pod), []).append(_own(sample))
         return {
             arm: [
-                Reading(f"{pod}@{starts.get(pod, 0):.0f}", starts.get(pod), tuple(samples))
+                Reading(f"{variant}:{pod}@{starts.get(pod, 0):.0f}", starts.get(pod), tuple(samples))
                 for (found_variant, pod), samples in sorted(by_source.items(), key=lambda item: item[0])
                 if found_variant == variant
             ]

@@ -12,6 +12,7 @@ from sextant_plan.acceptance import AcceptanceRecord
 from sextant_plan.canary_evidence import Evidence
 from sextant_plan.promotion import NotAdmitted
 from sextant_plan.schema import Closed
+from sextant_plan.unit_worth import UnitWorth
 from sextant_plan.verdicts import Verdict
 
 
@@ -52,7 +53,7 @@ class RolloutState(Closed):
 
     `counters` are the raw values at the last look by source and series; `looked` is None until the weight is carried
     and a first reading was taken. `carried_since` is when the route was first seen to carry the weight,
-    `unavailable_since` when the canary was first seen away.
+    `unavailable_since` when the canary was first seen away. `worth` is the comparison of A/B and shadow.
     """
 
     schema_version: Literal[1] = 1
@@ -71,6 +72,7 @@ class RolloutState(Closed):
     carried_since: float | None = None
     unavailable_since: float | None = None
     evidence: dict[str, Evidence] = {}
+    worth: UnitWorth = UnitWorth()
     counters: dict[str, dict[str, float]] = {}
 
     @property

@@ -19,7 +19,7 @@ from sextant_components.evaluation_records import record_champion, record_subjec
 from sextant_components.gates import Settled, record_criterion
 from sextant_components.looks import LooksSpent, take_look
 from sextant_components.register import run_register
-from sextant_components.roll_out import StrategyNeedsOneServer, run_roll_out
+from sextant_components.roll_out import run_roll_out
 from sextant_components.tracking import publish_run
 from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import BundleCorrupt, ExitCode
@@ -178,16 +178,6 @@ def test_a_stored_bundle_that_was_changed_is_not_rolled_out(context: RunContext,
     with pytest.raises(BundleCorrupt, match=r"reference\.json"):
         run_roll_out(context, bundle=bundle, version=version)
     assert not (context.home / "active.json").exists()
-
-
-def test_a_comparison_in_one_server_is_refused_by_name(
-    bundle: Path, tmp_path: Path, home: Path, open_run_at: OpenRun
-) -> None:
-    """This step puts a version in service or stages it; it does not pretend to compare two in one server."""
-    context = open_run_at(tmp_path / "r1", home=home, rollout={"strategy": "shadow"})
-    with pytest.raises(StrategyNeedsOneServer, match=r"shadow .* Set strategy: immediate or canary") as caught:
-        run_roll_out(context, bundle=bundle, version="1")
-    assert caught.value.exit_code is ExitCode.USAGE
 
 
 def test_a_first_version_has_no_canary_and_the_next_is_staged(
