@@ -9,7 +9,7 @@ each model column as the float64 that the server would compute from the same req
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,11 +78,15 @@ def read_snapshot(snapshot: Path) -> Snapshot:
     return Snapshot.model_validate_json((snapshot / SNAPSHOT_FILE).read_bytes())
 
 
-def read_rows(snapshot: Path) -> pl.DataFrame:
-    """Return every row of the snapshot by `row_id`, before verification dropped any."""
+def read_rows(snapshot: Path, columns: Collection[str] | None = None) -> pl.DataFrame:
+    """Return every row of the snapshot by `row_id`, before verification dropped any; only these columns, if given.
+
+    Of `columns` those that the snapshot lacks are passed over.
+    """
     import polars as pl
 
-    return pl.read_parquet(snapshot / ROWS_FILE)
+    chosen = None if columns is None else [name for name in read_schema(snapshot) if name in columns]
+    return pl.read_parquet(snapshot / ROWS_FILE, columns=chosen)
 
 
 def read_schema(snapshot: Path) -> pl.Schema:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sextant_components.context import RunContext, Step
-from sextant_components.corrections import reviewed_rows
+from sextant_components.corrections import CORRECTION, reviewed_rows
 from sextant_components.data_checks import (
     UNREADABLE,
     Fix,
@@ -27,7 +27,7 @@ from sextant_components.snapshots import check_snapshot
 from sextant_components.sources import answer_columns
 from sextant_components.suspects.recording import SUSPECTS_FILE, record_suspects
 from sextant_components.table_files import as_text
-from sextant_components.tables import read_rows
+from sextant_components.tables import read_rows, stored_name
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
@@ -52,7 +52,7 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
     verified.mkdir(parents=True, exist_ok=True)
     with context.ledger(Step.VERIFY) as ledger:
         check_snapshot(snapshot)
-        rows = read_rows(snapshot)
+        rows = read_rows(snapshot, _columns(plan))
         reviewed = reviewed_rows(rows)
         fixes = _record_rules(ledger, plan, rows)
         if plan.model.inputs.image is not None:
@@ -78,6 +78,15 @@ def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdic
         kept.select("row_id").write_parquet(verified / KEPT_FILE)
         _write_fixes(ledger, verified / FIXES_FILE, fixes, kept.height)
     return ledger.verdict
+
+
+def _columns(plan: Plan) -> set[str]:
+    """Return the columns that some check looks at; a wide table may have many others."""
+    data = plan.data
+    keys = {name for name in (data.entity, data.timestamp, data.image) if name}
+    ruled = {stored_name(plan, name) for name in data.columns}
+    own = {"row_id", "label", "image_sha256", CORRECTION}
+    return own | keys | ruled | {*plan.model.inputs.columns, *answer_columns(data)}
 
 
 def read_kept(verified: Path) -> list[int]:
