@@ -128,14 +128,22 @@ class Watcher:
         return {sample.labels["version"]: sample.value for sample in created}
 
     def look_in_vain(self, now: float) -> Look:
-        """Judge at Unix time `now` a server that gave no page: none is ready, and nothing else is known."""
-        judged = [Judged(rule, rule.read(Window(())) if isinstance(rule, ReadyRule) else []) for rule in self._rules]
-        return Look(now, 0.0, judged)
+        """Judge at Unix time `now` a server that gave no page: none is ready, golden requests are asked in vain."""
+        probed = self._prober.probe(now) if self._prober is not None else None
+        seen = Window(own_samples(self.plan, [], probed))
+        judged = [Judged(rule, rule.read(seen) if _needs_no_page(rule) else []) for rule in self._rules]
+        return Look(now, 0.0, judged, probed=probed)
 
 
-def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | None) -> list[Sample]:
+def _needs_no_page(rule: Rule) -> bool:
+    """Tell whether a rule reads nothing of the server's own page, or reads its absence."""
+    probing = rule.criterion is not None and rule.criterion.metric == "probe_success"
+    return probing or isinstance(rule, ReadyRule)
+
+
+def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | None) -> tuple[Sample, ...]:
     """Return the series of quality and probe that rules read, as the exporter shows them to Prometheus."""
-    samples = []
+    samples: list[Sample] = []
     if probed is not None:
         target = (plan.name, probed.version, "stable")
         samples.append(_sample(PROBE_SUCCESS.name, target, probed.success))
@@ -153,7 +161,7 @@ def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | 
                 for bound, value in bounds.items()
             ]
             samples.append(_sample(QUALITY_ROWS.name, each.target, estimate.n, criterion=criterion))
-    return samples
+    return tuple(samples)
 
 
 def _sample(name: str, target: Target, value: float, **labels: str) -> Sample:

@@ -220,6 +220,20 @@ def test_another_version_in_service_is_not_judged_by_this_bundle(served: Served,
     assert Prober(served.url, bundle, "7", every=400).probe(STARTED) is None
 
 
+def test_golden_requests_go_on_while_the_server_gives_no_page(
+    served: Served, bundle: Path, make_plan: Callable[..., Plan]
+) -> None:
+    """A look in vain asks on; the share of right answers and the readiness are judged, and nothing else."""
+    served.probabilities = None
+    watcher = Watcher(make_plan(), served.url, prober=Prober(served.url, bundle, "7", every=400))
+    look = watcher.look_in_vain(STARTED)
+    assert look.probed is not None
+    assert (look.probed.right, look.probed.sent) == (0, 1)
+    judged = {each.name: each.verdict for each in look.judged if each.readings}
+    assert judged.pop("probe") is Verdict.FAIL
+    assert list(judged.values()) == [Verdict.FAIL]
+
+
 def test_golden_requests_are_spread_over_the_window(served: Served, bundle: Path) -> None:
     """Looking more often asks no more, and each of the four is asked once in the time given."""
     prober = Prober(served.url, bundle, "7", every=400)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.alerting import DEADLINE, Hooks, alertmanager, free_port, hurried, prometheus
+from tests.watching import configure, heard_alerts, heard_names, watching, write_plan
 
 from sextant_monitoring.launcher import Outcome, TimeWindow
 from sextant_monitoring.rules_file import rule_groups
@@ -22,8 +20,6 @@ from sextant_monitoring.trigger import Trigger
 from sextant_monitoring.trigger_service import TriggerServer
 from sextant_plan.alerts import AlertKind
 from sextant_plan.ledger import LedgerWriter, Origin
-from sextant_plan.loading import load_plan
-from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 from sextant_serving.client import Client
 from sextant_serving.launch import Server, running_server
@@ -47,8 +43,8 @@ LIMITS: dict[str, dict[str, float]] = {
     "staleness_loss": {"at_most": 0.02},
     "latency_p99_ms": {"at_most": 0.001},
 }
-# What a server can show of itself without a feature store, a GPU or a cluster; the others' stories are written by hand
-# in tests/monitoring/test_live_alerts.py.
+# What a server can show of itself without a feature store, a GPU or a cluster; tests/serving/test_watched_outage.py
+# has the others.
 OF_A_SERVER = {
     AlertKind.INPUT_DRIFT,
     AlertKind.PREDICTION_DRIFT,
@@ -64,36 +60,6 @@ OF_A_SERVER = {
     AlertKind.NO_READY_SERVER,
     AlertKind.RETRAIN_DUE,
 }
-
-
-def _plan(
-    folder: Path, criteria: list[dict[str, Any]], *, name: str = "parcels", **monitoring: Any
-) -> tuple[Path, Plan]:
-    """Write a plan of the plain bundle; return its path and content."""
-    fields = {
-        "name": name,
-        "owner": {"team": "warehouse", "approvers": ["operations"]},
-        "goal": {"business": "Sort parcels.", "why_ml": "Nobody can write the rules down."},
-        "criteria": criteria,
-        "data": {
-            "source": "data",
-            "table": "table.csv",
-            "images": "images",
-            "columns": {"weight": {"type": "number"}, "zone": {"type": "category"}},
-            "licence": {"name": "CC0-1.0", "source": "made up", "allows_training": True},
-            "consent": {"basis": "no persons"},
-        },
-        "model": {
-            "task": "image-tabular-classification",
-            "inputs": {"image": {"height": 8, "width": 8, "channels": 1}, "columns": ["weight", "zone"]},
-            "candidates": [{"architecture": "linear"}],
-        },
-        "serving": {"latency_slo_ms": 0.001},
-        "monitoring": {"retrain": {"n_of_last": [2, 3], "cooldown": "1h"}, **monitoring},
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(fields), encoding="utf-8")
-    return path, load_plan(path)
 
 
 @contextmanager
@@ -126,23 +92,6 @@ def _send(client: Client, inputs: dict[str, Any]) -> None:
     client.send_feedback(client.prediction_id, "light" if said != "light" else "medium")
 
 
-@contextmanager
-def _watching(plan: Path, url: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `sextant watch` until the block ends, then interrupt it as a person would."""
-    command = [sys.executable, "-m", "sextant_pipelines.cli", "watch", str(plan), "--url", url, "--interval", "0.5"]
-    process = subprocess.Popen(
-        [*command, "--home", str(plan.parent / "home"), *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-
-
 class Retrainings:
     """Whoever carries out a retraining; here it is only noted."""
 
@@ -169,7 +118,7 @@ def test_the_watch_tells_the_trigger_of_a_drift_and_a_retraining_starts(
     make_bundle: MakeBundle, tmp_path: Path
 ) -> None:
     """Server, `sextant watch --alerts-to` and trigger over HTTP; the watch ends by what it saw last."""
-    path, plan = _plan(tmp_path, [RETRAINED], window="5s", min_rows=20)
+    path, plan = write_plan(tmp_path, [RETRAINED], window="5s", min_rows=20)
     (tmp_path / "token").write_text("secret")
     started = Retrainings()
     with TriggerServer(("127.0.0.1", 0), Trigger(plan, tmp_path, started), tmp_path / "token") as trigger:
@@ -178,7 +127,7 @@ def test_the_watch_tells_the_trigger_of_a_drift_and_a_retraining_starts(
         try:
             with running_server(bundle=make_bundle()) as server, _faulty_traffic(server):
                 told = ("--alerts-to", f"{trigger.url}/alerts", "--alerts-token-file", str(tmp_path / "token"))
-                with _watching(path, server.url, *told) as watch:
+                with watching(path, server.url, *told) as watch:
                     assert started.asked.wait(DEADLINE)
         finally:
             trigger.shutdown()
@@ -197,8 +146,8 @@ def test_faults_of_a_real_server_reach_people_through_prometheus_and_alertmanage
     others = [{"id": each.replace("_", "-"), "metric": each, **alerting, **limit} for each, limit in LIMITS.items()]
     burns = [{"rate": 1.5, "long": "20s", "short": "5s", "pages": True}]
     watched: dict[str, Any] = {"window": "20s", "min_rows": 20, "objectives": {"period": "10m", "burns": burns}}
-    path, plan = _plan(tmp_path, [RETRAINED, *others], **watched)
-    _, gone = _plan(tmp_path, [RETRAINED], name="letters", **watched)
+    path, plan = write_plan(tmp_path, [RETRAINED, *others], **watched)
+    _, gone = write_plan(tmp_path, [RETRAINED], name="letters", **watched)
     for each in (plan, gone):
         (tmp_path / f"{each.name}.rules.yaml").write_text(yaml.safe_dump(hurried(rule_groups(each))))
     alerts, metrics, exporter = free_port(), free_port(), f"127.0.0.1:{free_port()}"
@@ -207,14 +156,14 @@ def test_faults_of_a_real_server_reach_people_through_prometheus_and_alertmanage
         hooks = stack.enter_context(Hooks(threading.Condition()))
         server = stack.enter_context(running_server(bundle=bundle))
         stack.enter_context(_faulty_traffic(server))
-        stack.enter_context(_watching(path, server.url, "--export", exporter, "--run", str(_aged_run(tmp_path))))
-        _configure(tmp_path, alerts, hooks.url, [server.url.removeprefix("http://"), exporter])
+        stack.enter_context(watching(path, server.url, "--export", exporter, "--run", str(_aged_run(tmp_path))))
+        configure(tmp_path, alerts, hooks.url, [server.url.removeprefix("http://"), exporter])
         stack.enter_context(alertmanager(tmp_path, alerts))
         stack.enter_context(prometheus(tmp_path, metrics))
         wanted = {kind.alert for kind in OF_A_SERVER}
         with hooks.heard:
-            hooks.heard.wait_for(lambda: wanted <= _fired(hooks), DEADLINE)
-        fired = {(alert["labels"]["alertname"], alert["labels"].get("criterion")) for alert in _alerts(hooks)}
+            hooks.heard.wait_for(lambda: wanted <= heard_names(hooks), DEADLINE)
+        fired = {(alert["labels"]["alertname"], alert["labels"].get("criterion")) for alert in heard_alerts(hooks)}
     assert wanted - {name for name, _ in fired} == set()
     assert {("SextantModelOld", "model-age-days"), ("SextantModelOld", "staleness-loss")} <= fired
 
@@ -232,25 +181,3 @@ def _aged_run(folder: Path) -> Path:
             value={"lost_a_day": [1e-3, 9e-4, 1.1e-3]},
         )
     return run
-
-
-def _configure(folder: Path, alerts: int, hook: str, targets: list[str]) -> None:
-    """Write the configurations: one scrape a second, and every alert to one receiver at once."""
-    config = {
-        "global": {"scrape_interval": "1s"},
-        "rule_files": ["*.rules.yaml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alerts}"]}]}]},
-        "scrape_configs": [{"job_name": "sextant", "honor_labels": True, "static_configs": [{"targets": targets}]}],
-    }
-    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    route = {"receiver": "all", "group_by": ["..."], "group_wait": "0s", "group_interval": "1s"}
-    receivers = [{"name": "all", "webhook_configs": [{"url": f"{hook}/all"}]}]
-    (folder / "alertmanager.yaml").write_text(yaml.safe_dump({"route": route, "receivers": receivers}))
-
-
-def _alerts(hooks: Hooks) -> list[dict[str, Any]]:
-    return [alert for _, _, post in hooks.posts for alert in post["alerts"] if alert["status"] == "firing"]
-
-
-def _fired(hooks: Hooks) -> set[str]:
-    return {alert["labels"]["alertname"] for alert in _alerts(hooks)}

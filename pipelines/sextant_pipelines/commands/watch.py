@@ -68,7 +68,11 @@ LOOKS_KEPT = 5760  # for the report: a day at the default interval
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Run that trained the model in service; its staleness curve tells what age has cost (staleness_loss).",
 )
-@click.option("--export", metavar="HOST:PORT", help="Show quality, probe and staleness to Prometheus on this address.")
+@click.option(
+    "--export",
+    metavar="HOST:PORT",
+    help="Show quality, probe and staleness to Prometheus on this address. The watch then outlives its server.",
+)
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="HTML report to write at the end.")
 @json_option
 def command(
@@ -114,7 +118,7 @@ def command(
         click.echo(f"metrics on port {exporter.start(*_address(export))}", err=True)
     try:
         while True:
-            look = _look(watcher, outlive=alerts is not None)
+            look = _look(watcher, outlive=alerts is not None or export is not None)
             exporter.show(look)
             if alerts is not None and alerts_to is not None:
                 _tell(alerts_to, alerts.update(look), alerts_token)
