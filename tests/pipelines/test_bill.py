@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from sextant_pipelines.bill import bill_of_materials
 from sextant_plan.errors import UsageError
@@ -63,3 +65,14 @@ def test_a_lock_that_pins_nothing_gives_no_bill(tmp_path: Path, entry: str) -> N
     (tmp_path / "lock.txt").write_text(entry)
     with pytest.raises(UsageError, match="entry 1"):
         bill_of_materials("i", tmp_path / "lock.txt")
+
+
+@pytest.mark.parametrize("extra", ["serve", "train", "cluster"])
+def test_the_bill_is_valid_by_the_schema_of_its_format(extra: str, tmp_path: Path) -> None:
+    """Strictly by CycloneDX's own schema of the version that it names; a bill with a field of no meaning is not."""
+    packages = tmp_path / "packages"
+    packages.write_text("libc6\t2.36-9+deb12u10\n")
+    bill = bill_of_materials(f"sextant-{extra}", ROOT / "requirements" / f"{extra}.txt", packages)
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    assert validator.validate_str(bill) is None
+    assert validator.validate_str(bill.replace('"purl"', '"pearl"', 1)) is not None
