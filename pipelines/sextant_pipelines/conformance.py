@@ -123,6 +123,15 @@ def _conditions(ir: IR) -> Iterator[Problem]:
         yield Problem("too many conditions", "root", text)
 
 
+def _ignored_failures(ir: IR) -> Iterator[Problem]:
+    """Yield tasks that run after a failure and are no exit task: on Argo a hook, whose own failure fails nothing."""
+    for place in _places(ir):
+        after_failure = place.spec.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+        before = place.spec.get("dependentTasks", [])
+        if after_failure and not all(name.startswith("exit-handler-") for name in before):
+            yield Problem("a failure ignored", place.where, "on a cluster, the run would succeed where this task fails")
+
+
 def _constants(ir: IR) -> Iterator[Problem]:
     for where, value in _constant_values(ir):
         text = json.dumps(value)
@@ -196,6 +205,7 @@ _CHECKS: tuple[Callable[[IR], Iterator[Problem]], ...] = (
     _collected_numbers,
     _composite_parameters,
     _conditions,
+    _ignored_failures,
     _constants,
     _optional_inputs,
     _caching,

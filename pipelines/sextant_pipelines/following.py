@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sextant_components.conclude import CONCLUSION_FILE
 from sextant_components.outcome import ERROR_FILE
+from sextant_pipelines.cluster_profile import STEP_NAMES
 from sextant_pipelines.kfp_server import KfpServer, ServerRefused, ServerUnreachable
 from sextant_pipelines.local import recorded_cause, recorded_code
 from sextant_pipelines.run_store import read_files
@@ -24,6 +25,11 @@ POLL_SECONDS = 5.0  # a step takes 20 s or more on a cluster
 PATIENCE_SECONDS = 120.0  # an API server that is rolled out anew is back well within two minutes
 LOG_LINES = 20
 SERVER_ERROR = 500
+# A backend tells of each node of its workflow: groups, drivers and attempts too, under these names besides the steps'.
+STEPS = frozenset(name.replace("_", "-") for name in STEP_NAMES)
+EXECUTOR = "executor"
+# Argo's templates for the container of a task, with and without retries (backend/src/v2/compiler/argocompiler, KFP 2.17).
+POD_TEMPLATES = ("retry-system-container-impl", "system-container-impl")
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,10 @@ class Follower:
         return Ending(self.run, state, ExitCode.INFRASTRUCTURE, cause)
 
     def _show(self, run: V2beta1Run) -> None:
-        for task in _tasks(run):
-            state = str(task.state or "PENDING")
+        for task in _steps(run):
+            if task.state is None:  # left out, since what it waits for failed
+                continue
+            state = str(task.state)
             if self._shown.get(task.task_id) != state:
                 self._shown[task.task_id] = state
                 self.out.write(f"{state.lower():10} {task.display_name}\n")
@@ -82,8 +90,8 @@ class Follower:
 
     def _judge(self, run: V2beta1Run, state: str, run_uri: str) -> Ending:
         code, cause = recorded_end(run_uri)
-        if state == "CANCELED":
-            return Ending(self.run, state, ExitCode.INFRASTRUCTURE, "the run was canceled")
+        if _was_canceled(run, state):
+            return Ending(self.run, "CANCELED", ExitCode.INFRASTRUCTURE, "the run was canceled")
         if state == "SUCCEEDED":
             # The last step fails unless the run passed, so that a success without a record is one all the same.
             return Ending(self.run, state, ExitCode.OK if code is None else code, cause)
@@ -92,17 +100,19 @@ class Follower:
             said = failed.error.message if failed is not None and failed.error else None
             where = failed.display_name if failed is not None else "the run"
             cause, code = f"{where}: {said or f'{state}, and KFP says no more'}", ExitCode.INFRASTRUCTURE
-        return Ending(self.run, state, code, cause, self._log_of(failed) if code is ExitCode.INFRASTRUCTURE else None)
+        return Ending(self.run, state, code, cause, self._log(run) if code is ExitCode.INFRASTRUCTURE else None)
 
-    def _log_of(self, task: Any) -> str | None:
-        """Return the end of a failed pod's log; that it is gone must not hide how the run ended."""
-        if task is None or not task.pod_name:
-            return None
-        try:
-            lines = self.server.log(self.run, task.pod_name).splitlines()
-        except InfrastructureError as error:
-            return f"  (its log cannot be read: {error})"
-        return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+    def _log(self, run: V2beta1Run) -> str | None:
+        """Return the end of the log of the pod that failed first; that it is gone must not hide how the run ended."""
+        unread = None
+        for pod in _failed_pods(run):
+            try:
+                lines = self.server.log(self.run, pod).splitlines()
+            except InfrastructureError as error:
+                unread = unread or f"  (its log cannot be read: {error})"
+            else:
+                return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+        return unread
 
 
 def _tasks(run: V2beta1Run) -> Iterator[Any]:
@@ -110,11 +120,38 @@ def _tasks(run: V2beta1Run) -> Iterator[Any]:
     yield from (details.task_details or []) if details else []
 
 
+def _steps(run: V2beta1Run) -> Iterator[Any]:
+    return (task for task in _tasks(run) if task.display_name in STEPS)
+
+
+def _was_canceled(run: V2beta1Run, state: str) -> bool:
+    """Tell whether somebody ended the run: KFP 2.17 calls it FAILED then, because its exit step still succeeds."""
+    earlier = {str(each.state) for each in run.state_history or []}
+    return state == "CANCELED" or (state != "SUCCEEDED" and "CANCELING" in earlier)
+
+
+def _failed(tasks: Iterable[Any]) -> list[Any]:
+    """Return the tasks that failed, the first to end before the others."""
+    return sorted((task for task in tasks if task.state == "FAILED"), key=lambda task: str(task.end_time or "~"))
+
+
 def _first_failed(run: V2beta1Run) -> Any:
-    """Return the task that failed first, one with a pod before the groups that failed with it; None if none says so."""
-    failed = [task for task in _tasks(run) if task.state == "FAILED"]
-    ranked = sorted(failed, key=lambda task: (not task.pod_name, bool(task.child_tasks), str(task.end_time or "~")))
-    return ranked[0] if ranked else None
+    """Return the step that failed first, None if none says so."""
+    return next(iter(_failed(_steps(run))), None)
+
+
+def _failed_pods(run: V2beta1Run) -> Iterator[str]:
+    """Yield by what names the log of the first failed attempt may be found, the likeliest first.
+
+    The attempts of a failed executor are told by Argo's ids of their nodes. An archived log has the node's name; the
+    log of a pod that is still there has the pod's, in which the template's name stands before the number.
+    """
+    for task in _failed(task for task in _tasks(run) if task.display_name == EXECUTOR):
+        for node in reversed([child.pod_name for child in task.child_tasks or [] if child.pod_name]):
+            workflow, _, number = node.rpartition("-")
+            yield node
+            yield from (f"{workflow}-{template}-{number}" for template in POD_TEMPLATES)
+        return
 
 
 def recorded_end(run_uri: str) -> tuple[ExitCode | None, str | None]:

@@ -26,4 +26,4 @@ def ingest(run_uri: str, run_id: str) -> None:
     """Ingest and verify, conclude, and close the run whatever happened."""
     with dsl.ExitHandler(uncached(steps.close(run_uri=run_uri)), name="always-close"):
         done = ingestion(run_uri=run_uri, run_id=run_id)
-        uncached(steps.conclude(run_uri=run_uri).after(done).ignore_upstream_failure())
+        uncached(steps.conclude(run_uri=run_uri).after(done))

@@ -26,8 +26,9 @@ def stages(run_uri: str, run_id: str) -> None:
 def lifecycle(run_uri: str, run_id: str) -> None:
     """Run the stages, conclude, and close the run whatever happened.
 
-    `conclude` fails unless the run passed, which fails the pipeline; it runs also after a step that crashed.
+    `conclude` fails unless the run passed, which fails the pipeline. After a step that crashed it does not run, since
+    the pipeline has failed by then; `close` writes the conclusion too.
     """
     with dsl.ExitHandler(uncached(steps.close(run_uri=run_uri)), name="always-close"):
         done = stages(run_uri=run_uri, run_id=run_id)
-        uncached(steps.conclude(run_uri=run_uri).after(done).ignore_upstream_failure())
+        uncached(steps.conclude(run_uri=run_uri).after(done))

@@ -16,4 +16,4 @@ def monitor(run_uri: str, run_id: str, window: str = "") -> None:
     """Judge the window, by default the last whole one; conclude, and close the run whatever happened."""
     with dsl.ExitHandler(uncached(steps.close(run_uri=run_uri)), name="always-close"):
         watched = uncached(steps.monitor(run_uri=run_uri, run_id=run_id, window=window))
-        uncached(steps.conclude(run_uri=run_uri).after(watched).ignore_upstream_failure())
+        uncached(steps.conclude(run_uri=run_uri).after(watched))

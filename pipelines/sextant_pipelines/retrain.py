@@ -28,4 +28,4 @@ def retrain(run_uri: str, run_id: str, window: str) -> None:
     """Retrain, conclude, and close the run whatever happened; `window` is an ISO 8601 interval."""
     with dsl.ExitHandler(uncached(steps.close(run_uri=run_uri)), name="always-close"):
         done = retraining(run_uri=run_uri, run_id=run_id, window=window)
-        uncached(steps.conclude(run_uri=run_uri).after(done).ignore_upstream_failure())
+        uncached(steps.conclude(run_uri=run_uri).after(done))

@@ -86,10 +86,15 @@ def conclude(run_uri: str) -> str:
 
 
 def close_run(run_uri: str) -> str:
-    """Write the dossier and publish the run to MLflow; return the dossier's address. Runs whatever happened before."""
+    """Conclude, write the dossier and publish the run to MLflow; return the dossier's address.
+
+    Runs whatever happened before, also where a step that crashed kept `conclude` from running. A conclusion that is
+    there is written again from the same ledger.
+    """
     from sextant_components.tracking import publish_run
 
     with _opened("exit", run_uri) as context:
+        _step_function("conclude")(context)
         dossier: Path = _step_function("dossier")(context)
         publish_run(context)
         return f"{run_uri}/{dossier.relative_to(context.run)}"

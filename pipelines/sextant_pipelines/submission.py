@@ -23,7 +23,9 @@ from sextant_plan.loading import load_plan
 
 MOST_CHARACTERS = 10_000  # of one parameter, by KFP's limit
 CRON_FIELDS = 6  # KFP's cron begins with seconds
-SCHEDULED = "[[ScheduledTime]]"  # the backend replaces it by the run's planned time, YYYYMMDDhhmmss in UTC
+# The backend replaces it by when the run starts, YYYYMMDDhhmmss in UTC. `[[ScheduledTime]]` stays as it is in KFP 2.17,
+# whose schedules start runs by the API server (backend/src/apiserver/template/v2_template.go).
+SCHEDULED = "[[CurrentTime]]"
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,16 @@ def test_a_loop_over_its_own_items_is_allowed(tmp_path: Path) -> None:
     assert problems(*_ir(loop, tmp_path)) == []
 
 
+def test_a_task_that_runs_after_a_failure_is_an_exit_task(tmp_path: Path) -> None:
+    """Elsewhere KFP makes a hook of it on Argo, and the run succeeds where the task fails."""
+
+    def ignoring() -> None:
+        first = give(text="x").set_caching_options(False)
+        give(text="y").set_caching_options(False).after(first).ignore_upstream_failure()
+
+    assert [problem.rule for problem in problems(*_ir(ignoring, tmp_path))] == ["a failure ignored"]
+
+
 def test_the_lifecycle_conforms() -> None:
     """The pipeline that users run has none of the problems."""
     assert problems(*split_documents(compile_component(lifecycle))) == []

@@ -18,15 +18,19 @@ from sextant_pipelines.kfp_server import KfpServer, ServerRefused, ServerUnreach
 from sextant_pipelines.submission import BadArguments, Package, check_arguments, prepare, start
 from sextant_plan.errors import ExitCode
 
-FAILED_TASK = {
-    "task_id": "7",
-    "display_name": "train",
-    "state": "FAILED",
-    "pod_name": "lifecycle-x-train",
-    "end_time": "2026-01-01T00:00:10Z",
-    "error": {"code": 2, "message": "OOMKilled"},
-}
-GROUP = {"task_id": "2", "display_name": "stages", "state": "FAILED", "end_time": "2026-01-01T00:00:20Z"}
+GOLDEN = Path(__file__).with_name("golden")
+# As KFP 2.17 tells of a failed step: the step, its container's attempts, and the group around it, without a message.
+FAILED_TASKS = [
+    {"task_id": "2", "display_name": "stages", "state": "FAILED", "end_time": "2026-01-01T00:00:05Z"},
+    {"task_id": "7", "display_name": "train", "state": "FAILED", "end_time": "2026-01-01T00:00:10Z"},
+    {
+        "task_id": "8",
+        "display_name": "executor",
+        "state": "FAILED",
+        "end_time": "2026-01-01T00:00:09Z",
+        "child_tasks": [{"pod_name": "lifecycle-x-41"}, {"pod_name": "lifecycle-x-42"}],
+    },
+]
 Submit = Callable[..., int]
 
 
@@ -82,8 +86,8 @@ def test_a_schedule_names_each_run_by_its_planned_time(
     assert submit("--pipeline", pipeline, "--run-id", "watch", "--schedule", "0 0 * * * *") == 0
     (recurring,) = backend.kept["recurringruns"]
     assert recurring["runtime_config"]["parameters"] == {
-        "run_uri": f"{tmp_path}/store/watch/[[ScheduledTime]]",
-        "run_id": "watch-[[ScheduledTime]]",
+        "run_uri": f"{tmp_path}/store/watch/[[CurrentTime]]",
+        "run_id": "watch-[[CurrentTime]]",
     }
     assert recurring["trigger"] == {"cron_schedule": {"cron": "0 0 * * * *"}}
     assert recurring["no_catchup"] is True
@@ -226,31 +230,54 @@ def test_progress_shows_each_change_once(backend: Any, tmp_path: Path) -> None:
     assert shown == "running    plan\nsucceeded  plan\n"
 
 
-def test_a_failed_run_names_the_step_its_cause_and_its_log(backend: Any, tmp_path: Path) -> None:
-    """The task with a pod is named and not the group around it; the end of its log comes along."""
-    backend.script = [{"state": "FAILED", "run_details": {"task_details": [GROUP, FAILED_TASK]}}]
-    backend.logs["lifecycle-x-train"] = "\n".join(f"line {n}" for n in range(50))
-    ending, _ = _follow(backend, tmp_path)
+@pytest.mark.parametrize("name", ["lifecycle-x-42", "lifecycle-x-retry-system-container-impl-42"])
+def test_a_failed_run_names_the_step_and_the_log_of_its_last_attempt(backend: Any, tmp_path: Path, name: str) -> None:
+    """The step is named and not the group around it; its log is archived under the node's name or still a pod's."""
+    backend.script = [{"state": "FAILED", "run_details": {"task_details": FAILED_TASKS}}]
+    backend.logs[name] = "\n".join(f"line {n}" for n in range(50))
+    ending, shown = _follow(backend, tmp_path)
     assert ending.code is ExitCode.INFRASTRUCTURE
-    assert ending.cause == "train: OOMKilled"
+    assert (ending.cause or "").startswith("train: ")
     assert ending.log is not None
     assert ending.log.splitlines()[0] == "  line 30"
     assert ending.log.splitlines()[-1] == "  line 49"
+    assert shown == "failed     train\n"
 
 
 def test_a_log_that_is_gone_hides_nothing(backend: Any, tmp_path: Path) -> None:
     """The pod was removed: the cause stands, and why there is no log."""
-    backend.script = [{"state": "FAILED", "run_details": {"task_details": [FAILED_TASK]}}]
+    backend.script = [{"state": "FAILED", "run_details": {"task_details": FAILED_TASKS}}]
     ending, _ = _follow(backend, tmp_path)
-    assert ending.cause == "train: OOMKilled"
+    assert (ending.cause or "").startswith("train: ")
     assert "cannot be read" in (ending.log or "")
+
+
+def test_a_crash_as_a_real_backend_tells_it(backend: Any, tmp_path: Path) -> None:
+    """What KFP 2.17 said of a run whose first step raised: that step, and the log of its pod."""
+    run = json.loads((GOLDEN / "run-crash.json").read_text(encoding="utf-8"))
+    backend.script = [{"state": run["state"], "run_details": run["run_details"]}]
+    backend.logs["lifecycle-tgrht-843607397"] = "failed to execute component"
+    ending, shown = _follow(backend, tmp_path)
+    assert (ending.cause or "").startswith("plan: FAILED")
+    assert ending.log == "  failed to execute component"
+    assert sorted(shown.split()[1::2]) == ["close", "conclude", "plan"]
+
+
+def test_a_canceled_run_as_a_real_backend_tells_it(backend: Any, tmp_path: Path) -> None:
+    """KFP 2.17 calls a canceled run FAILED in the end; that somebody canceled it is in its history alone."""
+    run = json.loads((GOLDEN / "run-canceled.json").read_text(encoding="utf-8"))
+    assert run["state"] == "FAILED"
+    backend.script = [{key: run[key] for key in ("state", "state_history", "run_details")}]
+    (tmp_path / "conclusion.json").write_text(json.dumps({"exit_code": 3}))
+    ending, _ = _follow(backend, tmp_path)
+    assert (ending.state, ending.code) == ("CANCELED", ExitCode.INFRASTRUCTURE)
 
 
 @pytest.mark.parametrize("code", [1, 3])
 def test_a_verdict_decides_the_exit_of_a_failed_run(backend: Any, tmp_path: Path, code: int) -> None:
     """The run concluded: its own exit code is worth more than KFP's FAILED."""
     (tmp_path / "conclusion.json").write_text(json.dumps({"exit_code": code}))
-    backend.script = [{"state": "FAILED", "run_details": {"task_details": [FAILED_TASK]}}]
+    backend.script = [{"state": "FAILED", "run_details": {"task_details": FAILED_TASKS}}]
     ending, _ = _follow(backend, tmp_path)
     assert ending.code == code
 
