@@ -133,8 +133,8 @@ class KfpServer:
             )
             return str(self._api("Run").run_service_create_run(body, experiment_id=experiment).run_id)
 
-    def schedule(self, experiment: str, name: str, reference: tuple[str, str], settings: RunSettings, cron: str) -> str:
-        """Start a recurring run, one at a time and without catching up on missed ones; return its id.
+    def schedule(self, experiment: str, name: str, pipeline: str, settings: RunSettings, cron: str) -> str:
+        """Start a recurring run of a pipeline's newest version, one at a time, none caught up on; return its id.
 
         Raises UsageError if one of this name is there, because KFP cannot change a recurring run.
         """
@@ -154,7 +154,7 @@ class KfpServer:
                 trigger=models.V2beta1Trigger(cron_schedule=models.V2beta1CronSchedule(cron=cron)),
                 max_concurrency=1,
                 no_catchup=True,
-                **self._described(reference, settings),
+                **self._described((pipeline, None), settings),
             )
             created = self._api("RecurringRun").recurring_run_service_create_recurring_run(body)
             return str(created.recurring_run_id)
@@ -174,7 +174,7 @@ class KfpServer:
         with self._asking(f"read the log of pod {pod}"):
             return self._raw(LOG_PATH.format(run=run_id, pod=pod)).decode(errors="replace")
 
-    def _described(self, reference: tuple[str, str], settings: RunSettings) -> dict[str, Any]:
+    def _described(self, reference: tuple[str, str | None], settings: RunSettings) -> dict[str, Any]:
         pipeline, version = reference
         models = self._models
         return {

@@ -23,8 +23,7 @@ from sextant_plan.loading import load_plan
 
 MOST_CHARACTERS = 10_000  # of one parameter, by KFP's limit
 CRON_FIELDS = 6  # KFP's cron begins with seconds
-# The backend replaces it by when the run starts, YYYYMMDDhhmmss in UTC. `[[ScheduledTime]]` stays as it is in KFP 2.17,
-# whose schedules start runs by the API server (backend/src/apiserver/template/v2_template.go).
+# The API server replaces it by when the run starts, YYYYMMDDhhmmss in UTC (KFP 2.17, backend/src/apiserver/template).
 SCHEDULED = "[[CurrentTime]]"
 
 
@@ -86,7 +85,7 @@ def prepare(
 ) -> Submission:
     """Compile and check everything that can be checked without the backend.
 
-    A schedule's runs are named `run_id` and their planned time. Raises PlanError, UsageError and BadArguments.
+    A schedule's runs are named `run_id` and the time of their start. Raises PlanError, UsageError and BadArguments.
     """
     plan = load_plan(plan_path)
     checked_run_id(run_id)
@@ -181,10 +180,14 @@ def start(server: KfpServer, submission: Submission) -> str:
     else:
         parent = submission.run_uri.removesuffix(SCHEDULED)
         lay_out(parent + SCHEDULE_FOLDER, plan=submission.plan, file=submission.file)
-    reference = server.upload(submission.package.name, submission.package.version, submission.package.text)
+    package = submission.package
     if submission.cron is None:
+        reference = server.upload(package.name, package.version, package.text)
         return server.start(experiment, submission.run_id, reference, submission.settings)
-    return server.schedule(experiment, submission.run_id, reference, submission.settings, submission.cron)
+    # A recurring run of a pipeline's version starts without the API server, and its arguments stay as they are. One of a
+    # pipeline takes the newest version, so that this pipeline has the one only.
+    pipeline, _ = server.upload(f"{package.name}-{package.version}", package.version, package.text)
+    return server.schedule(experiment, submission.run_id, pipeline, submission.settings, submission.cron)
 
 
 def kubernetes_manifest(package: Package, namespace: str) -> str:
