@@ -28,7 +28,7 @@ SERVER_ERROR = 500
 # A backend tells of each node of its workflow: groups, drivers and attempts too, under these names besides the steps'.
 STEPS = frozenset(name.replace("_", "-") for name in STEP_NAMES)
 EXECUTOR = "executor"
-# Argo's templates for the container of a task, with and without retries (backend/src/v2/compiler/argocompiler, KFP 2.17).
+# Argo's templates of a task's container, with and without retries (KFP 2.17, backend/src/v2/compiler/argocompiler).
 POD_TEMPLATES = ("retry-system-container-impl", "system-container-impl")
 
 

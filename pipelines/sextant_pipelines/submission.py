@@ -184,8 +184,8 @@ def start(server: KfpServer, submission: Submission) -> str:
     if submission.cron is None:
         reference = server.upload(package.name, package.version, package.text)
         return server.start(experiment, submission.run_id, reference, submission.settings)
-    # A recurring run of a pipeline's version starts without the API server, and its arguments stay as they are. One of a
-    # pipeline takes the newest version, so that this pipeline has the one only.
+    # A recurring run of a version starts without the API server, and its arguments stay as they are. One of a pipeline
+    # takes the newest version: hence a pipeline with this version alone.
     pipeline, _ = server.upload(f"{package.name}-{package.version}", package.version, package.text)
     return server.schedule(experiment, submission.run_id, pipeline, submission.settings, submission.cron)
 

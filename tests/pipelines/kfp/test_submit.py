@@ -79,9 +79,7 @@ def test_the_same_package_is_uploaded_once_and_the_same_run_started_once(backend
 
 
 @pytest.mark.parametrize("pipeline", ["monitor", "ingest"])
-def test_a_schedule_names_each_run_by_its_start(
-    backend: Any, submit: Submit, tmp_path: Path, pipeline: str
-) -> None:
+def test_a_schedule_names_each_run_by_its_start(backend: Any, submit: Submit, tmp_path: Path, pipeline: str) -> None:
     """KFP fills the time into both arguments unless a version is named; the template lies beside the runs."""
     assert submit("--pipeline", pipeline, "--run-id", "watch", "--schedule", "0 0 * * * *") == 0
     (recurring,) = backend.kept["recurringruns"]
