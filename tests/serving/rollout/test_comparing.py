@@ -160,6 +160,15 @@ def test_a_share_is_carried_when_every_server_runs_with_it(api: Api) -> None:
     assert traffic.carried_weight() is None
 
 
+def test_servers_that_roll_for_a_new_share_have_not_gone_away(api: Api) -> None:
+    """While a server of the new share starts, another one answers with the challenger; without any, it is away."""
+    traffic = traffic_of(api)
+    api.pods[0]["status"]["conditions"][0]["status"] = "False"
+    assert (traffic.canary_ready(), traffic.carried_weight()) == (True, None)
+    api.pods[1]["metadata"]["deletionTimestamp"] = "now"
+    assert not traffic.canary_ready()
+
+
 def test_a_shadow_answers_before_it_becomes_the_champion(api: Api) -> None:
     """At 100 it answers every unit; then its bundle is the predictor's own, and nothing else is left of it."""
     traffic = traffic_of(api)
