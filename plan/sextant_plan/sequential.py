@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 # Alternatives as multiples of the null ratio; a mixture over them needs no guess of the true one.
 MULTIPLIERS = np.array([1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0])
-FLOOR = 1e-290  # a beta tail that underflows is rounded up, which can only lower an e-value's denominator's logarithm
+FLOOR = 1e-290  # a beta tail below it is lost to underflow
 
 
 class Side(StrEnum):
@@ -94,7 +94,10 @@ def limit_log_e(x: int, n: int, limit: float, side: Side) -> float:
     tail = betaincc if side is Side.HARM else betainc
     prior = 1.0, (1 - limit) / limit
     posterior = prior[0] + x, prior[1] + n - x
-    mixture = betaln(*posterior) + math.log(max(float(tail(*posterior, limit)), FLOOR))
+    mass = float(tail(*posterior, limit))
+    if mass < FLOOR:  # lost to underflow: far too little of the mixture lies on that side to be evidence for it
+        return -math.inf
+    mixture = betaln(*posterior) + math.log(mass)
     start = betaln(*prior) + math.log(float(tail(*prior, limit)))
     return float(mixture - start - xlogy(x, limit) - xlog1py(n - x, -limit))
 

@@ -144,6 +144,13 @@ def test_the_limit_test_finds_both_a_breach_and_compliance() -> None:
     assert limit_log_e(30, 10_000, 0.01, Side.SAFE) > PROOF > limit_log_e(30, 10_000, 0.01, Side.HARM)
 
 
+@given(n=st.integers(1, 10**8), limit=st.floats(1e-4, 0.9999))
+def test_a_canary_without_a_miss_is_never_proved_harmful(n: int, limit: float) -> None:
+    """Nor one that only misses proved safe: the tail of so many rows underflows, and that is no evidence."""
+    assert limit_log_e(0, n, limit, Side.HARM) <= 0
+    assert limit_log_e(n, n, limit, Side.SAFE) <= 0
+
+
 @given(x=st.integers(0, 500), extra=st.integers(0, 5000), alpha=st.floats(0.001, 0.2))
 def test_rate_bounds_enclose_the_observed_rate(x: int, extra: int, alpha: float) -> None:
     """The bounds are shares, in order, around the observed one, and narrow with a larger alpha."""
