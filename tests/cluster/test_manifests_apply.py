@@ -160,6 +160,25 @@ def test_the_other_overlays_are_valid_too(overlay: str, applied: subprocess.Comp
     assert done.returncode == 0, done.stderr
 
 
+def test_what_the_steps_of_kubeflow_mount_is_applied(applied: subprocess.CompletedProcess[str], cluster: Any) -> None:
+    """The overlay for the runs' namespace, created and applied again without a change."""
+    overlay, namespace = OVERLAYS / "kubeflow", "kubeflow"
+    if cluster.kubectl("get", "namespace", namespace, check=False).returncode == 0:
+        done = kubectl("apply", "--dry-run=server", "--validate=strict", "-k", overlay)
+        assert done.returncode == 0, done.stderr
+        return
+    cluster.kubectl("create", "namespace", namespace)
+    try:
+        done = kubectl("apply", "--validate=strict", "-k", overlay)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert sorted(line.split()[0] for line in done.stdout.splitlines()) == [
+            "configmap/sextant-feast", "persistentvolumeclaim/sextant-home",
+        ]  # fmt: skip
+        assert kubectl("diff", "-k", overlay).returncode == 0
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--timeout=120s")
+
+
 def test_a_share_in_the_field_that_kserve_ignores_is_refused(
     applied: subprocess.CompletedProcess[str], cluster: Any
 ) -> None:

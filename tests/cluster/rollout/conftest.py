@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Load:
     predictors: list[str]
     inputs: dict[str, Any]
     truth: str
+    units: bool = False  # whether each request is of a unit of its own
     statuses: Counter[str] = field(default_factory=Counter)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -76,6 +78,8 @@ class Load:
         headers = {"Host": self.host, "content-type": "application/json"}
         with Client(self.gateway, timeout=65.0) as client:
             while not self._stop.wait(0.02):
+                if self.units:
+                    headers["x-sextant-unit"] = uuid.uuid4().hex
                 try:
                     status, received, _ = client.request("POST", f"/v2/models/{self.model}/infer", body, headers)
                 except (OSError, http.client.HTTPException) as error:
@@ -153,9 +157,9 @@ class Workshop:
             },
         }
 
-    def release_of(self, name: str, bundle: Path, verdict: Verdict = Verdict.PASS) -> Release:
+    def release_of(self, name: str, bundle: Path, verdict: Verdict = Verdict.PASS, **parts: Any) -> Release:
         """Register a bundle and decide on it as a run would."""
-        plan = plan_of(name)
+        plan = plan_of(name, **parts)
         spec, plan_hash = read_bundle(bundle), digest_of(plan.canonical())
         version = self.registry.register(name, digest=spec.digest, source=bundle.as_uri(), tags={})
         run = self.home / "decisions" / f"{name}-{version}"
@@ -177,8 +181,11 @@ class Workshop:
             replaces=None,
         )
 
-    def load_of(self, name: str, bundle: Path) -> Load:
-        """Clients that ask for one golden row, whose right answer is what the version in service says of it."""
+    def load_of(self, name: str, bundle: Path, *, predictors: tuple[str, ...] = ("blue", "green")) -> Load:
+        """Clients that ask for one golden row, whose right answer is what `bundle` says of it.
+
+        With one predictor, each request is of a unit of its own.
+        """
         spec = read_bundle(bundle)
         with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as golden:
             rows = golden["probabilities"].max(axis=1)
@@ -193,10 +200,10 @@ class Workshop:
                 for tensor in spec.inputs
             ]
             truth = spec.classes[int(golden["probabilities"][row].argmax())]
-        services = [f"{name}-{predictor}-predictor" for predictor in ("blue", "green")]
+        services = [f"{name}-{predictor}-predictor" for predictor in predictors]
         urls = [f"http://{self.cluster.get('service', each)['spec']['clusterIP']}:80" for each in services]
         host = f"{name}-{self.cluster.namespace}.example.com"
-        return Load(name, host, self.gateway, urls, {"inputs": inputs}, truth)
+        return Load(name, host, self.gateway, urls, {"inputs": inputs}, truth, units=len(predictors) == 1)
 
     @contextlib.contextmanager
     def competing_controllers(self) -> Iterator[list[subprocess.Popen[bytes]]]:
@@ -257,7 +264,7 @@ class Workshop:
         return STATE in noted and RolloutState.model_validate_json(noted[STATE]).terminal
 
 
-def plan_of(name: str) -> Plan:
+def plan_of(name: str, **parts: Any) -> Plan:
     return Plan.model_validate(
         {
             "name": name,
@@ -276,6 +283,7 @@ def plan_of(name: str) -> Plan:
                 "candidates": [{"architecture": "linear"}],
             },
             "rollout": POLICY,
+            **parts,
         }
     )
 
@@ -363,7 +371,7 @@ def workshop(
         folder.chmod(0o755)
     (runtime,) = [item for item in manifests if item["kind"] == "ServingRuntime"]
     runtime["metadata"]["namespace"] = cluster.namespace
-    cluster.apply(runtime, *volume(cluster, bundles))
+    cluster.apply(runtime, *volume(cluster, bundles), *volume(cluster, bundles, claim_name="challengers"))
     port, targets = free_port(), root / "targets.json"
     targets.write_text("[]")
     with contextlib.ExitStack() as stack:
@@ -386,7 +394,8 @@ def workshop(
         stack.callback(stop.set)
         home = root / "home"
         yield Workshop(cluster, home, open_registry(home), bundles, f"http://127.0.0.1:{port}", gateway)
-    cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-bundles", "--wait=false")
+    for claim in ("bundles", "challengers"):
+        cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-{claim}", "--wait=false")
 
 
 def has_kserve(cluster: Any) -> bool:
@@ -395,13 +404,13 @@ def has_kserve(cluster: Any) -> bool:
     return bool(found.stdout.strip())
 
 
-def volume(cluster: Any, folder: Path) -> list[dict[str, Any]]:
+def volume(cluster: Any, folder: Path, *, claim_name: str = "bundles") -> list[dict[str, Any]]:
     """A claim bound to a folder of the node, which is how `pvc://` models reach a predictor."""
     size, mode = {"storage": "1Gi"}, ["ReadOnlyMany"]
-    claim = {"namespace": cluster.namespace, "name": "bundles"}
+    claim = {"namespace": cluster.namespace, "name": claim_name}
     spec = {"accessModes": mode, "storageClassName": ""}
     place = {"hostPath": {"path": str(folder), "type": "Directory"}, "claimRef": claim, "capacity": size}
-    name = f"{cluster.namespace}-bundles"
+    name = f"{cluster.namespace}-{claim_name}"
     return [
         {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**spec, **place}},
         {

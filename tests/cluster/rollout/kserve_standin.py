@@ -99,12 +99,15 @@ class StandIn:
         mount = {"name": "model", "mountPath": "/mnt/models", "subPath": folder, "readOnly": True}
         container |= {"image": self._image, "imagePullPolicy": "Never", "name": "kserve-container"}
         container["args"] = [text.replace("{{.Name}}", service) for text in container["args"]] + model.get("args", [])
-        container["volumeMounts"] = [*container.get("volumeMounts", []), mount]
+        container["volumeMounts"] = [*container.get("volumeMounts", []), *model.get("volumeMounts", []), mount]
         container["resources"] = model.get("resources", container.get("resources", {}))
         name = f"{service}-{predictor['name']}-predictor"
         labels = {"app": f"isvc.{name}", "serving.kserve.io/inferenceservice": service}
         volume = {"name": "model", "persistentVolumeClaim": {"claimName": claim}}
-        pod = {"containers": [container], "volumes": [*runtime["spec"].get("volumes", []), volume]}
+        pod = {
+            "containers": [container],
+            "volumes": [*runtime["spec"].get("volumes", []), *predictor.get("volumes", []), volume],
+        }
         metadata = {"name": name, "namespace": self._namespace, "labels": labels}
         return [
             {
