@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
 .PHONY: help env demo demo-parcels drift-demo selftest serve test test-unit test-end-to-end test-slow test-servers \
-        test-browser test-containers test-gpu test-cluster bench soak lint format types layers rules manifests generate lock clean
+        test-browser test-containers test-gpu test-cluster test-cluster-slow bench soak lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,7 +69,10 @@ test-gpu: $(READY) ## Training and engines on the NVIDIA GPU of this machine
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
 test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "cluster and not slow"
+
+test-cluster-slow: $(READY) ## A/B by the controller, many rolling restarts of pods, on the Kubernetes of KUBECONFIG
+	$(BIN)/python -m pytest -m "cluster and slow"
 
 bench: $(READY) ## The server beside its peers (two free cores, about 20 minutes)
 	$(BIN)/python -m benchmarks.serving
