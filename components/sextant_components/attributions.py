@@ -78,7 +78,7 @@ def record_attributions(
         verdict=Verdict.UNKNOWN,
         value={
             "rows": len(lines),
-            "asked": asked.reviewers if asked else "nobody: model.attributions names no reviewer",
+            "asked": asked.reviewers if asked else NOBODY,
         },
         artifacts=artifacts,
         counts=False,

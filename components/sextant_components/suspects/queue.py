@@ -55,8 +55,7 @@ def record_queue(
 ) -> None:
     """Record the rows to look at, the most doubtful first; a row that a correction has judged is not asked for again.
 
-    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of the row ids
-    `compared`.
+    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of the row ids `compared`.
     """
     queue = label_queue(plan, rows, judged, labels, compared)[:MAX_QUEUE]
     text = "".join(json.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in queue)

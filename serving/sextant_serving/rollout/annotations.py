@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from sextant_plan.acceptance import AcceptanceRecord
-from sextant_serving.rollout.kserve import ServiceUnfit, service_path
+from sextant_serving.rollout.kserve import ServiceUnfit, read_service, service_path
 from sextant_serving.rollout.kube import Json, Kube, ObjectMoved, pointer
 from sextant_serving.rollout.one_server import challenger_patch, stored_challenger
 from sextant_serving.rollout.release import Release
@@ -64,10 +64,7 @@ class AnnotationState:
 
 def read_notes(kube: Kube, namespace: str, name: str) -> dict[str, str]:
     """Return an InferenceService's annotations. Raises ServiceUnfit if it is gone."""
-    found = kube.get(service_path(namespace, name))
-    if found is None:
-        raise ServiceUnfit(name, "it is gone, and its rollout with it")
-    noted: dict[str, str] = found["metadata"].get("annotations") or {}
+    noted: dict[str, str] = read_service(kube, namespace, name)["metadata"].get("annotations") or {}
     return noted
 
 

@@ -29,6 +29,14 @@ def service_path(namespace: str, name: str) -> str:
     return f"/apis/{GROUP}/v1beta1/namespaces/{namespace}/inferenceservices/{name}"
 
 
+def read_service(kube: Kube, namespace: str, name: str) -> Json:
+    """Return an InferenceService. Raises ServiceUnfit if it is gone."""
+    found = kube.get(service_path(namespace, name))
+    if found is None:
+        raise ServiceUnfit(name, "it is gone, and its rollout with it")
+    return found
+
+
 @dataclass(frozen=True)
 class KServeTraffic:
     """The traffic of one InferenceService; `predictors` are its predictors' names by arm."""
@@ -45,10 +53,7 @@ class KServeTraffic:
 
     def read(self) -> Json:
         """Return the object. Raises ServiceUnfit if it is gone."""
-        found = self.kube.get(self.path)
-        if found is None:
-            raise ServiceUnfit(self.name, "it is gone, and its rollout with it")
-        return found
+        return read_service(self.kube, self.namespace, self.name)
 
     def canary_ready(self) -> bool:
         """Tell whether KServe says that the canary's pods are available."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sextant_plan.errors import UsageError
-from sextant_serving.rollout.kserve import ServiceUnfit, service_path
+from sextant_serving.rollout.kserve import ServiceUnfit, read_service, service_path
 from sextant_serving.rollout.kube import Json, Kube, is_true, pointer
 from sextant_serving.rollout.ports import Arm
 
@@ -24,8 +24,7 @@ PREDICTOR = pointer("spec", "predictor")
 
 @dataclass(frozen=True)
 class OneServerTraffic:
-    """The shares within one predictor's servers; `variants` are by arm, `digest` is the
-    challenger's."""
+    """The shares within one predictor's servers; `variants` are by arm, `digest` is the challenger's."""
 
     kube: Kube
     namespace: str
@@ -36,10 +35,7 @@ class OneServerTraffic:
 
     def read(self) -> Json:
         """Return the InferenceService. Raises ServiceUnfit if it is gone."""
-        found = self.kube.get(service_path(self.namespace, self.name))
-        if found is None:
-            raise ServiceUnfit(self.name, "it is gone, and its rollout with it")
-        return found
+        return read_service(self.kube, self.namespace, self.name)
 
     def canary_ready(self) -> bool:
         """Tell whether the challenger answers somewhere: while the pods roll for a new share, not in each of them.
