@@ -186,7 +186,7 @@ def start(server: KfpServer, submission: Submission) -> str:
         return server.start(experiment, submission.run_id, reference, submission.settings)
     # A recurring run of a version starts without the API server, and its arguments stay as they are. One of a pipeline
     # takes the newest version: hence a pipeline with this version alone.
-    pipeline, _ = server.upload(f"{package.name}-{package.version}", package.version, package.text)
+    pipeline, _ = server.upload(package.version, package.version, package.text)
     return server.schedule(experiment, submission.run_id, pipeline, submission.settings, submission.cron)
 
 
