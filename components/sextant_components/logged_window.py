@@ -76,6 +76,17 @@ class LoggedWindow:
         """The share of the rows that have a label; 0 without rows."""
         return self.outcomes.total() / max(self.rows.height, 1)
 
+    @property
+    def answered(self) -> pl.DataFrame:
+        """The rows that the model answered, with their first label as `truth`, null without one."""
+        import polars as pl
+
+        truth = [self.labels.get(identifier) for identifier in self.rows["prediction_id"]]
+        rows = self.rows.with_columns(pl.Series("truth", truth, dtype=pl.String))
+        if "probability" not in rows.columns:
+            rows = rows.with_columns(pl.lit(None, pl.Float64).alias("probability"))
+        return rows.filter(pl.col("label").is_not_null())
+
     def counted(self, *, with_labels: bool) -> Window:
         """Return the window as the server's series; those of feedback only `with_labels`."""
         samples = [self._sample(READY, 1.0), *self._answers(), *self._bins()]

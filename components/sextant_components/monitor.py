@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from sextant_components.context import RunContext, Step
 from sextant_components.logged_window import LoggedWindow, read_logged
 from sextant_components.production_checks import record_production_checks
 from sextant_components.watch import WITHOUT_CRITERION_Z
 from sextant_monitoring.launcher import TimeWindow
+from sextant_monitoring.quality import quality_of
+from sextant_monitoring.watcher import quality_samples
 from sextant_plan.alerts import Rule
-from sextant_plan.catalogue import FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, REFERENCE_RATIO, Enforcement
+from sextant_plan.catalogue import (
+    FALLBACKS,
+    FEATURE_BINS,
+    FEEDBACK,
+    PREDICTIONS,
+    QUALITY_ERROR,
+    REFERENCE_RATIO,
+    Enforcement,
+)
 from sextant_plan.drift_rule import drift_by_feature
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.rules import compile_rules
@@ -19,7 +30,7 @@ from sextant_plan.share_rule import worst_reading
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Window
 
-LOGGED = {series.name for series in (FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, REFERENCE_RATIO)}
+LOGGED = {series.name for series in (FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, QUALITY_ERROR, REFERENCE_RATIO)}
 
 
 def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: float | None = None) -> Verdict:
@@ -44,13 +55,22 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
         seen = Verdict.PASS if logged.rows.height else Verdict.UNKNOWN
         _record_window(ledger, window, {"version": logged.target[1], "rows": logged.rows.height}, seen)
         enough = _record_labels(ledger, plan, logged, is_due=now >= window.end + plan.monitoring.labels.delay)
-        counted = logged.counted(with_labels=enough)
+        counted = _with_quality(plan, logged, window, logged.counted(with_labels=enough))
         for rule in rules:
             if rule.criterion is not None and set(rule.criterion.definition.series) <= LOGGED:
                 _record_rule(ledger, rule, rule.criterion, counted)
         _record_drift(ledger, plan, logged, counted)
         record_production_checks(ledger, plan, logged.rows)
     return ledger.verdict
+
+
+def _with_quality(plan: Plan, logged: LoggedWindow, window: TimeWindow, counted: Window) -> Window:
+    """Return the counted window with what joined labels say of criteria that no counter can tell."""
+    answered = logged.answered
+    if answered.is_empty():
+        return counted
+    quality = quality_of(plan, window, logged.target, answered)
+    return replace(counted, samples=(*counted.samples, *quality_samples(plan, quality)))
 
 
 def _record_window(ledger: LedgerWriter, window: TimeWindow, found: object, verdict: Verdict) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.bounds import bootstrap, combined, size_mean
+from sextant_plan.bounds import bootstrap, combined, root_mean_square, size_mean
 from sextant_plan.verdicts import Estimate
 
 
@@ -37,10 +36,8 @@ def mae(answers: NumberAnswers, confidence: float) -> Estimate:
 
 
 def rmse(answers: NumberAnswers, confidence: float) -> Estimate:
-    """Return the root of the mean squared error; its bounds are the roots of those of the mean square."""
-    square = size_mean(answers.errors**2, confidence)
-    value, low, high = (sqrt(max(each, 0.0)) for each in (square.value, square.low, square.high))
-    return Estimate(value, low, high, square.n, confidence)
+    """Return the root of the mean squared error."""
+    return root_mean_square(answers.errors, confidence)
 
 
 def r_squared(answers: NumberAnswers, confidence: float) -> Estimate:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sextant_components.table_files import as_booleans, as_numbers, as_text
 from sextant_components.tables import SplitName, image_bytes, read_rows, read_split
@@ -31,10 +31,14 @@ class LiveRow:
 
 @dataclass
 class Replay:
-    """What came of the rows sent: answers by HTTP status, and labels by how they met their prediction."""
+    """What came of the rows sent: answers by HTTP status, and labels by how they met their prediction.
+
+    `labelled` has each row whose label was sent, with what was answered; None where the model abstained.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    labelled: list[tuple[LiveRow, str | None]] = field(default_factory=list)
 
     @property
     def sent(self) -> int:
@@ -71,8 +75,10 @@ def _as_sent(plan: Plan, column: pl.Series) -> list[str | float | None]:
 def send_rows(client: Client, rows: Sequence[LiveRow], replay: Replay, *, label_every: int) -> None:
     """Send each row once, one after the other, and the label of every `label_every`-th that was answered."""
     for place, row in enumerate(rows):
-        if _send(client, row, replay) and place % label_every == 0 and client.prediction_id is not None:
+        answer = _send(client, row, replay)
+        if answer is not None and place % label_every == 0 and client.prediction_id is not None:
             replay.outcomes[client.send_feedback(client.prediction_id, row.label)] += 1
+            replay.labelled.append((row, _said(answer)))
 
 
 def send_more(client: Client, rows: Sequence[LiveRow], replay: Replay, *, total: int) -> None:
@@ -85,16 +91,24 @@ def _repeated(rows: Sequence[LiveRow], times: int) -> Iterator[LiveRow]:
     return islice(cycle(rows), max(times, 0))
 
 
-def _send(client: Client, row: LiveRow, replay: Replay) -> bool:
+def _said(answer: Mapping[str, Any]) -> str | None:
+    """Return the label or the number of one row's answer, None where the model abstained."""
+    found = answer.get("label", answer.get("value"))
+    said = found[0] if isinstance(found, list) else found
+    return None if said in (None, "") else str(said)
+
+
+def _send(client: Client, row: LiveRow, replay: Replay) -> Mapping[str, Any] | None:
+    """Send a row; return its answer, None where it was refused."""
     from sextant_serving.client import Refused
 
     try:
         if row.picture is not None:
-            client.infer_picture(row.picture, row.fields)
+            answer: Mapping[str, Any] = client.infer_picture(row.picture, row.fields)
         else:
-            client.predict_v1([row.fields])
+            (answer,) = client.predict_v1([row.fields])
     except Refused as refusal:
         replay.statuses[refusal.status] += 1
-        return False
+        return None
     replay.statuses[200] += 1
-    return True
+    return answer

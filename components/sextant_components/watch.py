@@ -16,12 +16,16 @@ from typing import Any
 
 from sextant_components.context import RunContext, Step
 from sextant_components.replay import Replay, live_rows, send_more, send_rows
+from sextant_monitoring.launcher import TimeWindow
+from sextant_monitoring.quality import quality_of
 from sextant_monitoring.scrape import parse_scrape, window_between
-from sextant_plan.alerts import Rule
+from sextant_monitoring.watcher import quality_samples
+from sextant_plan.alerts import Reading, Rule
 from sextant_plan.catalogue import COMMON_LABELS, FALLBACK_REASONS, FALLBACKS, PREDICTIONS, Enforcement
 from sextant_plan.drift_rule import DriftRule, FeatureDrift, drift_by_feature
 from sextant_plan.drills import last_drills
 from sextant_plan.ledger import LedgerWriter
+from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.presence_rules import ReadyRule
 from sextant_plan.promotion import ActiveModel
 from sextant_plan.quality_rule import QualityRule
@@ -42,16 +46,19 @@ SERVER_LOG = "watch-server.log"
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen: the window of single rows, the whole window, and the pages they were read from."""
+    """What was seen: the window of single rows, the whole window, what labels say, and the pages that were read."""
 
     rows: Window
     requests: Window
+    labelled: Window
     pages: dict[str, str]
     replay: Replay
     target: Target
 
     def window_of(self, rule: Rule) -> Window:
         """Return the window that a rule is judged over."""
+        if isinstance(rule, QualityRule):
+            return self.labelled
         by_request = rule.criterion is not None and rule.criterion.definition.by_request
         return self.requests if by_request else self.rows
 
@@ -103,7 +110,27 @@ def _watch(context: RunContext, active: ActiveModel, rules: list[Rule], *, snaps
         parse_scrape(pages[name], f"{server.url}/metrics", at=times[name]) for name in ("before", "rows", "requests")
     )
     target = (active.name, active.version, "stable")
-    return Watched(window_between(before, after_rows), window_between(before, after_requests), pages, replay, target)
+    rows_window = window_between(before, after_rows)
+    labelled = _labelled(context.plan, replay, target, TimeWindow(times["before"], times["rows"]))
+    return Watched(rows_window, window_between(before, after_requests), labelled, pages, replay, target)
+
+
+def _labelled(plan: Plan, replay: Replay, target: Target, span: TimeWindow) -> Window:
+    """Return what the pass's own labels say of criteria that the server's counters cannot tell.
+
+    A pass labels a part of its rows on purpose, so the join rate is that of the rows whose label it sent.
+    """
+    import polars as pl
+
+    rows = [
+        {"label": said, "truth": row.label, "probability": None}
+        | {INPUT_PREFIX + name: None if value is None else str(value) for name, value in row.fields.items()}
+        for row, said in replay.labelled
+        if said is not None
+    ]
+    if not rows:
+        return Window(())
+    return Window(tuple(quality_samples(plan, quality_of(plan, span, target, pl.DataFrame(rows)))))
 
 
 def requests_needed(rules: list[Rule]) -> int:
@@ -145,8 +172,7 @@ def _record_replay(ledger: LedgerWriter, watched: Watched, artifacts: Mapping[st
 def _record_rule(ledger: LedgerWriter, rule: Rule, watched: Watched, artifacts: Mapping[str, str]) -> None:
     """Record one rule. Only a criterion that alerts counts; one that only retrains informs the next run.
 
-    What a pass on this machine does not show, such as labels that come later, a probe or a GPU, is unknown and does
-    not count against it.
+    What a pass on this machine does not show is unknown and does not count against it.
     """
     criterion = rule.criterion
     reading = worst_reading([each for each in rule.read(watched.window_of(rule)) if _is_of(each.target, watched)])
@@ -168,8 +194,15 @@ def _record_rule(ledger: LedgerWriter, rule: Rule, watched: Watched, artifacts: 
         criterion=criterion if alerting else None,
         verdict=verdict,
         artifacts=artifacts,
-        counts=alerting and not (reading is None and isinstance(rule, QualityRule | ThresholdRule)),
+        counts=alerting and not _is_for_later(rule, reading),
     )
+
+
+def _is_for_later(rule: Rule, reading: Reading | None) -> bool:
+    """Tell whether a rule waits for what a pass on this machine has not: more labels, a probe, a GPU."""
+    if isinstance(rule, QualityRule):
+        return reading is None or reading.verdict is Verdict.UNKNOWN
+    return reading is None and isinstance(rule, ThresholdRule)
 
 
 def _is_of(target: Target, watched: Watched) -> bool:

@@ -135,8 +135,8 @@ def quality_board(plan: Plan) -> Board:
         Panel(
             f"{each.id}: by joined labels",
             f"{each.requirement}, with its bounds at {each.confidence:g} confidence; the line is the limit.",
-            "percentunit",
-            (q.quality(each.id, model),),
+            "percentunit" if each.definition.unit == "share" else "none",
+            (q.quality(each, model),),
             limit=each.limit,
             runbook=AlertKind.QUALITY_LOW,
         )
@@ -173,7 +173,18 @@ def quality_board(plan: Plan) -> Board:
             runbook=AlertKind.USERS_DISSATISFIED,
         ),
     )
-    until = (
+    until = (*_class_panels(model), *_bias_panels(plan)) if plan.model.answers == "class" else ()
+    rows = [Row("By labels", by_criterion)] if by_criterion else []
+    return Board(
+        "quality",
+        "Quality",
+        "Is the model still right?",
+        (*rows, Row("Labels", labels), Row("Until labels come", (*until, _ageing_panel(plan)))),
+    )
+
+
+def _class_panels(model: str) -> tuple[Panel, ...]:
+    return (
         Panel(
             "Expected accuracy",
             "Mean probability of the answered class; right only while the model is calibrated.",
@@ -187,15 +198,6 @@ def quality_board(plan: Plan) -> Board:
             (q.prediction_bias(model),),
             runbook=AlertKind.PREDICTION_BIAS,
         ),
-        *_bias_panels(plan),
-        _ageing_panel(plan),
-    )
-    rows = [Row("By labels", by_criterion)] if by_criterion else []
-    return Board(
-        "quality",
-        "Quality",
-        "Is the model still right?",
-        (*rows, Row("Labels", labels), Row("Until labels come", until)),
     )
 
 

@@ -119,7 +119,7 @@ def value_panel(rule: Rule) -> Panel:
     limit, what = rule.criterion.limit, rule.criterion.definition.description.rstrip(".")
     if isinstance(rule, ShareRule):
         limit, what = rule.limit, rule.what
-    share = isinstance(rule, ShareRule | QualityRule) or rule.criterion.definition.unit == "share"
+    share = isinstance(rule, ShareRule) or rule.criterion.definition.unit == "share"
     return Panel(
         f"{rule.criterion.id}: {what}",
         f"The plan asks for {rule.requirement}; the line is the limit.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ class Exporter:
             labels = dict(zip(COMMON_LABELS, (self._plan.name, look.probed.version, "stable"), strict=True))
             samples.append(Sample(PROBE_SECONDS.name, labels, look.probed.slowest))
         for each in look.quality:
+            if math.isnan(each.expected):
+                continue  # answers without a probability expect nothing
             labels = dict(zip(COMMON_LABELS, each.target, strict=True))
             samples.append(Sample(EXPECTED_ACCURACY.name, labels, each.expected))
         return samples

@@ -6,19 +6,19 @@ What counts is decided once, here:
 - Of several labels of one prediction the first received counts, as on the server; of several log rows of one
   prediction and variant (a retried write) the first.
 - A row on which the model abstained is no error of the model and is left out. A label without a logged prediction, as
-  under sampling, is left out too.
+  under sampling, is left out too, and so is a label that is no number where the model answers with numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sextant_monitoring.launcher import TimeWindow
-from sextant_plan.bounds import proportion
+from sextant_plan.bounds import proportion, root_mean_square, size_mean
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.schema import Criterion, Plan
@@ -43,7 +43,8 @@ class LabelLogs:
 class WindowQuality:
     """What is known of one target's answers in one window.
 
-    `due` counts answered rows, `labelled` those with a label. `expected` is the mean probability of the answered class.
+    `due` counts answered rows, `labelled` those with a label. `expected` is the mean probability of the answered class,
+    not a number where answers come without one.
     `bias` is, by class and over labelled rows, the predicted share less the labelled one; `bias_errors` has the
     standard errors.
     """
@@ -64,8 +65,8 @@ class WindowQuality:
 
 
 def quality_criteria(plan: Plan) -> list[Criterion]:
-    """Return the criteria that labels decide: accuracy over all rows or a slice."""
-    return [each for each in plan.criteria if each.metric == "accuracy" and each.relative_to is None]
+    """Return the criteria that labels decide: accuracy or the size of errors, over all rows or a slice."""
+    return [each for each in plan.criteria if each.metric in ESTIMATES and each.relative_to is None]
 
 
 def last_due_window(plan: Plan, now: float) -> TimeWindow:
@@ -90,17 +91,42 @@ def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[Win
     rows = _joined(logs, window, [_column(each) for each in criteria if each.slice], plan.name)
     if rows is None:
         return []
+    return [
+        quality_of(plan, window, tuple(str(value) for value in key), part)
+        for key, part in sorted(rows.partition_by(*COMMON_LABELS, as_dict=True).items())
+    ]
+
+
+def quality_of(plan: Plan, window: TimeWindow, target: Target, answered: pl.DataFrame) -> WindowQuality:
+    """Return the quality of one target's answered rows, `label` being the answer and `truth` its label or null."""
     import polars as pl
 
-    found = []
-    for key, part in sorted(rows.partition_by(*COMMON_LABELS, as_dict=True).items()):
-        target = tuple(str(value) for value in key)
-        labelled = part.filter(pl.col("truth").is_not_null())
-        qualities = {each.id: estimate for each in criteria if (estimate := _estimate(labelled, each)) is not None}
-        expected = float(part["probability"].fill_nan(None).mean() or 0.0)  # type: ignore[arg-type]
-        bias, errors = _bias(labelled) if plan.model.answers == "class" else ({}, {})
-        found.append(WindowQuality(window, target, part.height, labelled.height, expected, qualities, bias, errors))
-    return found
+    by_class = plan.model.answers == "class"
+    if not by_class:
+        answered = answered.with_columns(_number("label"), _number("truth"))
+    labelled = answered.filter(pl.col("truth").is_not_null())
+    estimates = ((each.id, _estimate(labelled, each)) for each in quality_criteria(plan))
+    qualities = {name: estimate for name, estimate in estimates if estimate is not None}
+    expected = answered["probability"].fill_nan(None).mean()
+    bias, errors = _bias(labelled) if by_class else ({}, {})
+    return WindowQuality(
+        window=window,
+        target=target,
+        due=answered.height,
+        labelled=labelled.height,
+        expected=float(expected) if isinstance(expected, float) else math.nan,
+        qualities=qualities,
+        bias=bias,
+        bias_errors=errors,
+    )
+
+
+def _number(column: str) -> pl.Expr:
+    """Return a column of text as finite numbers, null where it is none."""
+    import polars as pl
+
+    number = pl.col(column).cast(pl.String).cast(pl.Float64, strict=False)
+    return pl.when(number.is_finite()).then(number).alias(column)
 
 
 def _column(criterion: Criterion) -> str:
@@ -119,10 +145,27 @@ def _estimate(labelled: pl.DataFrame, criterion: Criterion) -> Estimate | None:
         if column not in rows.columns:
             return None
         rows = rows.filter(pl.col(column).cast(pl.String) == value)
-    if rows.is_empty():
-        return None
-    right = int((rows["label"] == rows["truth"]).sum())
-    return proportion(right, rows.height, criterion.confidence)
+    return None if rows.is_empty() else ESTIMATES[criterion.metric](rows, criterion.confidence)
+
+
+def _accuracy(rows: pl.DataFrame, confidence: float) -> Estimate:
+    return proportion(int((rows["label"] == rows["truth"]).sum()), rows.height, confidence)
+
+
+def _mean_error(rows: pl.DataFrame, confidence: float) -> Estimate:
+    return size_mean((rows["label"] - rows["truth"]).abs().to_numpy(), confidence)
+
+
+def _root_error(rows: pl.DataFrame, confidence: float) -> Estimate:
+    return root_mean_square((rows["label"] - rows["truth"]).to_numpy(), confidence)
+
+
+ESTIMATES: dict[str, Callable[[pl.DataFrame, float], Estimate]] = {
+    "accuracy": _accuracy,
+    "mae": _mean_error,
+    "rmse": _root_error,
+}
+"""How each metric that joined labels decide is read from rows with `label` and `truth`, bounded as in its gate."""
 
 
 def _bias(labelled: pl.DataFrame) -> tuple[dict[str, float], dict[str, float]]:

@@ -43,7 +43,6 @@ from sextant_plan.catalogue import (
     PREDICTIONS,
     PROBE_SECONDS,
     PROBE_SUCCESS,
-    QUALITY,
     QUALITY_ROWS,
     QUEUE_SECONDS,
     RATINGS,
@@ -58,7 +57,9 @@ from sextant_plan.catalogue import (
 )
 from sextant_plan.drift_rule import DriftRule
 from sextant_plan.platform_rules import serving_pods
+from sextant_plan.quality_rule import series_of
 from sextant_plan.quantities import DAY
+from sextant_plan.schema import Criterion
 from sextant_plan.window import Matcher, Selector, recorded
 
 RATE = "$__rate_interval"  # Grafana's: four scrapes or one pixel, whichever is longer
@@ -256,9 +257,9 @@ def bin_shares(model: str) -> tuple[Query, Query]:
     return Query(live, "live {{feature}} {{bin}}"), Query(training, "training {{feature}} {{bin}}")
 
 
-def quality(criterion: str, model: str) -> Query:
+def quality(criterion: Criterion, model: str) -> Query:
     """Return a quality by delayed labels with its bounds."""
-    selector = Selector.of(QUALITY.name, model=model, criterion=criterion)
+    selector = Selector.of(series_of(criterion).name, model=model, criterion=criterion.id)
     return Query(f"max by (bound, {TARGET}) ({selector.promql()})", f"{{{{bound}}}} {BY_VERSION}")
 
 

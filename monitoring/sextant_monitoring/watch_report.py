@@ -146,7 +146,7 @@ def _quality_table(qualities: Iterable[WindowQuality]) -> str:
         f"<td>{escape(criterion)}</td>"
         f'<td class="number">{estimate.value:.4f}</td><td class="number">{estimate.low:.4f} to {estimate.high:.4f}</td>'
         f'<td class="number">{estimate.n}</td><td class="number">{each.join_rate:.1%}</td>'
-        f'<td class="number">{each.expected:.4f}</td></tr>'
+        f'<td class="number">{"-" if math.isnan(each.expected) else f"{each.expected:.4f}"}</td></tr>'
         for each in qualities
         for criterion, estimate in each.qualities.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sextant_monitoring.ageing import LossPerDay, loss_samples
@@ -20,11 +21,11 @@ from sextant_plan.catalogue import (
     PREDICTION_BIAS,
     PREDICTION_BIAS_ERROR,
     PROBE_SUCCESS,
-    QUALITY,
     QUALITY_ROWS,
 )
 from sextant_plan.platform_rules import RESTART_WINDOW
 from sextant_plan.presence_rules import ReadyRule
+from sextant_plan.quality_rule import series_of
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.thresholds import change_before
@@ -148,20 +149,26 @@ def own_samples(plan: Plan, quality: list[WindowQuality], probed: ProbeResult | 
         target = (plan.name, probed.version, "stable")
         samples.append(_sample(PROBE_SUCCESS.name, target, probed.success))
     for each in quality:
-        samples.append(_sample(LABEL_JOIN.name, each.target, each.join_rate))
         samples.append(_sample(LABELLED_ROWS.name, each.target, each.labelled))
         for series, of_classes in ((PREDICTION_BIAS, each.bias), (PREDICTION_BIAS_ERROR, each.bias_errors)):
             samples += [
                 _sample(series.name, each.target, value, **{"class": name}) for name, value in of_classes.items()
             ]
-        for criterion, estimate in each.qualities.items():
-            bounds = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-            samples += [
-                _sample(QUALITY.name, each.target, value, criterion=criterion, bound=bound)
-                for bound, value in bounds.items()
-            ]
-            samples.append(_sample(QUALITY_ROWS.name, each.target, estimate.n, criterion=criterion))
+        samples += quality_samples(plan, each)
     return tuple(samples)
+
+
+def quality_samples(plan: Plan, quality: WindowQuality) -> Iterator[Sample]:
+    """Yield the join rate, and what a window's labels say of each criterion: value, bounds, the rows behind them."""
+    yield _sample(LABEL_JOIN.name, quality.target, quality.join_rate)
+    for criterion in plan.criteria:
+        estimate = quality.qualities.get(criterion.id)
+        if estimate is None:
+            continue
+        name = series_of(criterion).name
+        for bound, value in (("value", estimate.value), ("low", estimate.low), ("high", estimate.high)):
+            yield _sample(name, quality.target, value, criterion=criterion.id, bound=bound)
+        yield _sample(QUALITY_ROWS.name, quality.target, estimate.n, criterion=criterion.id)
 
 
 def _sample(name: str, target: Target, value: float, **labels: str) -> Sample:

@@ -22,7 +22,7 @@ def number_criteria(label: NumberGuess, sealed: int) -> Iterator[str]:
     yield f"# Answering the mean of all labels is off by {label.mean_error:.4g} on average; the sealed split will have"
     yield f"# about {sealed} rows."
     yield "criteria:"
-    yield f"  - {{id: error, metric: mae, at_most: {limit:g}, min_n: {min_n}}}"
+    yield f"  - {{id: error, metric: mae, at_most: {limit:g}, min_n: {min_n}, enforce: [gate, retrain]}}"
     yield f"  - {{id: explained, metric: r_squared, at_least: 0.05, min_n: {min_n}}}"
     yield "  # Below 0 the model is closer to the label than the baseline, in the label's unit."
     yield f"  - {{id: beats-baseline, metric: mae, at_most: 0, relative_to: baseline, min_n: {min_n}}}"

@@ -176,6 +176,13 @@ PROBE_SECONDS = Series("sextant_probe_seconds", "gauge", "seconds", "Longest ans
 QUALITY = Series(
     "sextant_quality_ratio", "gauge", "ratio", "Quality by delayed labels, with its bounds.", ("criterion", "bound")
 )
+QUALITY_ERROR = Series(
+    "sextant_quality_error",
+    "gauge",
+    "label unit",
+    "Error of numbers by delayed labels, in the label's own unit, with its bounds.",
+    ("criterion", "bound"),
+)
 QUALITY_ROWS = Series("sextant_quality_rows", "gauge", "rows", "Labelled rows behind a quality.", ("criterion",))
 LABEL_JOIN = Series("sextant_label_join_ratio", "gauge", "ratio", "Share of due predictions that have a label.")
 PREDICTION_BIAS = Series(
@@ -204,6 +211,7 @@ EXPORTED: dict[str, Series] = {
         PROBE_SUCCESS,
         PROBE_SECONDS,
         QUALITY,
+        QUALITY_ERROR,
         QUALITY_ROWS,
         LABEL_JOIN,
         LABELLED_ROWS,
@@ -270,6 +278,7 @@ SERIES: dict[str, Series] = {
 _GATE = frozenset({Enforcement.GATE})
 _LABELLED = frozenset(Enforcement)
 _LIVE = frozenset({Enforcement.GATE, Enforcement.CANARY, Enforcement.ALERT})
+_JOINED = frozenset({Enforcement.GATE, Enforcement.ALERT, Enforcement.RETRAIN})
 _WATCHED = frozenset({Enforcement.ALERT, Enforcement.RETRAIN})
 _CANARY = frozenset({Enforcement.CANARY})
 _ALERT = frozenset({Enforcement.ALERT})
@@ -326,13 +335,15 @@ METRICS: dict[str, Metric] = {
             "input counting that is told apart worst.", answers="class",
         ),
         Metric(
-            "mae", Kind.ML, "label unit", False, "evaluate", "mean", "Student's t on the logarithm", _GATE,
-            "Mean absolute error, in the label's own unit.", sliceable=True, relative=True, answers="number",
+            "mae", Kind.ML, "label unit", False, "evaluate", "mean", "Student's t on the logarithm", _JOINED,
+            "Mean absolute error, in the label's own unit.", (QUALITY_ERROR.name,), sliceable=True, relative=True,
+            answers="number",
         ),
         Metric(
             "rmse", Kind.ML, "label unit", False, "evaluate", "mean",
-            "Student's t on the logarithm of the mean square", _GATE,
-            "Root of the mean squared error, in the label's own unit.", sliceable=True, answers="number",
+            "Student's t on the logarithm of the mean square", _JOINED,
+            "Root of the mean squared error, in the label's own unit.", (QUALITY_ERROR.name,), sliceable=True,
+            answers="number",
         ),
         Metric(
             "r_squared", Kind.ML, "r2", True, "evaluate", "statistic", "bootstrap", _GATE,

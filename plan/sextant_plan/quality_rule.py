@@ -1,8 +1,8 @@
 """The rule on quality by delayed labels, as `sextant watch --export` shows it: criteria that counters cannot tell.
 
-The exporter joins labels and predictions and shows the value with its exact bounds (Clopper and Pearson 1934), the
-rows behind it, and the share of due predictions that have a label. Below the plan's `labels.join_at_least` the labelled
-rows may be a biased choice, and the verdict is unknown.
+Those are criteria on a slice, and errors of numbers. The exporter joins labels and predictions and shows the value with
+the bounds that the metric's gate has, the rows behind it, and the share of due predictions that have a label. Below the
+plan's `labels.join_at_least` the labelled rows may be a biased choice, and the verdict is unknown.
 """
 
 from __future__ import annotations
@@ -21,19 +21,25 @@ from sextant_plan.alerts import (
     Severity,
     proved_violation,
 )
-from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ROWS
+from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ERROR, QUALITY_ROWS, Series
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict, judge
 from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
 
 
+def series_of(criterion: Criterion) -> Series:
+    """Return the series that shows a criterion's quality by joined labels."""
+    return QUALITY_ERROR if criterion.definition.unit == "label unit" else QUALITY
+
+
 @dataclass(frozen=True)
 class QualityRule:
-    """A criterion on a slice; `at_least` is the only side that quality has."""
+    """A criterion on joined labels: a share by `at_least`, an error in the label's unit by `at_most`."""
 
     criterion: Criterion
     kind: AlertKind | None
     model: str
+    min_n: int
     join_at_least: float
     window: float
     hold: float
@@ -49,15 +55,23 @@ class QualityRule:
         """The limit on the quality."""
         return self.criterion.limit
 
+    @property
+    def series(self) -> Series:
+        """The series that shows the value."""
+        return series_of(self.criterion)
+
     def recordings(self) -> list[Recording]:
         """Return the value, its rows, and the verdict as -1, 0 or 1."""
         low, high = (self._exported(bound) for bound in ("low", "high"))
         rows = recorded(CRITERION_ROWS, self.labels)
         limit = repr(self.limit)
+        good, bad = f"{low} >= bool {limit}", f"{high} < bool {limit}"
+        if self.criterion.at_most is not None:
+            good, bad = f"{high} <= bool {limit}", f"{low} > bool {limit}"
         joined = f"max by ({TARGET}) ({self._join.promql()}) >= bool {self.join_at_least!r}"
         verdict = (
-            f"(({low} >= bool {limit}) * on ({TARGET}) ({rows} >= bool {self.criterion.min_n})"
-            f" - on ({TARGET}) ({high} < bool {limit})) * on ({TARGET}) ({joined})"
+            f"(({good}) * on ({TARGET}) ({rows} >= bool {self.min_n})"
+            f" - on ({TARGET}) ({bad})) * on ({TARGET}) ({joined})"
         )
         return [
             Recording(CRITERION_VALUE, self._exported("value"), self.labels),
@@ -69,6 +83,7 @@ class QualityRule:
         """Return the alert that fires on proof of a violation; none where the criterion asks for none."""
         if self.kind is None:
             return []
+        shown = "humanizePercentage" if self.series is QUALITY else "humanize"
         return [
             Alert(
                 self.kind,
@@ -77,7 +92,7 @@ class QualityRule:
                 Severity.WARNING,
                 f"{self.model}: {self.criterion.id} is violated",
                 f"The plan asks for {self.requirement}. Variant {{{{ $labels.variant }}}} of version "
-                "{{ $labels.version }} has {{ $value | humanizePercentage }} by the labels of "
+                f"{{{{ $labels.version }}}} has {{{{ $value | {shown} }}}} by the labels of "
                 f"{promql_duration(self.window)}, beyond the limit with {self.criterion.confidence:.6g} confidence.",
                 self.labels,
             )
@@ -97,10 +112,11 @@ class QualityRule:
         estimate = Estimate(value, low, high, int(rows), self.criterion.confidence)
         if join is None or join < self.join_at_least:
             return Reading(target, Verdict.UNKNOWN, estimate)
-        return Reading(target, judge(estimate, at_least=self.limit, at_most=None, min_n=self.criterion.min_n), estimate)
+        sides = {"at_least": self.criterion.at_least, "at_most": self.criterion.at_most}
+        return Reading(target, judge(estimate, **sides, min_n=self.min_n), estimate)
 
     def _quality(self, bound: str) -> Selector:
-        return Selector.of(QUALITY.name, model=self.model, criterion=self.criterion.id, bound=bound)
+        return Selector.of(self.series.name, model=self.model, criterion=self.criterion.id, bound=bound)
 
     def _exported(self, bound: str) -> str:
         return f"max by ({TARGET}) ({self._quality(bound).promql()})"

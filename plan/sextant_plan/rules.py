@@ -121,10 +121,11 @@ def _criterion_rule(plan: Plan, criterion: Criterion) -> Rule:
     labels = {"plan": plan.name, "criterion": criterion.id}
     min_n = plan.monitoring.min_rows  # a window of traffic has a size of its own; min_n is that of the gate's test set
     window, alerting = plan.monitoring.window, Enforcement.ALERT in criterion.enforce
-    if criterion.slice is not None:
+    if criterion.slice is not None or criterion.definition.answers == "number":
         kind = AlertKind.QUALITY_LOW if alerting else None
         join = plan.monitoring.labels.join_at_least
-        return QualityRule(criterion, kind, plan.name, join, window, _hold(plan), labels)
+        needed = criterion.min_n if criterion.slice is not None else min_n  # a slice's rows are a part of a window's
+        return QualityRule(criterion, kind, plan.name, needed, join, window, _hold(plan), labels)
     if criterion.metric in {"input_psi", "prediction_psi"}:
         return _drift_rule(plan, criterion, labels)
     if criterion.metric == "prediction_bias":

@@ -15,13 +15,23 @@ import yaml
 from sextant_components.context import RunContext, create_run
 from sextant_components.monitor import run_monitor
 from sextant_monitoring.launcher import TimeWindow
-from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, Column, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.bundle import (
+    REFERENCE_FILE,
+    BundleSpec,
+    Column,
+    Member,
+    ServingSpec,
+    Tensor,
+    read_bundle,
+    seal_bundle,
+)
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.promotion import ActiveModel, write_active
 from sextant_plan.reference import FeatureReference, Reference, write_reference
-from sextant_plan.schema import ColumnRule
+from sextant_plan.schema import ColumnRule, Plan
 from sextant_plan.verdicts import Verdict
+from sextant_serving.home import served_model
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 WINDOW = TimeWindow(START, START + 3600)
@@ -220,6 +230,48 @@ def test_too_few_labels_leave_quality_unknown(run: RunContext, log: Log) -> None
     assert verdict is Verdict.UNKNOWN
     assert records["alert accuracy"].verdict is Verdict.UNKNOWN
     assert records["label join"].verdict is Verdict.UNKNOWN
+
+
+def _replanned(run: RunContext, **parts: Any) -> RunContext:
+    return replace(run, plan=Plan.model_validate({**run.plan.model_dump(), **parts}))
+
+
+def test_a_slice_is_judged_by_its_own_labels(run: RunContext, log: Log) -> None:
+    """Half of the rows are light and none of them was: no counter of the server tells that, the log does."""
+    log("a")
+    _label(run, [f"a-{place}" for place in range(400)], "heavy")
+    sliced = {"id": "lights", "metric": "accuracy", "at_least": 0.8, "slice": "weight=-1.0", "enforce": ["alert"]}
+    _, records = _judge(_replanned(run, criteria=[sliced]))
+    found = records["alert lights"]
+    assert (found.value, found.n, found.verdict) == (0.0, 200, Verdict.FAIL)
+
+
+def test_errors_of_numbers_are_judged_by_joined_labels(run: RunContext, log: Log) -> None:
+    """Answers of 3 and labels of 5: the error is 2 in every row, and the limit decides."""
+    log("a")
+    path = run.home / "predictions" / "a.parquet"
+    pl.read_parquet(path).with_columns(pl.lit("3.0").cast(pl.Categorical).alias("label")).write_parquet(path)
+    _label(run, [f"a-{place}" for place in range(300)], "5")
+    active = served_model(run.home)
+    bundle = Path(active.bundle)
+    spec = read_bundle(bundle)
+    reference = Reference(
+        features=[], classes={}, prediction=FeatureReference(name="prediction", edges=[4.0], counts=[500, 500])
+    )
+    write_reference(bundle / REFERENCE_FILE, reference)
+    outputs = [Tensor(name="value", datatype="FP32", shape=[-1, 1])]
+    numbers = {"classes": [], "task": "tabular-regression", "outputs": outputs}
+    sealed = seal_bundle(bundle, spec.model_copy(update=numbers))
+    write_active(run.home, active.model_copy(update={"digest": sealed.digest}))
+    criteria = [
+        {"id": "within", "metric": "mae", "at_most": 2.5, "enforce": ["alert"]},
+        {"id": "beyond", "metric": "rmse", "at_most": 1.5, "enforce": ["retrain"]},
+    ]
+    model = {**run.plan.model.model_dump(), "task": "tabular-regression"}
+    _, records = _judge(_replanned(run, criteria=criteria, model=model))
+    within, beyond = records["alert within"], records["retrain beyond"]
+    assert (within.value, within.n, within.verdict) == (2.0, 300, Verdict.PASS)
+    assert (beyond.value, beyond.verdict) == (2.0, Verdict.FAIL)
 
 
 def test_silence_is_unknown(run: RunContext, log: Log) -> None:

@@ -45,7 +45,17 @@ PLAN: dict[str, Any] = {
         {"id": "latency", "metric": "latency_p50_ms", "at_most": 5000, "enforce": ["gate", "alert"]},
         {"id": "errors", "metric": "error_rate", "at_most": 0.02, "enforce": ["gate", "alert"]},
         {"id": "input-drift", "metric": "input_psi", "at_most": 0.2, "enforce": ["alert", "retrain"]},
+        {
+            "id": "heavy",
+            "metric": "accuracy",
+            "at_least": 0.8,
+            "slice": "label=heavy",
+            "min_n": 30,
+            "enforce": ["alert"],
+        },
+        {"id": "labels", "metric": "label_join_rate", "at_least": 0.5, "enforce": ["alert"]},
     ],
+    "evaluation": {"slices": ["label"]},
     "data": {
         "source": "data",
         "table": "table.csv",
@@ -217,6 +227,16 @@ def test_labels_of_half_the_rows_find_their_predictions(healthy: Watched) -> Non
     assert records["label join"].value == {"sent": ROWS // 2, "joined": ROWS // 2, "agree": ROWS // 2}
     quality = records["retrain accuracy"]
     assert (quality.value, quality.n, quality.criterion) == (1.0, ROWS // 2, None)
+
+
+def test_a_slice_is_judged_by_the_labels_of_the_pass(healthy: Watched) -> None:
+    """The server counts no slices; how many labels come back is not proved by a pass that labels every second row."""
+    _, records = healthy
+    found = records["alert heavy"]
+    assert (found.value, found.verdict) == (1.0, Verdict.PASS)
+    assert found.n is not None
+    assert 30 <= found.n < ROWS // 2
+    assert records["alert labels"].verdict is Verdict.UNKNOWN
 
 
 def test_drifted_traffic_fails_and_names_the_feature(tmp_path: Path) -> None:

@@ -38,3 +38,10 @@ def size_mean(sizes: ArrayLike, confidence: float) -> Estimate:
         return found
     ratio = math.exp((found.high - found.value) / found.value)
     return Estimate(found.value, found.value / ratio, found.value * ratio, found.n, confidence)
+
+
+def root_mean_square(values: ArrayLike, confidence: float) -> Estimate:
+    """Return the root of the mean square of `values`, shape (rows,); its bounds are the roots of the mean square's."""
+    found = size_mean(np.square(np.asarray(values, dtype=np.float64)), confidence)
+    value, low, high = (math.sqrt(max(each, 0.0)) for each in (found.value, found.low, found.high))
+    return Estimate(value, low, high, found.n, confidence)
