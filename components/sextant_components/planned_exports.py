@@ -34,10 +34,11 @@ def record_exports(ledger: LedgerWriter, wanted: list[ExportName], bundle: Path,
             except SextantError as error:
                 verdict = Verdict.FAIL if isinstance(error, ExportDiffers) else Verdict.UNKNOWN
                 problem = str(error).replace(f"{folder}: ", "")
-            _record(ledger, target, folder, verdict, problem)
+            record_export(ledger, target, folder, verdict, problem or "within the bundle's tolerance", keep=True)
 
 
-def _record(ledger: LedgerWriter, target: ExportName, folder: Path, verdict: Verdict, problem: str | None) -> None:
+def record_export(ledger: LedgerWriter, target: str, folder: Path, verdict: Verdict, found: str, *, keep: bool) -> None:
+    """Record the export in `folder` with its proof and its files' digests; with `keep` a good one's files as well."""
     artifacts: dict[str, str] = {}
     proof = folder / PARITY_FILE
     if proof.exists():
@@ -45,7 +46,7 @@ def _record(ledger: LedgerWriter, target: ExportName, folder: Path, verdict: Ver
         lines = [{"file": name, "sha256": digest} for name, digest in parity.files.items()]
         artifacts[f"export-{target}.json"] = ledger.artifacts.put_json(lines)
         artifacts[f"export-{target}-parity.json"] = ledger.artifacts.put_bytes(proof.read_bytes())
-    if verdict is Verdict.PASS:
+    if keep and verdict is Verdict.PASS:
         artifacts[f"export-{target}.zip"] = ledger.artifacts.put_bytes(_archive(folder))
     ledger.record(
         f"export: {target}",
@@ -53,7 +54,7 @@ def _record(ledger: LedgerWriter, target: ExportName, folder: Path, verdict: Ver
         risk="what runs elsewhere is not what was evaluated",
         qa_method="golden requests answered by the exported files alone, against the bundle's tolerance",
         verdict=verdict,
-        value=problem or "within the bundle's tolerance",
+        value=found,
         artifacts=artifacts,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sextant_components.dossier.page import DOSSIER_FILE, render
 from sextant_components.looks import looks_taken
 from sextant_components.outcome import Outcome, read_outcome
 from sextant_plan.errors import ExitCode
-from sextant_plan.ledger import Record
+from sextant_plan.ledger import LATER, Record
 from sextant_plan.verification import NO_LINE, Flaw, Ledgers, verify_ledgers
 
 LOOK, SEALED, SUBJECT = (Step.EVALUATE, "look"), (Step.PREPARE, "sealed split"), (Step.EVALUATE, "bundle under test")
@@ -55,14 +55,20 @@ class Verification:
 def verify_run(context: RunContext) -> Verification:
     """Verify a run's ledger, artifacts, plan, conclusion, dossier and look count; changes nothing."""
     ledgers = verify_ledgers(context.run, context.run_id, context.plan)
+    later = verify_ledgers(context.run / LATER, context.run_id, context.plan)
     outcome = read_outcome(context.run)
-    faults, gaps = list(ledgers.faults), list(ledgers.gaps)
+    faults = [*ledgers.faults, *map(_of_later, later.faults)]
+    gaps = [*ledgers.gaps, *map(_of_later, later.gaps)]
     for check in (_conclusion, _dossier):
         wrong, missing = check(context, outcome)
         faults += wrong
         gaps += missing
     wrong, missing, overspent = _looks(context, outcome)
     return Verification(ledgers, sorted(faults + wrong), sorted(gaps + missing), overspent)
+
+
+def _of_later(flaw: Flaw) -> Flaw:
+    return replace(flaw, file=f"{LATER}/{flaw.file}")
 
 
 def _conclusion(context: RunContext, outcome: Outcome) -> tuple[list[Flaw], list[Flaw]]:

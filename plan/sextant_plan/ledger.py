@@ -78,6 +78,10 @@ class Origin:
     image: str
 
 
+LATER = "later"
+"""The folder below a run with a ledger of what was proved after the run had ended."""
+
+
 class ArtifactStore:
     """Content-addressed files of a run."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sextant_components.drills.bad_model import misnamed
 from sextant_plan.bundle import BundleSpec, Column
 
@@ -13,7 +15,8 @@ def _spec(classes: list[str]) -> BundleSpec:
         Column(name="bmi"),
         Column(name="fed", view="v"),
     ]
-    return BundleSpec.model_construct(classes=classes, columns=columns)
+    parts: dict[str, Any] = {"classes": classes, "columns": columns}
+    return BundleSpec.model_construct(**parts)
 
 
 def test_names_of_classes_are_mixed_up_where_there_are_classes() -> None:

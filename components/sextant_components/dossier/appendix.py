@@ -37,6 +37,8 @@ def groups(facts: Facts) -> list[Group]:
         for step in Step
         if facts.outcome.steps[step].records
     ]
+    if facts.later:
+        found.append(Group("After the run", RECORD_COLUMNS, [_record(record) for record in facts.later]))
     return [*found, Group("Files of the run", FILE_COLUMNS, _files(facts), "pairs")]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sextant_components.context import Step
 from sextant_components.dossier.blocks import Cell, Claims, Row, Table, cites
 from sextant_components.dossier.claims import Claim
 from sextant_components.dossier.facts import Facts
 from sextant_components.dossier.wording import capital, closed, finding, number, sentence, title, words
 from sextant_components.outcome import State
+from sextant_plan.ledger import Record
 
 COLUMNS = ("Check", "Found", "How it was checked", "Verdict", "Evidence")
 
@@ -30,10 +33,19 @@ def _table(facts: Facts, step: Step) -> Table | None:
     if not records:
         return None
     closing = facts.closing(step)
-    count = f"{number(len(records))} {'check' if len(records) == 1 else 'checks'}"
     end = f"the step ended with {closing.verdict.value}" if closing is not None else "the step did not end"
+    return checks_table(records, Claim(f"{title(step.value)}: {count_of(records)}; {end}.", [closing or records[-1]]))
+
+
+def count_of(records: Sequence[Record]) -> str:
+    """Return how many checks these are, in words."""
+    return f"{number(len(records))} {'check' if len(records) == 1 else 'checks'}"
+
+
+def checks_table(records: Sequence[Record], caption: Claim) -> Table:
+    """Return a table of records with what each found."""
     return Table(
-        caption=Claim(f"{title(step.value)}: {count}; {end}.", [closing or records[-1]]),
+        caption=caption,
         columns=COLUMNS,
         rows=[
             Row(

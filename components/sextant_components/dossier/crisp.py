@@ -43,7 +43,7 @@ def unclaimed(facts: Facts) -> list[Record]:
     metrics = _metrics(facts)
     return [
         record
-        for record in facts.records(*Step)
+        for record in (*facts.records(*Step), *facts.later)
         if not any(task.claims(record, metrics.get(record.criterion or "")) for task in TASKS)
     ]
 
@@ -55,7 +55,8 @@ def _metrics(facts: Facts) -> dict[str, str]:
 
 def _result(facts: Facts, task: Task) -> TaskResult:
     metrics = _metrics(facts)
-    found = _last_said([r for r in facts.records(*Step) if task.claims(r, metrics.get(r.criterion or ""))])
+    records = (*facts.records(*Step), *facts.later)
+    found = _last_said([r for r in records if task.claims(r, metrics.get(r.criterion or ""))])
     if found:
         verdict = worst(record.verdict for record in found)
         decisive = sorted(found, key=lambda record: record.verdict is Verdict.PASS)

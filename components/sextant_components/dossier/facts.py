@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,16 @@ from sextant_components.dossier.claims import Citable, Citation
 from sextant_components.outcome import Outcome, read_outcome
 from sextant_plan.canonical import digest_of
 from sextant_plan.errors import LedgerCorrupt
-from sextant_plan.ledger import END_TASK, ArtifactStore, Record, criterion_hash
+from sextant_plan.ledger import (
+    END_TASK,
+    LATER,
+    ArtifactStore,
+    Record,
+    attempts,
+    criterion_hash,
+    finished,
+    read_attempt,
+)
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.unanswered import with_gaps_named
 from sextant_plan.verdicts import Verdict
@@ -38,7 +48,7 @@ class Facts:
 
     def __init__(self, context: RunContext, outcome: Outcome) -> None:
         self.context, self.outcome = context, outcome
-        self._store = ArtifactStore(context.run)
+        self._stores = [ArtifactStore(context.run), ArtifactStore(context.run / LATER)]
 
     @cached_property
     def plan(self) -> tuple[Plan, Citable]:
@@ -76,6 +86,20 @@ class Facts:
         """Every record of these steps but the closing ones."""
         return [record for step in steps for record in self.outcome.steps[step].records if record.task != END_TASK]
 
+    @cached_property
+    def later(self) -> list[Record]:
+        """What was proved after the run had ended, by subject; evidence that cannot be trusted is left out."""
+        folder = self.context.run / LATER
+        subjects: dict[str, list[Record]] = {}
+        for path in attempts(folder) if folder.is_dir() else ():
+            try:
+                records = read_attempt(path)
+            except (LedgerCorrupt, OSError):
+                continue  # `sextant report --verify` names it
+            if finished(records):
+                subjects[records[-1].step] = records[:-1]
+        return [record for records in subjects.values() for record in records]
+
     def find(self, step: Step, task: str) -> Record | None:
         """Return a step's last record of a task, None if there is none."""
         found = [record for record in self.records(step) if record.task == task]
@@ -88,16 +112,20 @@ class Facts:
 
     def artifacts(self, *steps: Step) -> Iterator[Artifact]:
         """Yield every artifact of these steps, in the order of the records."""
-        for record in self.records(*steps):
+        yield from self.artifacts_of(self.records(*steps))
+
+    def artifacts_of(self, records: Iterable[Record]) -> Iterator[Artifact]:
+        """Yield every artifact of these records, in their order."""
+        for record in records:
             for name, digest in sorted(record.artifacts.items()):
                 yield Artifact(name, digest, record)
 
     def read(self, artifact: Artifact) -> bytes | None:
         """Return an artifact's bytes, or None if it is absent or was changed, which the answer then says."""
-        try:
-            return self._store.read_bytes(artifact.digest)
-        except LedgerCorrupt:
-            return None
+        for store in self._stores:
+            with suppress(LedgerCorrupt):
+                return store.read_bytes(artifact.digest)
+        return None
 
     def read_json(self, artifact: Artifact) -> Any:
         """Return the JSON value, or the list of values of JSON lines; None if the artifact holds neither."""

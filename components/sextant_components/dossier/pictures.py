@@ -13,6 +13,7 @@ from sextant_components.dossier.facts import Artifact, Facts
 from sextant_components.dossier.plotted import plot_of
 from sextant_components.dossier.strips import strip
 from sextant_components.dossier.wording import named, number, title, words
+from sextant_plan.ledger import Record
 
 MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 LARGEST_PICTURE_BYTES = 4 << 20  # beyond it the page opens slowly on a phone
@@ -46,10 +47,15 @@ ALT = {
 
 def shown(facts: Facts, *steps: Step) -> list[Block]:
     """Return a block for every artifact of these steps that can be shown, once each and the plan not."""
+    return shown_of(facts, facts.records(*steps))
+
+
+def shown_of(facts: Facts, records: Sequence[Record]) -> list[Block]:
+    """Return the same for the artifacts of some records."""
     blocks: list[Block] = []
     seen: set[str] = set()
-    plan = {artifact.digest for artifact in facts.artifacts(*steps) if artifact.digest == artifact.record.plan_hash}
-    for artifact in facts.artifacts(*steps):
+    plan = {artifact.digest for artifact in facts.artifacts_of(records) if artifact.digest == artifact.record.plan_hash}
+    for artifact in facts.artifacts_of(records):
         if artifact.digest in seen | plan:
             continue
         seen.add(artifact.digest)

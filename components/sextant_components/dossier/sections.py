@@ -6,12 +6,12 @@ from sextant_components.context import Step
 from sextant_components.dossier.annex import annex_section
 from sextant_components.dossier.blocks import Block, Cell, Claims, Row, Section, Table, cites
 from sextant_components.dossier.card import card_section
-from sextant_components.dossier.checks import checks
+from sextant_components.dossier.checks import checks, checks_table, count_of
 from sextant_components.dossier.claims import Claim
 from sextant_components.dossier.crisp import crisp_section
 from sextant_components.dossier.criteria import judged, statement, verdict_table
 from sextant_components.dossier.facts import PLAN_FILE, Facts
-from sextant_components.dossier.pictures import shown
+from sextant_components.dossier.pictures import shown, shown_of
 from sextant_components.dossier.score import score_section
 from sextant_components.dossier.wording import duration, listed, number, sentence, title, value, words
 from sextant_plan.schema import Plan
@@ -28,6 +28,7 @@ def sections(facts: Facts) -> list[Section]:
         _phase(facts, "evaluation", "Evaluation", Step.EVALUATE, Step.DECIDE),
         _phase(facts, "deployment", "Deployment", Step.REGISTER, Step.ROLL_OUT),
         _phase(facts, "monitoring", "Monitoring", Step.WATCH),
+        *_later(facts),
         card_section(facts),
         crisp_section(facts),
         score_section(facts),
@@ -42,6 +43,16 @@ def _criteria(facts: Facts) -> Section:
 
 def _phase(facts: Facts, anchor: str, heading: str, *steps: Step) -> Section:
     return Section(anchor, heading, [*checks(facts, *steps), *shown(facts, *steps)])
+
+
+def _later(facts: Facts) -> list[Section]:
+    """Return the section of what was proved after the run had ended; none without any."""
+    if not facts.later:
+        return []
+    text = "What people have answered and what was exported since the run ended; it changes no verdict of the run."
+    caption = Claim(f"After the run: {count_of(facts.later)}.", [facts.later[-1]])
+    blocks: list[Block] = [checks_table(facts.later, caption), *shown_of(facts, facts.later)]
+    return [Section("later", "After the run", blocks, Claim(text, facts.later))]
 
 
 def _plan(facts: Facts) -> Section:

@@ -38,18 +38,24 @@ if TYPE_CHECKING:
 def command(source: Path | None, target: str, out: Path, runtime: Path | None, home: Path, *, as_json: bool) -> int:
     """Write BUNDLE in another form and prove that it answers the golden requests as sealed.
 
-    BUNDLE is a bundle's folder; without it, the model in service below --home. The proof is parity.json in the folder.
+    BUNDLE is a bundle's folder; without it, the model in service below --home. The proof is parity.json in the folder;
+    it is recorded beside the ledger of the run below --home that sealed the bundle, and that run's dossier shows it.
     Exits 1 if the export answers otherwise.
     """
     if runtime is not None and target != "browser":
         raise UsageError(f"--runtime goes with --to browser; {target} needs none.")
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"--out {out}: the folder is not empty. Name a new one.")
-    parity = _export(source or _in_service(home), target, out, runtime)
+    try:
+        parity = _export(source or _in_service(home), target, out, runtime)
+    finally:  # an export that answers otherwise has left its proof, which counts against it
+        run = _recorded(home, out)
     if as_json:
-        print_json({"folder": str(out), **parity.model_dump(mode="json")})
+        print_json({"folder": str(out), "run": str(run) if run else None, **parity.model_dump(mode="json")})
         return 0
     click.echo(f"{parity.verdict}  {target}  {out}  off by {parity.off:.2g} on {parity.rows} golden requests")
+    said = f"recorded in {run}" if run else f"no run below {home} sealed this bundle: the proof stands in {out} alone"
+    click.echo(said, err=True)
     if target == "browser":
         click.echo(f"Serve it from any static host, such as: python -m http.server --directory {out}", err=True)
     return 0
@@ -70,6 +76,17 @@ def _export(bundle: Path, target: str, out: Path, runtime: Path | None) -> Parit
     from sextant_components.exports.edge import export_edge
 
     return export_edge(bundle, spec, out)
+
+
+def _recorded(home: Path, out: Path) -> Path | None:
+    """Record the export's proof, if there is one, in the run that sealed the bundle; return the run."""
+    from sextant_components.exports.parity import PARITY_FILE
+
+    if not (out / PARITY_FILE).exists():
+        return None
+    from sextant_components.later import record_by_hand
+
+    return record_by_hand(home, out)
 
 
 def _in_service(home: Path) -> Path:

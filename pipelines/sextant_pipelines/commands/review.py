@@ -48,6 +48,7 @@ def command(
     """
     from sextant_components.context import open_run
     from sextant_components.expert_review import queue_of, review
+    from sextant_components.later import record_answers
     from sextant_plan.reviews import Finding, Queue
     from sextant_plan.verdicts import exit_code
 
@@ -62,6 +63,7 @@ def command(
     else:
         chosen: Finding = next(each for each in get_args(Finding) if each == finding)
         queue = review(context, person=person, row_id=row_id, finding=chosen, remark=remark, kind=of)
+        record_answers(context)
     if as_json:
         print_json(
             {

@@ -24,7 +24,7 @@ TASKS = (
         risk="one model is tested and another is released",
         method="registry entry with the digests; a server on the stored bundle answers as expected",
         lives_in=("sextant_components.register", "sextant_components.roll_out", "sextant_serving.registry"),
-        evidence=("register/model version", "roll_out/serving proof", "optimise/export*"),
+        evidence=("register/model version", "roll_out/serving proof", "optimise/export*", "*/export: *"),
     ),
     Task(
         "promotion", "deployment", "Promotion and the way back",

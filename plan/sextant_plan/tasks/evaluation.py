@@ -35,7 +35,7 @@ TASKS = (
         "before a promotion",
         lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
         evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*",
-                  "roll_out/confident errors"),
+                  "*/confident errors"),
     ),
     Task(
         "ethics", "evaluation", "Ethics and fairness",

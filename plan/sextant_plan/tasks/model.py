@@ -53,7 +53,7 @@ TASKS = (
         risk="the model is right for a reason that will not hold",
         method="attributions of validation rows, answered by name before a promotion; unknown until then",
         lives_in=("sextant_components.attributions", "sextant_components.expert_review"),
-        evidence=("optimise/attributions", "roll_out/attributions"),
+        evidence=("optimise/attributions", "*/attributions"),
     ),
     Task(
         "compression", "model engineering", "Compression and engines",

@@ -14,6 +14,9 @@ from tests.components.model.conftest import PLAN, Data, Made
 
 from sextant_components.context import RunContext, Step
 from sextant_components.decide import run_decide
+from sextant_components.dossier.crisp import task_results
+from sextant_components.dossier.facts import read_facts
+from sextant_components.dossier.page import render
 from sextant_components.evaluation_records import record_champion, record_errors, record_subject
 from sextant_components.expert_review import queue_of, record_reviews, require_reviews, review
 from sextant_components.explanation import columns_left_out
@@ -26,7 +29,7 @@ from sextant_components.tensors import Examples
 from sextant_pipelines.commands.review import command
 from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import ExitCode, UsageError
-from sextant_plan.ledger import read_run
+from sextant_plan.ledger import LATER, ArtifactStore, read_run
 from sextant_plan.promotion import NotAdmitted
 from sextant_plan.verdicts import Verdict
 
@@ -114,6 +117,26 @@ def test_the_command_shows_the_queue_and_takes_a_finding(context: RunContext) ->
     assert isinstance(call("--as", "ann").exception, UsageError)
     assert call("--as", "ann", "--row", "4", "--finding", "model-wrong").return_value == 3
     assert call("--as", "ann", "--row", "2", "--finding", "undecidable", "--json").return_value == 0
+
+
+def test_answers_are_evidence_of_a_run_that_is_never_rolled_out(context: RunContext) -> None:
+    """Each answer is recorded when it is given, with the name, and the dossier's task on the queue rests on it."""
+    for row, finding, verdict in ((4, "label-wrong", Verdict.UNKNOWN), (2, "unacceptable", Verdict.FAIL)):
+        arguments = [str(context.run), "--as", "ann", "--row", str(row), "--finding", finding]
+        CliRunner().invoke(command, arguments, standalone_mode=False)
+        record, _ = read_run(context.run / LATER)["review"]
+        assert (record.task, record.verdict) == ("confident errors", verdict)
+    answered = record.artifacts["errors-answered.json"]
+    lines = json.loads(ArtifactStore(context.run / LATER).read_bytes(answered))
+    assert [(line["person"], line["row_id"], line["finding"]) for line in lines] == [
+        ("ann", 4, "label-wrong"),
+        ("ann", 2, "unacceptable"),
+    ]
+    facts = read_facts(context)
+    (task,) = [each for each in task_results(facts) if record in each.evidence]
+    assert task.state == Verdict.FAIL
+    assert record.id in render(facts)
+    assert Step.ROLL_OUT not in read_run(context.run)
 
 
 @pytest.fixture(scope="module")

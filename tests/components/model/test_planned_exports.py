@@ -16,6 +16,7 @@ from sextant_components.exports.onnx_files import answer_by_onnx
 from sextant_components.planned_exports import record_exports
 from sextant_plan.canonical import digest_of_bytes
 from sextant_plan.ledger import Record, read_run
+from sextant_plan.schema import ExportName
 from sextant_plan.verdicts import Verdict
 
 OpenRun = Callable[..., RunContext]
@@ -27,9 +28,9 @@ def context(home: Path, open_run_at: OpenRun, tmp_path: Path) -> RunContext:
     return open_run_at(tmp_path / "exports", home=home)
 
 
-def _recorded(context: RunContext, made: Made) -> Record:
+def _recorded(context: RunContext, made: Made, target: ExportName = "edge") -> Record:
     with context.ledger(Step.OPTIMISE) as ledger:
-        record_exports(ledger, ["edge"], made.bundle, made.spec)
+        record_exports(ledger, [target], made.bundle, made.spec)
     record, end = read_run(context.run)[Step.OPTIMISE]
     assert end.verdict is record.verdict
     return record
@@ -46,6 +47,20 @@ def test_an_export_is_recorded_with_its_files_and_their_digests(context: RunCont
         found = {name: digest_of_bytes(archive.read(name)) for name in archive.namelist() if name != "parity.json"}
     assert named == found
     assert {"model.ort", "model.onnx"} <= set(found)
+
+
+@pytest.mark.slow
+def test_a_wheel_is_recorded_with_the_proof_of_what_was_installed(context: RunContext, made: Made) -> None:
+    """The wheel in the archive is the one that the table names, and its answers came from where it was installed."""
+    record = _recorded(context, made, "package")
+    assert (record.task, record.verdict) == ("export: package", Verdict.PASS)
+    contents = {name: context.artifacts.read_bytes(digest) for name, digest in record.artifacts.items()}
+    proof = json.loads(contents["export-package-parity.json"])
+    assert (proof["method"], proof["verdict"]) == ("the wheel, installed and imported", "pass")
+    (line,) = json.loads(contents["export-package.json"])
+    assert line["file"].endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(io.BytesIO(contents["export-package.zip"])) as archive:
+        assert digest_of_bytes(archive.read(line["file"])) == line["sha256"]
 
 
 def test_an_export_that_answers_otherwise_fails_and_is_not_kept(
