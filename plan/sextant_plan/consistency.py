@@ -63,6 +63,10 @@ def _retrain_faults(plan: Plan) -> Iterator[Fault]:
 
 
 def _evaluation_faults(plan: Plan) -> Iterator[Fault]:
+    image, corruptions = plan.model.inputs.image, plan.evaluation.corruptions
+    if image is not None and image.channels == 1 and "saturate" in corruptions:
+        problem = "the pictures have one channel, and so no colours to change"
+        yield Fault(("evaluation", "corruptions", corruptions.index("saturate")), problem, "Remove saturate")
     if plan.evaluation.sealed_split + plan.evaluation.valid_split >= 0.9:
         yield Fault(
             ("evaluation", "valid_split"),

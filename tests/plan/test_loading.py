@@ -201,6 +201,12 @@ CASES: dict[str, tuple[Edit, str, str, str]] = {
         "gradient-boosting reads columns or features, which model.inputs lacks",
         "model.inputs",
     ),
+    "colours where there are none": (
+        put("evaluation", value={"slices": ["supplier"], "corruptions": ["noise", "saturate"]}),
+        "evaluation.corruptions[1]",
+        "one channel",
+        "Remove saturate",
+    ),
     "splits too large": (
         put("evaluation", value={"sealed_split": 0.6, "valid_split": 0.35}),
         "evaluation.valid_split",

@@ -21,8 +21,8 @@ class Explanation(Closed):
 
 
 CorruptionName = Literal[
-    "noise", "shot", "impulse", "blur", "defocus", "motion", "dark", "bright", "contrast", "fog", "occlusion",
-    "pixelate", "jpeg",
+    "noise", "shot", "speckle", "impulse", "blur", "defocus", "motion", "glass", "zoom", "dark", "bright", "contrast",
+    "saturate", "fog", "snow", "frost", "spatter", "elastic", "occlusion", "pixelate", "jpeg",
 ]  # fmt: skip
 
 
