@@ -50,7 +50,7 @@ def _size(pictures: NDArray[Any]) -> tuple[int, int, int]:
     return rows, height, width
 
 
-def _mixed(pictures: NDArray[Any], part: NDArray[np.float64], level: float) -> NDArray[Any]:
+def _mixed(pictures: NDArray[Any], part: NDArray[Any], level: float) -> NDArray[Any]:
     """Return the pictures with a grey level mixed in by its part, shape (rows, height, width)."""
     mixed: NDArray[Any] = (1 - part[..., None]) * pictures + part[..., None] * level
     return mixed

@@ -54,7 +54,8 @@ def test_a_zoom_keeps_the_middle_and_a_flat_picture() -> None:
     assert np.array_equal(corrupt(flat, "zoom", severity=5), flat)
     point = np.zeros((1, 25, 25, 1), np.uint8)
     point[0, 12, 12] = 255
-    assert np.unravel_index(corrupt(point, "zoom", severity=5).argmax(), point.shape) == (0, 12, 12, 0)
+    zoomed = corrupt(point, "zoom", severity=5)
+    assert zoomed[0, 12, 12, 0] == zoomed.max() > 0
 
 
 KINDS_AND_CHANNELS = [
