@@ -119,7 +119,7 @@ class RunContext:
     @property
     def feature_repo(self) -> Path:
         """The plan's Feast repository, which all its runs share."""
-        return self.home.resolve() / "feast" / self.plan.name
+        return feature_repo_of(self.plan, self.home)
 
     @property
     def artifacts(self) -> ArtifactStore:
@@ -134,6 +134,11 @@ class RunContext:
     def overrides(self) -> dict[str, Override]:
         """Return the override in force now for each criterion hash."""
         return binding_overrides(read_overrides(self.home), self.plan_hash, datetime.now(UTC))
+
+
+def feature_repo_of(plan: Plan, home: Path) -> Path:
+    """Return the folder of a plan's Feast repository in a home."""
+    return home.resolve() / "feast" / plan.name
 
 
 def create_run(

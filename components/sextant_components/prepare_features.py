@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sextant_components.context import RunContext
+from sextant_components.context import RunContext, feature_repo_of
 from sextant_components.encoding import encoded
 from sextant_components.feature_sources import EVENT_TIME, ViewTable, read_views
 from sextant_components.feature_store import FeatureRepository
 from sextant_components.point_in_time import as_of, comparable_online, differing_rows
-from sextant_components.remote_sources import fetch_source
+from sextant_components.remote_sources import fetch_source, source_root
 from sextant_plan.bundle import Column
+from sextant_plan.errors import UsageError
 from sextant_plan.ledger import LedgerWriter
+from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -38,6 +41,22 @@ class PreparedFeatures:
     def names(self) -> list[str]:
         """The features' names without their views', as the model's columns carry them."""
         return [full.partition("__")[2] for full in self.joined.columns]
+
+
+def load_features(plan: Plan, *, plan_dir: Path, home: Path) -> dict[str, datetime | None]:
+    """Bring the feature stores to their sources as they are now, outside of a run; return each view's newest event.
+
+    `plan_dir` is what a relative `data.source` is relative to. Raises UsageError for a plan without features, and
+    DataError for a feature table that cannot be used.
+    """
+    if plan.features is None:
+        raise UsageError(f"{plan.name}: the plan has no features, so there is nothing to load.")
+    fetch_source(plan, home)
+    tables = read_views(plan, source_root(plan, plan_dir, home))
+    repository = FeatureRepository(plan, feature_repo_of(plan, home), tables)
+    with repository.locked():
+        repository.apply()
+        return repository.materialise(until=datetime.now(UTC))
 
 
 def join_features(context: RunContext, ledger: LedgerWriter, rows: pl.DataFrame) -> PreparedFeatures:

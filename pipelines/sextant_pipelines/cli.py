@@ -39,6 +39,7 @@ COMMANDS = {
     "predict": "Ask a running server for predictions.",
     "watch": "Watch a running server by a plan's rules.",
     "drill": "Rehearse failures: cause one, measure until it is noticed and until it is over.",
+    "features": "Load changed features into the online store, between two runs.",
     "backup": "Back up a home, verify a backup, restore it.",
     "trigger": "Retrain when Alertmanager says so, by the plan's policy.",
     "render": "Write what a cluster or a monitor needs: pipeline, components, rules, dashboard.",

@@ -35,6 +35,7 @@ def shipped(root: Path) -> dict[Path, str]:
         Path(f"manifests/components/monitoring/prometheusrule-{plan.name}.yaml"): rule,
         chart / "rules" / f"{plan.name}.yaml": rule,
         Path("manifests/components/trigger/plan.yaml"): text,
+        Path("manifests/overlays/kubeflow/plan.yaml"): text,
         chart / "plan.yaml": text,
     }
 

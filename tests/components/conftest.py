@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -211,7 +212,7 @@ def postgres() -> Iterator[dict[str, Any]]:
                 "sslmode": "disable",
             }
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # at once, where SIGTERM waits for every client to go
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

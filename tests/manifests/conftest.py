@@ -48,6 +48,7 @@ OPERATOR_KINDS = (
     "servicemonitors",
 )
 
+PLACES = ("base", "components/*", "overlays/kubeflow")  # the other overlays hold patches
 OTHERS = ("kustomization.yaml", "gpu/inferenceservice.yaml")  # the second is a patch
 
 Object = dict[str, Any]
@@ -118,7 +119,7 @@ def schemas() -> Schemas:
 def source_objects() -> dict[str, Object]:
     """Return each object that base and components hold as a file, by its path below manifests/."""
     folder = ROOT / "manifests"
-    files = [*folder.glob("base/*.yaml"), *folder.glob("components/*/*.yaml")]
+    files = [file for place in PLACES for file in folder.glob(f"{place}/*.yaml")]
     found = {str(file.relative_to(folder)): yaml.safe_load(file.read_text("utf-8")) for file in sorted(files)}
     objects = {path: item for path, item in found.items() if "apiVersion" in item and "kind" in item}
     return {path: item for path, item in objects.items() if not path.endswith(OTHERS)}
@@ -126,7 +127,7 @@ def source_objects() -> dict[str, Object]:
 
 @pytest.fixture(scope="session")
 def sources() -> dict[str, Object]:
-    """Each object that base and components hold as a file, by its path below manifests/."""
+    """Each object that base, components and the overlay of the runs hold as a file, by its path below manifests/."""
     return source_objects()
 
 

@@ -138,6 +138,23 @@ def test_what_the_steps_mount_is_made_for_their_namespace(profile: ClusterProfil
     assert (folder_in_pod, file in maps[mounted.name]) == (mounted.mount, True)
 
 
+def test_features_are_loaded_between_runs_as_a_run_loads_them(sources: dict[str, Object]) -> None:
+    """The CronJob has the stores' file, the Secrets, the home and the data of the shipped profile."""
+    profile = yaml.safe_load(PROFILES["trial"]())
+    job = sources[f"overlays/{STEPS_NAMESPACE}/cronjob-features.yaml"]["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = job["spec"]["containers"]
+    told = {each["name"]: each["value"] for each in container["env"]}
+    assert told == {name: profile["env"][name] for name in told}
+    assert {each["secretRef"]["name"] for each in container["envFrom"]} == {each["name"] for each in profile["secrets"]}
+    mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in job["spec"]["volumes"]}
+    for each in profile["volumes"]:
+        assert volumes[mounted[each["mount"]]]["persistentVolumeClaim"]["claimName"] == each["claim"]
+    for each in profile["config_maps"]:
+        assert volumes[mounted[each["mount"]]]["configMap"]["name"] == each["name"]
+    assert container["args"] == [f"--data={profile['data']}", f"--home={profile['home']}"]
+
+
 def test_a_compiled_package_holds_the_names_and_no_credential(
     profile: ClusterProfile, secrets: dict[str, dict[str, str]]
 ) -> None:
