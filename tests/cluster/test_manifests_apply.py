@@ -172,7 +172,8 @@ def test_what_the_steps_of_kubeflow_mount_is_applied(applied: subprocess.Complet
         done = kubectl("apply", "--validate=strict", "-k", overlay)
         assert (done.returncode, done.stderr) == (0, "")
         assert sorted(line.split()[0] for line in done.stdout.splitlines()) == [
-            "configmap/sextant-feast", "persistentvolumeclaim/sextant-home",
+            "configmap/sextant-feast", "configmap/sextant-plan", "cronjob.batch/sextant-features",
+            "persistentvolumeclaim/sextant-home",
         ]  # fmt: skip
         assert kubectl("diff", "-k", overlay).returncode == 0
     finally:

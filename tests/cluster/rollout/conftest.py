@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
 import threading
-import time
 import urllib.parse
 import urllib.request
-import uuid
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.cluster.rollout.bundles import changed_bundle
+from tests.cluster.rollout.clients import Load
+from tests.cluster.rollout.controllers import Controllers, wait_for
+from tests.cluster.rollout.daemons import Daemon
+from tests.object_store import free_port
 
-from sextant_plan.bundle import GOLDEN_FILE, read_bundle, seal_bundle
+from sextant_plan.bundle import GOLDEN_FILE, read_bundle
 from sextant_plan.canonical import digest_of
 from sextant_plan.ledger import LedgerWriter, Origin
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
-from sextant_serving.client import Client, Refused
 from sextant_serving.registry import Registry, open_registry
 from sextant_serving.rollout.annotations import PHASE, STATE, ServiceDocuments
 from sextant_serving.rollout.kube import Kube
@@ -38,7 +34,6 @@ from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState
 
 STANDIN = Path(__file__).with_name("kserve_standin.py")
-CLIENTS = 2
 # Half of all requests over a second is decided by a few dozen requests, and not reached by a machine that is only busy.
 CRITERIA = [
     {"id": "errors", "metric": "error_rate", "at_most": 0.3, "min_n": 20, "enforce": ["canary"]},
@@ -49,57 +44,8 @@ POLICY = {"strategy": "canary", "steps": [20, 50, 100], "interval": "3s", "min_l
 
 
 @dataclass
-class Load:
-    """Clients of one InferenceService through the gateway; a label goes to whichever predictor made the prediction."""
-
-    model: str
-    host: str
-    gateway: str
-    predictors: list[str]
-    inputs: dict[str, Any]
-    truth: str
-    units: bool = False  # whether each request is of a unit of its own
-    statuses: Counter[str] = field(default_factory=Counter)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def start(self) -> None:
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self) -> None:
-        body = json.dumps(self.inputs).encode()
-        headers = {"Host": self.host, "content-type": "application/json"}
-        with Client(self.gateway, timeout=65.0) as client:
-            while not self._stop.wait(0.02):
-                if self.units:
-                    headers["x-sextant-unit"] = uuid.uuid4().hex
-                try:
-                    status, received, _ = client.request("POST", f"/v2/models/{self.model}/infer", body, headers)
-                except (OSError, http.client.HTTPException) as error:
-                    self.statuses[type(error).__name__] += 1
-                    continue
-                self.statuses[str(status)] += 1
-                if status == 200:
-                    self._tell(received.get("x-prediction-id", ""))
-
-    def _tell(self, prediction: str) -> None:
-        for url in self.predictors:
-            # A predictor that is on its way out no longer takes labels.
-            with contextlib.suppress(OSError, http.client.HTTPException, Refused), Client(url, timeout=5.0) as client:
-                if client.send_feedback(prediction, self.truth) in {"agree", "disagree", "abstained"}:
-                    return
-
-
-@dataclass
 class Workshop:
-    """What the rollouts of this module share, and what can be done with them."""
+    """What all rollouts share, and what can be done with them."""
 
     cluster: Any
     home: Path
@@ -107,6 +53,7 @@ class Workshop:
     bundles: Path
     prometheus: str
     gateway: str
+    prometheus_server: Daemon
 
     @property
     def kube(self) -> Kube:
@@ -124,14 +71,6 @@ class Workshop:
 
     def documents(self, name: str) -> ServiceDocuments:
         return ServiceDocuments(self.kube, self.cluster.namespace, name)
-
-    @staticmethod
-    def wait_for(what: str, ready: Any, seconds: float = 180.0) -> Any:
-        pause, end = threading.Event(), time.monotonic() + seconds
-        while not (found := ready()):
-            assert time.monotonic() < end, f"{what} did not come"
-            pause.wait(0.5)
-        return found
 
     def service_of(self, name: str, bundle: Path) -> dict[str, Any]:
         return {
@@ -181,10 +120,12 @@ class Workshop:
             replaces=None,
         )
 
-    def load_of(self, name: str, bundle: Path, *, predictors: tuple[str, ...] = ("blue", "green")) -> Load:
-        """Clients that ask for one golden row, whose right answer is what `bundle` says of it.
+    def load_of(
+        self, name: str, bundle: Path, *, predictors: tuple[str, ...] = ("blue", "green"), address: str | None = None
+    ) -> Load:
+        """Clients that ask for one golden row through the gateway, whose right answer is what `bundle` says of it.
 
-        With one predictor, each request is of a unit of its own.
+        With one predictor, each request is of a unit of its own. At any other `address`, each opens a connection.
         """
         spec = read_bundle(bundle)
         with np.load(bundle / GOLDEN_FILE, allow_pickle=False) as golden:
@@ -200,44 +141,29 @@ class Workshop:
                 for tensor in spec.inputs
             ]
             truth = spec.classes[int(golden["probabilities"][row].argmax())]
-        services = [f"{name}-{predictor}-predictor" for predictor in predictors]
-        urls = [f"http://{self.cluster.get('service', each)['spec']['clusterIP']}:80" for each in services]
-        host = f"{name}-{self.cluster.namespace}.example.com"
-        return Load(name, host, self.gateway, urls, {"inputs": inputs}, truth, units=len(predictors) == 1)
+        urls = [self.predictor_url(name, predictor) for predictor in predictors]
+        host, at = f"{name}-{self.cluster.namespace}.example.com", address or self.gateway
+        units = len(predictors) == 1
+        return Load(name, host, at, urls, {"inputs": inputs}, truth, units=units, fresh=address is not None)
+
+    def predictor_url(self, name: str, predictor: str) -> str:
+        """The address of one predictor's own Service, past the gateway."""
+        return f"http://{self.cluster.get('service', f'{name}-{predictor}-predictor')['spec']['clusterIP']}:80"
+
+    def controllers(self) -> Controllers:
+        return Controllers(self.cluster, self.home, self.prometheus)
 
     @contextlib.contextmanager
-    def competing_controllers(self) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Two controllers; the list holds whoever runs, and every one that was started is stopped."""
-        started: list[subprocess.Popen[bytes]] = []
+    def services(self, **bundles: Path) -> Iterator[None]:
+        """InferenceServices of these names and bundles with their routes, removed at the end."""
         try:
-            for _ in range(2):
-                started.append(self.start_controller())
-            yield started
+            for name, bundle in bundles.items():
+                self.cluster.apply(self.service_of(name, bundle))
+            for name in bundles:
+                wait_for(f"the route of {name}", partial(self.routed, name))
+            yield
         finally:
-            for controller in started:
-                controller.send_signal(signal.SIGTERM)
-            for controller in started:
-                controller.wait(30)
-
-    def start_controller(self) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable, "-m", "sextant_pipelines.cli", "rollout", "controller", "--home", str(self.home),
-            "--namespace", self.cluster.namespace, "--prometheus", self.prometheus, "--scrape-interval", "1",
-            "--metrics-port", str(free_port()),
-        ]  # fmt: skip
-        with (self.home / "controller.log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
-
-    def kill_the_leader(self, controllers: list[subprocess.Popen[bytes]]) -> int:
-        """Kill the controller that holds the lease, start another, and return the killed one's process id."""
-        lease = self.cluster.get("lease", "sextant-rollout")
-        leader = int(lease["spec"]["holderIdentity"].rpartition("-")[2])
-        (victim,) = [each for each in controllers if each.pid == leader]
-        victim.kill()
-        victim.wait()
-        controllers.remove(victim)
-        controllers.append(self.start_controller())
-        return leader
+            self.cluster.kubectl("delete", "inferenceservice", *bundles)
 
     def routed(self, name: str) -> bool:
         found = self.cluster.kubectl("get", "httproute", name, "-o", "json", check=False)
@@ -288,69 +214,7 @@ def plan_of(name: str, **parts: Any) -> Plan:
     )
 
 
-@contextlib.contextmanager
-def process(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as words:
-        running = subprocess.Popen([*command], stdout=words, stderr=subprocess.STDOUT)
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def changed_bundle(source: Path, root: Path, **changes: Any) -> Path:
-    """Copy a bundle with parts of its description changed, below its digest."""
-    spec = read_bundle(source)
-    staged = root / "staged"
-    shutil.copytree(source, staged)
-    serving = spec.serving.model_copy(update=changes.pop("serving", {}))
-    slow = changes.pop("slow", 0)
-    if slow:
-        slow_down(staged / spec.members[0].file, slow)
-    sealed = seal_bundle(staged, spec.model_copy(update={"serving": serving, **changes}))
-    place = root / sealed.digest.removeprefix("sha256:")
-    staged.rename(place)
-    place.chmod(0o755)
-    return place
-
-
-def slow_down(network: Path, products: int) -> None:
-    """Add so many products of 256 x 256 matrices that depend on the input and change no output."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    model = onnx.load(network)
-    graph = model.graph
-    square = numpy_helper.from_array(np.full((256, 256), 1e-6, np.float32), "slow_square")
-    nothing = numpy_helper.from_array(np.array(0.0, np.float32), "slow_nothing")
-    graph.initializer.extend([square, nothing])
-    output = graph.output[0].name
-    for node in graph.node:
-        node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
-    fast = f"{output}_fast"
-    nodes = [
-        helper.make_node("ReduceSum", [fast], ["slow_total"], keepdims=0),
-        helper.make_node("Mul", ["slow_total", "slow_square"], ["slow_0"]),
-    ]
-    for index in range(products):
-        nodes.append(helper.make_node("MatMul", [f"slow_{index}", "slow_square"], [f"slow_{index + 1}"]))
-    nodes += [
-        helper.make_node("ReduceMax", [f"slow_{products}"], ["slow_top"], keepdims=0),
-        helper.make_node("Mul", ["slow_top", "slow_nothing"], ["slow_zero"]),
-        helper.make_node("Add", [fast, "slow_zero"], [output]),
-    ]
-    graph.node.extend(nodes)
-    onnx.save(model, network)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gateway(cluster: Any) -> str:
     """The gateway's address inside the cluster."""
     found = json.loads(
@@ -359,7 +223,7 @@ def gateway(cluster: Any) -> str:
     return f"http://{found['spec']['clusterIP']}:80"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workshop(
     cluster: Any, kserve_crds: None, trained_bundle: Path, manifests: list[dict[str, Any]], gateway: str
 ) -> Iterator[Workshop]:
@@ -377,23 +241,21 @@ def workshop(
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         if not has_kserve(cluster):
-            enter(process(sys.executable, str(STANDIN), cluster.namespace, cluster.image, log=root / "standin.log"))
-        enter(
-            process(
-                "prometheus",
-                f"--config.file={prometheus_config(root, targets)}",
-                f"--storage.tsdb.path={root / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                log=root / "prometheus.log",
-            )
-        )
+            command = [sys.executable, str(STANDIN), cluster.namespace, cluster.image]
+            enter(Daemon(command, root / "standin.log"))
+        command = [
+            "prometheus", f"--config.file={prometheus_config(root, targets)}",
+            f"--storage.tsdb.path={root / 'tsdb'}", f"--web.listen-address=127.0.0.1:{port}",
+        ]  # fmt: skip
+        prometheus = enter(Daemon(command, root / "prometheus.log"))
         stop = threading.Event()
         discovery = threading.Thread(target=write_targets, args=(cluster.namespace, targets, stop))
         discovery.start()
         stack.callback(discovery.join)
         stack.callback(stop.set)
         home = root / "home"
-        yield Workshop(cluster, home, open_registry(home), bundles, f"http://127.0.0.1:{port}", gateway)
+        url = f"http://127.0.0.1:{port}"
+        yield Workshop(cluster, home, open_registry(home), bundles, url, gateway, prometheus)
     for claim in ("bundles", "challengers"):
         cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-{claim}", "--wait=false")
 

@@ -32,7 +32,9 @@ class StandIn:
 
     def reconcile(self) -> None:
         services = f"/apis/serving.kserve.io/v1beta1/namespaces/{self._namespace}/inferenceservices"
-        for service in (self._kube.get(services) or {}).get("items", []):
+        found = (self._kube.get(services) or {}).get("items", [])
+        self._forget_others([service["metadata"]["uid"] for service in found])
+        for service in found:
             self._reconcile_one(service)
 
     def _reconcile_one(self, service: Json) -> None:
@@ -41,14 +43,18 @@ class StandIn:
         weights = {entry["predictor"]["name"]: entry.get("trafficPercent", 0) for entry in canaries}
         stable = spec["predictor"]["name"]
         predictors = [spec["predictor"], *(entry["predictor"] for entry in canaries)]
+        owner = {
+            "apiVersion": service["apiVersion"], "kind": service["kind"], "name": name,
+            "uid": service["metadata"]["uid"], "controller": True,
+        }  # fmt: skip
         self._remove_others(name, [f"{name}-{predictor['name']}-predictor" for predictor in predictors])
         for predictor in predictors:
-            self._apply(*self._server(name, predictor))
+            self._apply(owner, *self._server(name, predictor))
         available = {predictor["name"]: self._is_available(name, predictor["name"]) for predictor in predictors}
         if all(available.values()):
             shares = {stable: 100 - sum(weights.values()), **weights}
             for route in (name, f"{name}-predictor"):
-                self._apply(self._route(name, route, shares))
+                self._apply(owner, self._route(name, route, shares))
         conditions = {
             "PredictorReady": available[stable],
             "CanaryPredictorReady": all(available[other] for other in weights),
@@ -59,12 +65,21 @@ class StandIn:
             del conditions["CanaryPredictorReady"]
         self._report(service, conditions)
 
-    def _apply(self, *objects: Json) -> None:
+    def _apply(self, owner: Json, *objects: Json) -> None:
         for item in objects:
+            item["metadata"] = {**item["metadata"], "ownerReferences": [owner]}
             key, text = f"{item['kind']}/{item['metadata']['name']}", json.dumps(item, sort_keys=True)
             if self._applied.get(key) != text:
                 self._kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=text)
                 self._applied[key] = text
+
+    def _forget_others(self, owners: list[str]) -> None:
+        """The objects of a service that is gone are collected as their owner's; one of its name makes them anew."""
+        self._applied = {
+            key: text
+            for key, text in self._applied.items()
+            if json.loads(text)["metadata"]["ownerReferences"][0]["uid"] in owners
+        }
 
     def _remove_others(self, service: str, wanted: list[str]) -> None:
         prefix = f"{service}-"

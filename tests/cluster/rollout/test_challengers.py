@@ -1,44 +1,32 @@
 """A/B and shadow by the controller: the challenger in the champion's own servers, judged by what answers are worth.
 
-Two InferenceServices at once, each request of a unit of its own and labelled with the truth: a challenger that is
-right where the champion is wrong, and the other way round.
+Three InferenceServices at once, each request of a unit of its own and labelled with the truth: a challenger that is
+right where the champion is wrong, the other way round, and a better one that is shadowed first.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.rollout.controllers import Outcome, roll_out
 
 from sextant_plan.bundle import read_bundle
 from sextant_plan.ledger import read_run
 from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import Phase, RolloutState
+from sextant_serving.rollout.state import Phase
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
-KINDS = {"better": "ab", "worse": "ab"}
-DEADLINE_SECONDS = 600
+KINDS = {"better": "ab", "worse": "ab", "dark": "shadow"}
 GOAL = {
     "business": "tell digits apart",
     "why_ml": "the rollout under test serves a model",
     "economics": {"value_per_correct": 1, "cost_per_error": 1, "predictions_per_day": 1000},
 }
-
-
-@dataclass
-class Outcome:
-    """How one experiment ended, and what its clients saw."""
-
-    state: RolloutState
-    statuses: Counter[str]
-    document: dict[str, Any]
-    release: Release
-    challenger: Path
 
 
 def policy(strategy: str) -> dict[str, Any]:
@@ -50,54 +38,37 @@ def policy(strategy: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(workshop: Any, trained_bundle: Path) -> dict[str, Outcome]:
-    """Both, side by side."""
+def outcomes(workshop: Any, trained_bundle: Path) -> Iterator[dict[str, Outcome]]:
+    """All three, side by side."""
     right = workshop.changed_bundle(trained_bundle, serving={"queue_rows": 801})
     spec = read_bundle(right)
     rotated = [*spec.classes[1:], spec.classes[0]]
     wrong = workshop.changed_bundle(trained_bundle, serving={"queue_rows": 802}, classes=rotated)
-    arms = {"better": (wrong, right), "worse": (right, wrong)}
+    arms = {"better": (wrong, right), "worse": (right, wrong), "dark": (wrong, right)}
     releases: dict[str, Release] = {}
-    for kind, (champion, _) in arms.items():
-        workshop.cluster.apply(workshop.service_of(kind, champion))
-    for kind, (_, challenger) in arms.items():
-        workshop.wait_for(f"the route of {kind}", lambda kind=kind: workshop.routed(kind))
-        release = workshop.release_of(kind, challenger, rollout=policy(KINDS[kind]), goal=GOAL)
-        releases[kind] = workshop.documents(kind).submit(release, f"pvc://challengers/{challenger.name}")
-    loads = {kind: workshop.load_of(kind, right, predictors=("blue",)) for kind in arms}
-    for load in loads.values():
-        load.start()
-    try:
-        with workshop.competing_controllers() as controllers:
-            workshop.wait_for("a look", lambda: workshop.reached("better", Phase.OBSERVING), DEADLINE_SECONDS)
-            workshop.kill_the_leader(controllers)
-            workshop.wait_for("the end", lambda: all(workshop.ended(kind) for kind in arms), DEADLINE_SECONDS)
-    finally:
-        for load in loads.values():
-            load.stop()
-    return {
-        kind: Outcome(
-            workshop.state_of(kind),
-            loads[kind].statuses,
-            workshop.cluster.get("inferenceservice", kind),
-            releases[kind],
-            challenger,
-        )
-        for kind, (_, challenger) in arms.items()
-    }
+    with workshop.services(**{kind: champion for kind, (champion, _) in arms.items()}):
+        for kind, (_, challenger) in arms.items():
+            release = workshop.release_of(kind, challenger, rollout=policy(KINDS[kind]), goal=GOAL)
+            releases[kind] = workshop.documents(kind).submit(release, f"pvc://challengers/{challenger.name}")
+        loads = {kind: workshop.load_of(kind, right, predictors=("blue",)) for kind in arms}
+        yield roll_out(workshop, releases, loads, kill_at=[("better", Phase.OBSERVING)])
 
 
-def test_a_challenger_that_is_worth_more_becomes_the_champion(outcomes: dict[str, Outcome], workshop: Any) -> None:
+@pytest.mark.parametrize("kind", ["better", "dark"])
+def test_a_challenger_that_is_worth_more_becomes_the_champion(
+    outcomes: dict[str, Outcome], workshop: Any, record_property: Any, kind: str
+) -> None:
     """Its bundle is the predictor's own, nothing is left beside it, the promotion is written, no request failed."""
-    found = outcomes["better"]
+    found = outcomes[kind]
+    record_property("seconds", round(found.seconds))
     assert (found.state.phase, found.state.verdict) == (Phase.PROMOTED, Verdict.PASS), found.state.reason
     predictor = found.document["spec"]["predictor"]
     assert predictor["name"] == "blue"
-    assert predictor["model"]["storageUri"] == f"pvc://challengers/{found.challenger.name}"
+    assert predictor["model"]["storageUri"] == f"pvc://challengers/{found.release.digest.removeprefix('sha256:')}"
     assert predictor["model"]["args"] == ["--variant=blue"]
     assert "volumes" not in predictor
     assert set(found.statuses) == {"200"}, found.statuses
-    champion = workshop.registry.champion("better")
+    champion = workshop.registry.champion(kind)
     assert champion is not None
     assert champion.version == found.release.version
 
@@ -108,7 +79,7 @@ def test_a_challenger_that_is_worth_less_is_taken_away(outcomes: dict[str, Outco
     assert (found.state.phase, found.state.verdict) == (Phase.ROLLED_BACK, Verdict.FAIL), found.state.reason
     assert "proved" in found.state.reason
     predictor = found.document["spec"]["predictor"]
-    assert found.challenger.name not in predictor["model"]["storageUri"]
+    assert found.release.digest.removeprefix("sha256:") not in predictor["model"]["storageUri"]
     assert predictor["model"]["args"] == ["--variant=blue"]
     assert set(found.statuses) == {"200"}, found.statuses
     assert workshop.registry.champion("worse") is None

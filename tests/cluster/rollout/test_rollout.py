@@ -8,23 +8,23 @@ the one that acts is killed twice on the way.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cluster.rollout.controllers import Outcome, roll_out, wait_for
 
 from sextant_plan.bundle import BundleSpec, read_bundle
 from sextant_plan.ledger import read_run
 from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import Phase, RolloutState
+from sextant_serving.rollout.state import Phase
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 KINDS = ("good", "slow", "erroring", "wrong")
-DEADLINE_SECONDS = 600  # a busy machine starts eight pods; without load the four rollouts take about 100 s
 
 
 def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
@@ -39,68 +39,22 @@ def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
     return faults[kind]
 
 
-@dataclass
-class Outcome:
-    """How one rollout ended, and what its clients saw."""
-
-    state: RolloutState
-    statuses: Counter[str]
-    document: dict[str, Any]
-    release: Release
-
-    @property
-    def seconds(self) -> float:
-        assert self.state.ended is not None
-        return self.state.ended - self.state.began
-
-
 @pytest.fixture(scope="module")
-def outcomes(workshop: Any, trained_bundle: Path) -> dict[str, Outcome]:
+def outcomes(workshop: Any, trained_bundle: Path) -> Iterator[dict[str, Outcome]]:
     """All four, rolled out side by side."""
     stable = workshop.changed_bundle(trained_bundle)
     spec = read_bundle(stable)
     releases: dict[str, Release] = {}
-    for kind in KINDS:
-        workshop.cluster.apply(workshop.service_of(kind, stable))
-    for kind in KINDS:
-        workshop.wait_for(f"the route of {kind}", lambda kind=kind: workshop.routed(kind))
-        canary = workshop.changed_bundle(trained_bundle, **fault_of(kind, spec))
-        release = workshop.release_of(kind, canary)
-        releases[kind] = workshop.documents(kind).submit(release, f"pvc://bundles/{canary.name}")
-    for kind in KINDS:
-        workshop.wait_for(f"the canary of {kind}", lambda kind=kind: workshop.canary_ready(kind))
-    loads = {kind: workshop.load_of(kind, stable) for kind in KINDS}
-    for load in loads.values():
-        load.start()
-    try:
-        with workshop.competing_controllers() as controllers:
-
-            def running() -> bool:
-                assert all(each.poll() is None for each in controllers), f"a controller ended: {workshop.home}"
-                return True
-
-            for phase in (Phase.OBSERVING, Phase.PROMOTING):
-                workshop.wait_for(
-                    f"{phase} of good",
-                    lambda phase=phase: running() and workshop.reached("good", phase),
-                    DEADLINE_SECONDS,
-                )
-                workshop.kill_the_leader(controllers)
-            workshop.wait_for(
-                "the end", lambda: running() and all(workshop.ended(kind) for kind in KINDS), DEADLINE_SECONDS
-            )
-    finally:
-        for load in loads.values():
-            load.stop()
-    return {
-        kind: Outcome(
-            workshop.state_of(kind),
-            loads[kind].statuses,
-            workshop.cluster.get("inferenceservice", kind),
-            releases[kind],
-        )
-        for kind in KINDS
-    }
+    with workshop.services(**dict.fromkeys(KINDS, stable)):
+        for kind in KINDS:
+            canary = workshop.changed_bundle(trained_bundle, **fault_of(kind, spec))
+            release = workshop.release_of(kind, canary)
+            releases[kind] = workshop.documents(kind).submit(release, f"pvc://bundles/{canary.name}")
+        for kind in KINDS:
+            wait_for(f"the canary of {kind}", partial(workshop.canary_ready, kind))
+        loads = {kind: workshop.load_of(kind, stable) for kind in KINDS}
+        kill_at = [("good", Phase.OBSERVING), ("good", Phase.PROMOTING)]
+        yield roll_out(workshop, releases, loads, kill_at=kill_at)
 
 
 def test_a_good_canary_is_promoted_without_a_failed_request(
@@ -159,8 +113,8 @@ def test_a_release_whose_gate_did_not_pass_is_refused(
     canary = workshop.changed_bundle(trained_bundle, serving={"queue_rows": 77})
     release = workshop.release_of(name, canary, Verdict.FAIL)
     workshop.documents(name).submit(release, f"pvc://bundles/{canary.name}")
-    with workshop.competing_controllers():
-        workshop.wait_for(
+    with workshop.controllers() as controllers:
+        controllers.wait_for(
             "the refusal", lambda: workshop.ended(name) and workshop.state_of(name).digest == release.digest
         )
     state = workshop.state_of(name)
