@@ -9,11 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sextant_components.context import code_version
-from sextant_components.drills import bad_model, dead_server, feature_outage, restored, shifted_inputs, slow_model
+from sextant_components.drills import (
+    bad_model,
+    dead_pod,
+    dead_server,
+    feature_outage,
+    restored,
+    shifted_inputs,
+    slow_model,
+)
 from sextant_components.drills.detectors import Detector, detector_of
 from sextant_components.drills.result import Result
 from sextant_components.drills.stage import Stage, open_stage
 from sextant_plan.drills import FOLDER, STEP, TASK, Outcome, modes_of
+from sextant_plan.errors import UsageError
 from sextant_plan.ledger import LedgerWriter, Origin
 from sextant_plan.loading import plan_hash
 from sextant_plan.schema import Plan
@@ -33,16 +42,33 @@ LOCAL: dict[DrillName, Rehearse] = {
 }
 
 
-def hold_local(plan: Plan, home: Path, drill: DrillName, *, database: str | None = None) -> Outcome:
+def hold_local(
+    plan: Plan, home: Path, drill: DrillName, *, database: str | None = None, store: str | None = None
+) -> Outcome:
     """Hold a drill on this machine, write its ledger below the home, and return its outcome.
 
-    `database` is the address of the registry's PostgreSQL, where that is what is to be restored.
+    `database` is the address of the registry's PostgreSQL and `store` that of the runs' object store, where those are
+    what is to be restored.
     Raises UsageError if it cannot be staged here, NothingActive, and what the servers raise.
     """
     detector = detector_of(plan, drill, modes_of(plan, drill))
     with tempfile.TemporaryDirectory(prefix="sextant-drill-") as scratch:
-        result = LOCAL[drill](open_stage(plan, home, Path(scratch), database), detector)
+        result = LOCAL[drill](open_stage(plan, home, Path(scratch), database=database, store=store), detector)
     return record(plan, home, drill, result, profile="local", detected_by=detector.name)
+
+
+def hold_on_cluster(plan: Plan, home: Path, drill: DrillName, site: dead_pod.Site) -> Outcome:
+    """Hold a drill on the service of the plan on a cluster, and return its outcome, which is written below the home.
+
+    The rows that clients send are those of the home. Raises UsageError if the drill has no form on a cluster or cannot
+    be staged, and InfrastructureError if the API server or Prometheus does not answer.
+    """
+    if drill is not DrillName.DEAD_POD:
+        raise UsageError(f"{drill}: held where the home is, on servers of its own. Leave --namespace out.")
+    detector = detector_of(plan, drill, modes_of(plan, drill))
+    with tempfile.TemporaryDirectory(prefix="sextant-drill-") as scratch:
+        result = dead_pod.rehearse(open_stage(plan, home, Path(scratch)), detector, site)
+    return record(plan, home, drill, result, profile="cluster", detected_by=detector.name)
 
 
 def record(plan: Plan, home: Path, drill: DrillName, result: Result, *, profile: str, detected_by: str) -> Outcome:

@@ -30,6 +30,10 @@ class Detector:
         """The rules as the outcome names them."""
         return "; ".join(_name(rule) for rule in self.rules) or NOTHING
 
+    def expressions(self) -> list[str]:
+        """The rules' alerts as Prometheus evaluates them."""
+        return [alert.expression for rule in self.rules for alert in rule.alerts()]
+
     def fires(self, before: Scrape, after: Scrape | None) -> bool:
         """Tell whether a rule fails on what was counted between two scrapes; a target that is gone shows nothing."""
         window = Window(()) if after is None else window_between(before, after)

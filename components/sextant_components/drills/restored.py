@@ -26,6 +26,7 @@ from sextant_components.drills.detectors import Detector
 from sextant_components.drills.feature_outage import copied_repo
 from sextant_components.drills.result import Result
 from sextant_components.drills.stage import Stage
+from sextant_components.store_backups import back_up_store, beside, differing, restore_store
 
 KEYS = 200  # entities whose features are compared
 PROBE = "sextant-drill"
@@ -91,6 +92,8 @@ def rehearse_features(stage: Stage, detector: Detector) -> Result:  # noqa: ARG0
 
 def rehearse_objects(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001
     """Restore the bundles and the evidence elsewhere, and check each against its digest."""
+    if stage.store is not None:
+        return _rehearse_store(stage, stage.store)
     backup, restored = stage.scratch / "backup", stage.scratch / "restored"
     start = time.monotonic()
     back_up_objects(stage.home, backup)
@@ -101,6 +104,23 @@ def rehearse_objects(stage: Stage, detector: Detector) -> Result:  # noqa: ARG00
     seconds = time.monotonic() - lost
     whole = count == verify_objects(stage.home)
     return _result("bundles and evidence are gone", backed_up, seconds if whole else None, {"objects": count})
+
+
+def _rehearse_store(stage: Stage, url: str) -> Result:
+    """Restore the runs of an object store beside themselves, and compare every object."""
+    backup = stage.scratch / "backup"
+    start = time.monotonic()
+    count = back_up_store(url, backup)
+    backed_up = time.monotonic() - start
+    verify_objects(backup)
+    lost = time.monotonic()
+    with beside(url) as restored:
+        restore_store(backup, restored)
+        wrong = differing(backup, restored, stage.scratch / "restored")
+        seconds = time.monotonic() - lost
+    whole = count > 0 and not wrong
+    facts: dict[str, float | int | str] = {"objects": count, "objects that differ": len(wrong)}
+    return _result("the object store is gone", backed_up, seconds if whole else None, facts)
 
 
 def _result(fault: str, backed_up: float, restored: float | None, facts: dict[str, float | int | str]) -> Result:

@@ -38,7 +38,8 @@ IN_USE = 200  # requests before the fault
 class Stage:
     """What every drill has: the plan, the model in service, rows as clients send them, and a folder to work in.
 
-    `database` is the registry's PostgreSQL, None where the registry is the home's own.
+    `database` is the registry's PostgreSQL, None where the registry is the home's own; `store` is where runs lie in an
+    object store, None where they lie in the home.
     """
 
     plan: Plan
@@ -48,6 +49,7 @@ class Stage:
     rows: Sequence[LiveRow]
     scratch: Path
     database: str | None = None
+    store: str | None = None
 
     @property
     def bundle(self) -> Path:
@@ -60,7 +62,9 @@ class Stage:
         return Path(self.active.feature_repo) if self.active.feature_repo else None
 
 
-def open_stage(plan: Plan, home: Path, scratch: Path, database: str | None = None) -> Stage:
+def open_stage(
+    plan: Plan, home: Path, scratch: Path, *, database: str | None = None, store: str | None = None
+) -> Stage:
     """Return the stage of the model in service. Raises UsageError if it is of another plan, and NothingActive."""
     from sextant_serving.home import served_model
 
@@ -68,7 +72,7 @@ def open_stage(plan: Plan, home: Path, scratch: Path, database: str | None = Non
     if active.name != plan.name:
         raise UsageError(f"{home}: {active.name} is in service here, and the plan is of {plan.name}. Name its home.")
     spec = read_bundle(Path(active.bundle))
-    return Stage(plan, home, active, spec, _rows(plan, home, spec), scratch, database)
+    return Stage(plan, home, active, spec, _rows(plan, home, spec), scratch, database, store)
 
 
 def _rows(plan: Plan, home: Path, spec: BundleSpec) -> list[LiveRow]:

@@ -16,6 +16,11 @@ def _database_option(function: Function) -> Function:
     return option(function)
 
 
+def _store_option(function: Function) -> Function:
+    option = click.option("--store", metavar="URL", help="The runs' object store, such as s3://runs.")
+    return option(function)
+
+
 @click.group("backup")
 def command() -> None:
     """Back up the registry, the features, the bundles and the evidence of a home, and restore them."""
@@ -25,9 +30,11 @@ def command() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @home_option
 @_database_option
-def create(folder: Path, home: Path, database: str | None) -> None:
+@_store_option
+def create(folder: Path, home: Path, database: str | None, store: str | None) -> None:
     """Write a backup into FOLDER; into an earlier one, what is new."""
     from sextant_components.backups import back_up_home, dump_postgresql, verify_objects
+    from sextant_components.store_backups import back_up_store
     from sextant_plan.errors import UsageError
 
     if not home.is_dir():
@@ -35,6 +42,8 @@ def create(folder: Path, home: Path, database: str | None) -> None:
     back_up_home(home, folder)
     if database is not None:
         dump_postgresql(database, folder)
+    if store is not None:
+        back_up_store(store, folder)
     click.echo(f"{folder}: {verify_objects(folder)} objects, each as its digest says")
 
 
@@ -50,14 +59,18 @@ def verify(folder: Path) -> None:
 @command.command("restore")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @_database_option
-def restore(folder: Path, database: str | None) -> None:
-    """Write the backup in FOLDER back to where its home was, and its dump into an empty database.
+@_store_option
+def restore(folder: Path, database: str | None, store: str | None) -> None:
+    """Write the backup in FOLDER back to where its home was, its dump into an empty database, its runs into a store.
 
     The place has to be empty: move what is left of the old home aside first.
     """
     from sextant_components.backups import restore_home, restore_postgresql, verify_objects
+    from sextant_components.store_backups import restore_store
 
     home = restore_home(folder)
     if database is not None:
         restore_postgresql(folder, database)
+    if store is not None:
+        restore_store(folder, store)
     click.echo(f"{home}: {verify_objects(home)} objects, each as its digest says")

@@ -12,9 +12,13 @@ from sextant_pipelines.options import home_option, json_option, print_json
 from sextant_plan.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sextant_plan.drills import Conducted, Outcome
     from sextant_plan.schema import Plan
     from sextant_plan.types import DrillName
+
+    Hold = Callable[[DrillName], Outcome]
 
 
 @click.command("drill")
@@ -28,13 +32,29 @@ if TYPE_CHECKING:
     help="The plan whose failure modes are rehearsed.",
 )
 @click.option("--database", metavar="URL", help="The registry's PostgreSQL, which restore-registry then restores.")
+@click.option("--store", metavar="URL", help="The runs' object store, which restore-objects then restores.")
+@click.option("--namespace", help="The InferenceService's namespace: dead-pod then takes a pod of the service itself.")
+@click.option("--prometheus", metavar="URL", help="With --namespace: the Prometheus whose alerts have to notice it.")
+@click.option("--url", metavar="URL", help="With --namespace: where clients reach the service.")
 @home_option
 @json_option
-def command(*, names: tuple[str, ...], plan_path: Path, database: str | None, home: Path, as_json: bool) -> int:
+def command(
+    *,
+    names: tuple[str, ...],
+    plan_path: Path,
+    database: str | None,
+    store: str | None,
+    namespace: str | None,
+    prometheus: str | None,
+    url: str | None,
+    home: Path,
+    as_json: bool,
+) -> int:
     """Rehearse failures of the model in service; without NAME, list the drills and when each was last held.
 
-    NAME is a drill or a failure mode of the plan. Each drill works on servers and copies of its own; what is in
-    service is not touched. Exits 0 if every failure was noticed and over in the plan's time, 1 if not.
+    NAME is a drill or a failure mode of the plan. Without --namespace each drill works on servers and copies of its
+    own, and what is in service is not touched. Exits 0 if every failure was noticed and over in the plan's time, 1 if
+    not.
     """
     from sextant_plan.drills import last_drills
     from sextant_plan.loading import load_plan
@@ -46,7 +66,13 @@ def command(*, names: tuple[str, ...], plan_path: Path, database: str | None, ho
         _list(plan, last_drills(home, plan.name), as_json=as_json)
         return int(ExitCode.OK)
     chosen = list(dict.fromkeys(_drill(plan, name) for name in names))
-    outcomes = [_hold(plan, home, drill, database) for drill in chosen]
+    if namespace is None:
+        if prometheus or url:
+            raise UsageError("--prometheus and --url are of a service on a cluster: name its --namespace too.")
+        hold = _on_this_machine(plan, home, database, store)
+    else:
+        hold = _on_a_cluster(plan, home, namespace, prometheus, url)
+    outcomes = [_told(drill, hold) for drill in chosen]
     if as_json:
         print_json([{**each.model_dump(mode="json"), "verdict": each.verdict} for each in outcomes])
     passed = all(outcome.verdict == "pass" for outcome in outcomes)
@@ -73,11 +99,27 @@ def _drill(plan: Plan, name: str) -> DrillName:
     raise UsageError(f"{name}: neither a drill nor a failure mode of the plan. {choose(name, drills | modes.keys())}.")
 
 
-def _hold(plan: Plan, home: Path, drill: DrillName, database: str | None) -> Outcome:
+def _on_this_machine(plan: Plan, home: Path, database: str | None, store: str | None) -> Hold:
     from sextant_components.drills.conduct import hold_local
 
+    return lambda drill: hold_local(plan, home, drill, database=database, store=store)
+
+
+def _on_a_cluster(plan: Plan, home: Path, namespace: str, prometheus: str | None, url: str | None) -> Hold:
+    """Return what holds a drill on the cluster of KUBECONFIG. Raises UsageError where an option is missing."""
+    from sextant_components.drills.conduct import hold_on_cluster
+    from sextant_components.drills.dead_pod import Site
+    from sextant_serving.rollout.kube import Kube
+
+    if prometheus is None or url is None:
+        raise UsageError("--namespace needs --prometheus, which has to notice the failure, and --url for the clients.")
+    site = Site(Kube(), namespace, prometheus.rstrip("/"), url)
+    return lambda drill: hold_on_cluster(plan, home, drill, site)
+
+
+def _told(drill: DrillName, hold: Hold) -> Outcome:
     click.echo(f"holding  {drill}", err=True)
-    outcome = hold_local(plan, home, drill, database=database)
+    outcome = hold(drill)
     for line in _lines(outcome):
         click.echo(line, err=True)
     return outcome

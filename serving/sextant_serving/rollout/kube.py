@@ -63,9 +63,14 @@ class Kube:
         """Apply a JSON patch (RFC 6902). Raises ObjectMoved if one of its tests fails."""
         self._call("PATCH", path, body=list(operations))
 
+    def delete(self, path: str, *, uid: str, grace_seconds: int) -> None:
+        """Delete the object of this uid. Raises ObjectMoved if another has its name by now."""
+        options = {"gracePeriodSeconds": grace_seconds, "preconditions": {"uid": uid}}
+        self._call("DELETE", path, body=options)
+
     def _call(
         self,
-        verb: Literal["GET", "POST", "PUT", "PATCH"],
+        verb: Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
         path: str,
         *,
         body: Any = None,

@@ -45,7 +45,7 @@ class PrometheusCounters:
             Matcher("variant", "|".join(self.variants.values()), regex=True),
         )
         by_source: dict[tuple[str, str], list[Sample]] = {}
-        for found in self._query(series.promql(), at):
+        for found in ask(self.url, series.promql(), at):
             labels = dict(found["metric"])
             sample = Sample(labels.pop("__name__"), labels, float(found["value"][1]))
             pod = labels.get("pod") or labels.get("instance", "")
@@ -59,17 +59,19 @@ class PrometheusCounters:
             for arm, variant in self.variants.items()
         }
 
-    def _query(self, promql: str, at: float) -> list[dict[str, Any]]:
-        query = urllib.parse.urlencode({"query": promql, "time": f"{at:.3f}"})
-        try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}", timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - http(s) by option
-                answer = json.load(response)
-        except (OSError, ValueError, urllib.error.URLError) as error:
-            raise CountersUnreadable(self.url, f"no answer to a query ({type(error).__name__})") from error
-        if answer.get("status") != "success" or answer.get("data", {}).get("resultType") != "vector":
-            raise CountersUnreadable(self.url, "not the HTTP API of Prometheus")
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return result
+
+def ask(url: str, promql: str, at: float) -> list[dict[str, Any]]:
+    """Return the series that an expression has at Unix time `at`. Raises CountersUnreadable."""
+    query = urllib.parse.urlencode({"query": promql, "time": f"{at:.3f}"})
+    try:
+        with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - http(s) by option
+            answer = json.load(response)
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise CountersUnreadable(url, f"no answer to a query ({type(error).__name__})") from error
+    if answer.get("status") != "success" or answer.get("data", {}).get("resultType") != "vector":
+        raise CountersUnreadable(url, "not the HTTP API of Prometheus")
+    result: list[dict[str, Any]] = answer["data"]["result"]
+    return result
 
 
 def _own(sample: Sample) -> Sample:

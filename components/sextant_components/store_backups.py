@@ -1,0 +1,122 @@
+"""Backups of runs that lie in an object store: what is named by its digest is copied once, and checked when it is back.
+
+In a backup they lie where the runs of a home lie, so that one check covers both (see `backups`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+from sextant_components.backups import RUNS_FOLDER
+from sextant_plan.canonical import digest_of_file
+from sextant_plan.errors import InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+T = TypeVar("T")
+CONNECTIONS = 8  # files moved at a time; small ones wait for the network, not for a core
+BY_DIGEST = "artifacts/sha256"
+
+
+class StoreFailed(InfrastructureError):
+    """An object store that did not give or take an object."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        super().__init__(f"{url}: {type(error).__name__}. Check the address, the credentials and the endpoint.")
+
+
+def back_up_store(url: str, target: Path) -> int:
+    """Copy the runs below an address, such as s3://runs, into a backup; return how many objects are there.
+
+    An object that its digest names and that is in the backup already is left. Raises StoreFailed.
+    """
+    system, root = _opened(url)
+    folder = target / RUNS_FOLDER
+
+    def fetch(path: str) -> None:
+        place = folder / PurePosixPath(path).relative_to(root)
+        if BY_DIGEST in path and place.exists():
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".{place.name}.partial")
+        system.get_file(path, str(partial))
+        partial.replace(place)
+
+    with _told(url):
+        paths = [str(path) for path in system.find(root)]
+        _each(fetch, paths)
+    return len(paths)
+
+
+def restore_store(backup: Path, url: str) -> int:
+    """Write the runs of a backup below an address where nothing is yet; return how many objects were written.
+
+    Raises UsageError if something is there, and StoreFailed.
+    """
+    system, root = _opened(url)
+    folder = backup / RUNS_FOLDER
+
+    def put(path: Path) -> None:
+        system.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    with _told(url):
+        with suppress(FileNotFoundError):
+            if system.find(root):
+                raise UsageError(f"{url}: not empty. Name another address; what is there may be needed once more.")
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        _each(put, files)
+    return len(files)
+
+
+def differing(backup: Path, url: str, scratch: Path) -> list[str]:
+    """Read every object of a backup back from an address; return the names of those that are not the same."""
+    back_up_store(url, scratch)
+    folder, read = backup / RUNS_FOLDER, scratch / RUNS_FOLDER
+    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    names |= {path.relative_to(read) for path in read.rglob("*") if path.is_file()}
+    return sorted(name.as_posix() for name in names if _digest(folder / name) != _digest(read / name))
+
+
+@contextmanager
+def beside(url: str) -> Iterator[str]:
+    """Give an address below another at which nothing is, and remove what lies there after the block."""
+    scratch = f"{url.rstrip('/')}/sextant-drill-{secrets.token_hex(6)}"
+    try:
+        yield scratch
+    finally:
+        system, root = _opened(scratch)
+        with _told(url), suppress(FileNotFoundError):
+            system.rm(root, recursive=True)
+
+
+def _digest(path: Path) -> str | None:
+    return digest_of_file(path) if path.exists() else None
+
+
+def _each(act: Callable[[T], None], items: Sequence[T]) -> None:
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for _ in pool.map(act, items):
+            pass
+
+
+def _opened(url: str) -> tuple[AbstractFileSystem, str]:
+    import fsspec
+
+    system, root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+    return system, str(root).rstrip("/")
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (InfrastructureError, UsageError):
+        raise
+    except Exception as error:  # each store's client has errors of its own
+        raise StoreFailed(url, error) from error
