@@ -1,9 +1,10 @@
-"""Ingest of a table of 1,000,000 rows and 60 columns, and of a folder of 100,000 small pictures: seconds and memory.
+"""Ingest and verification of a table of 1,000,000 rows and 60 columns, and of a folder of 100,000 small pictures.
 
-    python -m benchmarks.ingest_memory [--rows 1000000] [--columns 60] [--pictures 100000] [--form csv]
+    python -m benchmarks.ingest_memory [--rows 1000000] [--columns 60] [--inputs 10] [--pictures 100000] [--form csv]
 
-Each is ingested twice in processes of their own, the second time without a change; the greatest memory is that of the
-process, libraries included. The folder is also ingested after one picture was changed.
+Prints the seconds and the greatest memory of each, in a process of its own, libraries included. Every column of the
+table has a rule, its key is unique, and two of its columns are compared in each row. The folder is also ingested again
+without a change, and after one picture was changed.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ import yaml
 from PIL import Image
 
 CLASSES = ("a", "b", "c")
+WORDS = ("north", "south", "east", "west")
 SIDE = 16  # pixels a side
 
 
-def _plan(**data: Any) -> dict[str, Any]:
+def _plan(inputs: dict[str, Any], **data: Any) -> dict[str, Any]:
     tabular = "table" in data
-    inputs = {"columns": ["n00"]} if tabular else {"image": {"height": SIDE, "width": SIDE, "channels": 1}}
     return {
         "name": "ingested",
         "owner": {"team": "bench", "approvers": ["one"]},
@@ -50,10 +51,27 @@ def _plan(**data: Any) -> dict[str, Any]:
     }
 
 
+def _names(columns: int) -> tuple[list[str], list[str]]:
+    """Return the names of the columns of numbers and of words; the key and the label are the other two."""
+    words = columns // 6
+    return [f"n{index:02d}" for index in range(columns - words - 2)], [f"c{index:02d}" for index in range(words)]
+
+
+def _table_plan(columns: int, inputs: int, form: str) -> dict[str, Any]:
+    numbers, words = _names(columns)
+    rules: dict[str, Any] = {name: {"type": "number", "min": -50, "max": 50} for name in numbers}
+    rules |= {name: {"type": "category", "values": list(WORDS)} for name in words}
+    rules |= {"key": {"type": "text", "unique": True}}
+    compared = [f"{numbers[0]} != {numbers[1]}"]
+    read = {"columns": [*words, *numbers][:inputs]}
+    return _plan(read, table=f"table.{form}", entity="key", columns=rules, rules=compared)
+
+
 def _write_table(folder: Path, rows: int, columns: int, form: str) -> None:
     rng = np.random.default_rng(0)
-    numbers = {f"n{index:02d}": rng.normal(size=rows).round(4) for index in range(columns - columns // 6 - 2)}
-    words = {f"c{index:02d}": rng.choice(["north", "south", "east", "west"], rows) for index in range(columns // 6)}
+    of_numbers, of_words = _names(columns)
+    numbers = {name: rng.normal(size=rows).round(4) for name in of_numbers}
+    words = {name: rng.choice(WORDS, rows) for name in of_words}
     keys = {"key": [f"K-{row:08d}" for row in rng.permutation(rows)], "label": rng.choice(CLASSES, rows)}
     table = pl.DataFrame(keys | numbers | words)
     path = folder / f"table.{form}"
@@ -70,22 +88,27 @@ def _write_pictures(folder: Path, count: int) -> None:
         (folder / "pictures" / CLASSES[number % 3] / f"{number:06d}.png").write_bytes(buffer.getvalue())
 
 
-def _ingest(root: str, name: str, answer: Connection) -> None:
+def _step(root: str, name: str, answer: Connection) -> None:
+    """Run a step in the folder: `verify` of the first snapshot, any other name an ingest."""
     from sextant_components.context import create_run
     from sextant_components.ingest import run_ingest
+    from sextant_components.verify import run_verify
 
     folder = Path(root)
     context = create_run(folder / name, run_id=name, plan_path=folder / "plan.yaml", home=folder / "home")
     start = time.perf_counter()
-    run_ingest(context, snapshot=folder / f"{name}-snapshot")
+    if name == "verify":
+        run_verify(context, snapshot=folder / "first-snapshot", verified=folder / "verified")
+    else:
+        run_ingest(context, snapshot=folder / f"{name}-snapshot")
     answer.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def _measure(folder: Path, name: str, what: str) -> None:
-    """Ingest in a fresh process, and print what that took."""
+    """Run a step in a fresh process, and print what that took."""
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_ingest, args=(str(folder), name, sender))
+    process = context.Process(target=_step, args=(str(folder), name, sender))
     process.start()
     sender.close()
     seconds, megabytes = receiver.recv()
@@ -96,32 +119,37 @@ def _measure(folder: Path, name: str, what: str) -> None:
 @click.command()
 @click.option("--rows", default=1_000_000, show_default=True, help="Rows of the table; 0 leaves it out.")
 @click.option("--columns", default=60, show_default=True, help="Columns of the table; every sixth is a category.")
+@click.option("--inputs", default=10, show_default=True, help="Columns of the table that the model reads.")
 @click.option("--pictures", default=100_000, show_default=True, help="Pictures of the folder; 0 leaves it out.")
 @click.option(
     "--form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="The table's form."
 )
-def main(rows: int, columns: int, pictures: int, form: str) -> None:
-    """Print the seconds and the greatest memory of each ingest."""
+def main(rows: int, columns: int, inputs: int, pictures: int, form: str) -> None:
+    """Print the seconds and the greatest memory of each ingest and verification."""
     with tempfile.TemporaryDirectory() as name:
         if rows:
             folder = Path(name, "table")
             (folder / "data").mkdir(parents=True)
-            rules = {"n00": {"type": "number"}}
-            plan = _plan(table=f"table.{form}", entity="key", columns=rules)
+            plan = _table_plan(columns, inputs, form)
             (folder / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
             _write_table(folder / "data", rows, columns, form)
-            _measure(folder, "first", f"{rows:,} rows x {columns} columns of {form.upper()}")
+            _measure(folder, "first", f"ingest of {rows:,} rows x {columns} columns of {form.upper()}")
+            _measure(folder, "verify", f"verify of {rows:,} rows x {columns} columns, {inputs} of them read")
         if pictures:
             folder = Path(name, "folder")
             (folder / "data").mkdir(parents=True)
-            (folder / "plan.yaml").write_text(yaml.safe_dump(_plan(images="pictures")), encoding="utf-8")
+            image = {"height": SIDE, "width": SIDE, "channels": 1}
+            (folder / "plan.yaml").write_text(
+                yaml.safe_dump(_plan({"image": image}, images="pictures")), encoding="utf-8"
+            )
             _write_pictures(folder / "data", pictures)
             time.sleep(3)  # files of this moment are not trusted to be settled
-            _measure(folder, "first", f"{pictures:,} pictures")
-            _measure(folder, "again", f"{pictures:,} pictures, none of them changed")
+            _measure(folder, "first", f"ingest of {pictures:,} pictures")
+            _measure(folder, "again", f"ingest of {pictures:,} pictures, none of them changed")
             changed = folder / "data" / "pictures" / CLASSES[0] / "000000.png"
             changed.write_bytes((folder / "data" / "pictures" / CLASSES[1] / "000001.png").read_bytes())
-            _measure(folder, "changed", f"{pictures:,} pictures, one of them changed")
+            _measure(folder, "changed", f"ingest of {pictures:,} pictures, one of them changed")
+            _measure(folder, "verify", f"verify of {pictures:,} pictures")
 
 
 if __name__ == "__main__":

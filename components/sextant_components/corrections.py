@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -164,12 +164,14 @@ def find_corrections(path: Path, rows: Rows, data: Data) -> Corrections:
     return Corrections(by_place, Applied(path.read_bytes(), len(lines), done))
 
 
-def reviewed_rows(rows: pl.DataFrame) -> dict[int, str]:
-    """Return the action of each row of a snapshot that a correction judged, by row id."""
-    if CORRECTION not in rows.columns:
-        return {}
-    judged = rows.filter(rows[CORRECTION].is_not_null())
-    return dict(zip(judged["row_id"].to_list(), judged[CORRECTION].to_list(), strict=True))
+def reviewed_rows(batches: Iterable[pl.DataFrame]) -> dict[int, str]:
+    """Return the action of each row of a snapshot that a correction judged, by row id; the rows come in pieces."""
+    found: dict[int, str] = {}
+    for batch in batches:
+        if CORRECTION in batch.columns:
+            judged = batch.filter(batch[CORRECTION].is_not_null())
+            found.update(zip(judged["row_id"].to_list(), judged[CORRECTION].to_list(), strict=True))
+    return found
 
 
 class _Index:

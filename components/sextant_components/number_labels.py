@@ -18,9 +18,9 @@ STRATA = 10  # by quantile; each split then has small, middling and large labels
 ROWS_A_STRATUM = 10  # one or two of them are sealed, and as many validate
 
 
-def record_spread(ledger: LedgerWriter, kept: pl.DataFrame) -> None:
-    """Record how the labels spread, and judge whether they are numbers at all."""
-    labels = kept["label"].to_numpy()
+def record_spread(ledger: LedgerWriter, kept: pl.Series) -> None:
+    """Record how the kept rows' labels spread, and judge whether they are numbers at all."""
+    labels = kept.to_numpy()
     values = len(np.unique(labels))
     quartiles = np.quantile(labels, [0.0, 0.25, 0.5, 0.75, 1.0]) if len(labels) else np.empty(0)
     ledger.record(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sextant_components.context import RunContext, Step
 from sextant_components.corrections import CORRECTION, reviewed_rows
@@ -15,25 +15,20 @@ from sextant_components.data_checks import (
     Fix,
     balance_is_judged,
     contradictions_and_repeats,
-    input_digests,
+    leaking_columns,
     missing_inputs,
-    row_rule_fixes,
+    repeated_inputs,
     rule_fixes,
     unreadable_pictures,
 )
 from sextant_components.data_rates import record_rate
 from sextant_components.number_labels import record_spread
 from sextant_components.snapshots import check_snapshot
-from sextant_components.sources import answer_columns
+from sextant_components.stored_rows import Mask, StoredRows
 from sextant_components.suspects.recording import SUSPECTS_FILE, record_suspects
-from sextant_components.table_files import as_text
-from sextant_components.tables import read_rows, stored_name
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
-
-if TYPE_CHECKING:
-    import polars as pl
 
 KEPT_FILE = "kept.parquet"
 FIXES_FILE = "fixes.jsonl"
@@ -41,52 +36,47 @@ TWINS_FILE = "twins.json"
 FIXABLE_SHARE = 0.01  # more than one bad row in a hundred is a fault of the source, not a slip to be mended here
 IMBALANCE = 20.0  # largest class to smallest, beyond which accuracy alone cannot see the smallest
 ROWS_A_CLASS = 3  # one for each of train, valid and sealed
+MISSING = "a column that the model reads is missing"
+REPEATED = "the inputs equal another row's"
 
 
 def run_verify(context: RunContext, *, snapshot: Path, verified: Path) -> Verdict:
     """Check the snapshot, drop the rows that cannot be used, and judge the data criteria.
 
-    Raises InfrastructureError if the snapshot is not what ingest wrote.
+    Rows are read in pieces, a column at a time where a check needs all its values. Raises InfrastructureError if the
+    snapshot is not what ingest wrote.
     """
     plan = context.plan
     verified.mkdir(parents=True, exist_ok=True)
     with context.ledger(Step.VERIFY) as ledger:
         check_snapshot(snapshot)
-        rows = read_rows(snapshot, _columns(plan))
-        reviewed = reviewed_rows(rows)
+        rows = StoredRows(snapshot)
+        reviewed = reviewed_rows(rows.batches([CORRECTION]))
         fixes = _record_rules(ledger, plan, rows)
         if plan.model.inputs.image is not None:
             unreadable = unreadable_pictures(snapshot, plan.model.inputs.image)
             _record_share(ledger, "readable pictures", "every picture can be decoded", unreadable, rows.height)
             fixes += unreadable
         _record_leakage(ledger, plan, rows)
-        digests = input_digests(plan, rows)
-        _record_rates(ledger, plan, rows, digests)
+        repeated = repeated_inputs(plan, rows)
+        record_rate(ledger, plan, "missing_rate", missing_inputs(plan, rows), rows=rows.height, what=MISSING)
+        record_rate(ledger, plan, "duplicate_rate", repeated.rows, rows=rows.height, what=REPEATED)
         fixes = [fix for fix in fixes if not _is_undone(fix, reviewed)]
-        usable = _without(rows, fixes)
-        _write_twins(verified, record_suspects(ledger, plan, usable, snapshot=snapshot, path=verified / SUSPECTS_FILE))
-        doubles = contradictions_and_repeats(plan, usable, [digests[row] for row in usable["row_id"].to_list()])
+        usable = ~rows.mask_of([fix.row_id for fix in fixes])
+        _write_twins(verified, record_suspects(ledger, plan, rows, usable, path=verified / SUSPECTS_FILE))
+        doubles = contradictions_and_repeats(plan, rows, usable, repeated)
         if plan.model.inputs.image is not None:
             contradictory = [fix for fix in doubles if fix.rule == "contradiction"]
             _record_share(ledger, "contradictory labels", "equal inputs have one label", contradictory, rows.height)
         fixes += [fix for fix in doubles if not _is_undone(fix, reviewed)]
-        kept = _without(rows, fixes)
+        kept = ~rows.mask_of([fix.row_id for fix in fixes])
         if plan.model.answers == "number":
-            record_spread(ledger, kept)
+            record_spread(ledger, rows.column("label", kept))
         else:
             _record_classes(ledger, plan, rows, kept)
-        kept.select("row_id").write_parquet(verified / KEPT_FILE)
-        _write_fixes(ledger, verified / FIXES_FILE, fixes, kept.height)
+        _write_kept(verified / KEPT_FILE, kept)
+        _write_fixes(ledger, verified / FIXES_FILE, fixes, int(kept.sum()))
     return ledger.verdict
-
-
-def _columns(plan: Plan) -> set[str]:
-    """Return the columns that some check looks at; a wide table may have many others."""
-    data = plan.data
-    keys = {name for name in (data.entity, data.timestamp, data.image) if name}
-    ruled = {stored_name(plan, name) for name in data.columns}
-    own = {"row_id", "label", "image_sha256", CORRECTION}
-    return own | keys | ruled | {*plan.model.inputs.columns, *answer_columns(data)}
 
 
 def read_kept(verified: Path) -> list[int]:
@@ -102,6 +92,12 @@ def read_twins(verified: Path) -> dict[int, int]:
     return {int(row): first for row, first in json.loads((verified / TWINS_FILE).read_bytes()).items()}
 
 
+def _write_kept(path: Path, kept: Mask) -> None:
+    import polars as pl
+
+    pl.DataFrame({"row_id": np.flatnonzero(kept)}, schema={"row_id": pl.Int64}).write_parquet(path)
+
+
 def _write_twins(verified: Path, first: dict[int, int]) -> None:
     (verified / TWINS_FILE).write_text(json.dumps(first) + "\n", encoding="utf-8")
 
@@ -111,22 +107,15 @@ def _is_undone(fix: Fix, reviewed: Mapping[int, str]) -> bool:
     return reviewed.get(fix.row_id) == "keep" and fix.rule != UNREADABLE
 
 
-def _without(rows: pl.DataFrame, fixes: Sequence[Fix]) -> pl.DataFrame:
-    return rows.filter(~rows["row_id"].is_in({fix.row_id for fix in fixes}))
-
-
-def _record_rules(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> list[Fix]:
-    fixes: list[Fix] = []
+def _record_rules(ledger: LedgerWriter, plan: Plan, rows: StoredRows) -> list[Fix]:
+    found = rule_fixes(plan, rows)
     for name, rule in plan.data.columns.items():
-        found = rule_fixes(name, rule, rows, label=plan.data.label)
         parts = rule.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        _record_share(ledger, f"schema of {name}", f"every value keeps to {json.dumps(parts)}", found, rows.height)
-        fixes += found
+        requirement = f"every value keeps to {json.dumps(parts)}"
+        _record_share(ledger, f"schema of {name}", requirement, found[name], rows.height)
     for text in plan.data.rules:
-        found = row_rule_fixes(plan, text, rows)
-        _record_share(ledger, f"rule {text}", "it holds in every row that has both values", found, rows.height)
-        fixes += found
-    return fixes
+        _record_share(ledger, f"rule {text}", "it holds in every row that has both values", found[text], rows.height)
+    return [fix for fixes in found.values() for fix in fixes]
 
 
 def _record_share(ledger: LedgerWriter, task: str, requirement: str, fixes: Sequence[Fix], rows: int) -> None:
@@ -141,14 +130,9 @@ def _record_share(ledger: LedgerWriter, task: str, requirement: str, fixes: Sequ
     )
 
 
-def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> None:
+def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: StoredRows) -> None:
     """Refuse a column that is the label under another name, or what a rater said of it."""
-    answers = answer_columns(plan.data)
-    leaking = [
-        name
-        for name in plan.model.inputs.columns
-        if name in answers or _renames(as_text(rows[name]), as_text(rows["label"]))
-    ]
+    leaking = leaking_columns(plan, rows)
     ledger.record(
         "leakage of the label",
         requirement="no column that the model reads is the label, a rater's label or the gold answer",
@@ -160,25 +144,9 @@ def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame) -> Non
     )
 
 
-def _renames(values: pl.Series, labels: pl.Series) -> bool:
-    """Tell whether a column is the label under other names, such as its number: each value has its own label."""
-    pairs, kinds = values.to_frame("value").with_columns(labels.alias("label")).unique().height, labels.n_unique()
-    return kinds > 1 and pairs == kinds == values.n_unique()
-
-
-def _record_rates(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, digests: Sequence[str]) -> None:
-    alike = Counter(digests)
-    repeated = sum(1 for digest in digests if alike[digest] > 1)
-    missing = int(missing_inputs(plan, rows).sum())
-    record_rate(
-        ledger, plan, "missing_rate", missing, rows=rows.height, what="a column that the model reads is missing"
-    )
-    record_rate(ledger, plan, "duplicate_rate", repeated, rows=rows.height, what="the inputs equal another row's")
-
-
-def _record_classes(ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, kept: pl.DataFrame) -> None:
-    before = dict(rows["label"].value_counts().sort("label").iter_rows())
-    after = dict.fromkeys(before, 0) | dict(kept["label"].value_counts().iter_rows())
+def _record_classes(ledger: LedgerWriter, plan: Plan, rows: StoredRows, kept: Mask) -> None:
+    before = dict(rows.column("label").value_counts().sort("label").iter_rows())
+    after = dict.fromkeys(before, 0) | dict(rows.column("label", kept).value_counts().iter_rows())
     scarce = {label: count for label, count in after.items() if count < ROWS_A_CLASS}
     ledger.record(
         "rows a class",

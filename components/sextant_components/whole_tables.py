@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
@@ -23,10 +26,29 @@ PLACE = "__place"
 
 @dataclass(frozen=True)
 class Repeated:
-    """How many rows repeat a key of another, and the places of those of the first such key."""
+    """The rows whose key another row has too: each one's place, and the first place of its key, by that and the place.
 
-    rows: int
-    first: list[int]
+    Both have the shape (rows that repeat,).
+    """
+
+    places: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        """How many rows have a key that another has too."""
+        return len(self.places)
+
+    @property
+    def first(self) -> list[int]:
+        """The places of the first key that is there twice; empty without one."""
+        found: list[int] = self.places[self.firsts == self.firsts[:1]].tolist()
+        return found
+
+    def groups(self) -> Iterator[list[int]]:
+        """Yield the places of each such key, by the first of them."""
+        for group in np.split(self.places, np.flatnonzero(np.diff(self.firsts)) + 1) if self.rows else ():
+            yield group.tolist()
 
 
 @contextmanager
@@ -88,25 +110,25 @@ def repeated_places(batches: Iterable[pl.DataFrame], key: Sequence[str]) -> Repe
     import pyarrow.parquet as pq
 
     by = ", ".join(quoted(name) for name in key)
+    nothing = np.empty(0, dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="sextant-keys-") as folder:
         path, writer, start = Path(folder, "keys.parquet"), None, 0
         for batch in batches:
-            table = batch.with_row_index(PLACE, start).to_arrow()
+            table = batch.select(key).with_row_index(PLACE, start).to_arrow()
             writer = writer or pq.ParquetWriter(path, table.schema)
             writer.write_table(table)
             start += batch.height
         if writer is None:
-            return Repeated(0, [])
+            return Repeated(nothing, nothing)
         writer.close()
         with database(len(key), Path(folder)) as connection:
             connection.execute(
-                f"CREATE TEMP TABLE repeated AS SELECT {by}, min({PLACE}) AS {PLACE}_first, count(*) AS {PLACE}_rows "  # noqa: S608
+                f"CREATE TEMP TABLE repeated AS SELECT {by}, min({PLACE})::BIGINT AS {PLACE}_first "  # noqa: S608
                 f"FROM {table_of(path)} GROUP BY {by} HAVING count(*) > 1"
             )
-            [(rows,)] = connection.execute(f"SELECT coalesce(sum({PLACE}_rows), 0) FROM repeated").fetchall()  # noqa: S608
             same = " AND ".join(f"t.{quoted(name)} IS NOT DISTINCT FROM f.{quoted(name)}" for name in key)
             found = connection.execute(
-                f"SELECT t.{PLACE} FROM {table_of(path)} t JOIN repeated f ON {same} "  # noqa: S608
-                f"WHERE f.{PLACE}_first = (SELECT min({PLACE}_first) FROM repeated) ORDER BY 1"
-            ).fetchall()
-            return Repeated(int(rows), [place for (place,) in found])
+                f"SELECT t.{PLACE}::BIGINT AS places, f.{PLACE}_first AS firsts FROM {table_of(path)} t "  # noqa: S608
+                f"JOIN repeated f ON {same} ORDER BY 2, 1"
+            ).fetchnumpy()
+            return Repeated(np.asarray(found["places"]), np.asarray(found["firsts"]))

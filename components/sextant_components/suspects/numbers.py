@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,14 +21,21 @@ SHIFTED = 0.25  # nats, the usual mark of a great change of a population (Siddiq
 MIN_HALF = 100  # rows on each side of the middle, below which a histogram of ten bins says little
 
 
+def declared_numbers(plan: Plan) -> list[str]:
+    """Return the columns that the plan declares numbers."""
+    return [name for name, rule in plan.data.columns.items() if rule.type == "number"]
+
+
 def number_columns(plan: Plan, rows: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Return the columns that the plan declares numbers, missing as NaN."""
-    declared = [name for name, rule in plan.data.columns.items() if rule.type == "number" and name in rows.columns]
+    """Return those of the declared columns that are numbers in each row, missing as NaN."""
+    declared = [name for name in declared_numbers(plan) if name in rows.columns]
     columns = {name: as_numbers(rows[name]) for name in declared}
     return {name: column.to_numpy().astype(np.float64) for name, column in columns.items() if column.dtype.is_numeric()}
 
 
-def outlier_suspects(row_ids: list[int], columns: dict[str, NDArray[np.float64]]) -> list[Suspect]:
+def outlier_suspects(
+    row_ids: Sequence[int] | NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]
+) -> list[Suspect]:
     """Return the values that lie FAR from their column's median, by the median absolute deviation.
 
     A column of positive numbers is measured in logarithms: there a value in a thousandth of the unit lies as
@@ -38,9 +46,11 @@ def outlier_suspects(row_ids: list[int], columns: dict[str, NDArray[np.float64]]
         present = values[np.isfinite(values)]
         positive = present.size > 0 and present.min() > 0
         distance = robust_distance(np.log(values) if positive else values)
-        for index in np.flatnonzero(distance > FAR).tolist():
-            detail = f"{name} is {values[index]:g}, its median {np.nanmedian(values):g}"
-            found.append(Suspect(row_ids[index], OUTLIER, detail, round(float(FAR / distance[index]), 6)))
+        far = np.flatnonzero(distance > FAR).tolist()
+        middle = float(np.median(present)) if far else 0.0
+        for index in far:
+            detail = f"{name} is {values[index]:g}, its median {middle:g}"
+            found.append(Suspect(int(row_ids[index]), OUTLIER, detail, round(float(FAR / distance[index]), 6)))
     return found
 
 
@@ -59,7 +69,7 @@ def robust_distance(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), np.abs(values - middle) / spread, 0.0)
 
 
-def shifted_columns(times: pl.Series, columns: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+def shifted_columns(times: pl.Series, columns: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     """Return the columns whose later half differs from the earlier one, with the bias-corrected PSI in nats."""
     order = np.argsort(times.to_numpy(), kind="stable")
     shifted: dict[str, float] = {}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sextant_components.corrections import reviewed_rows
+from sextant_components.corrections import CORRECTION, reviewed_rows
+from sextant_components.stored_rows import Mask, StoredRows
 from sextant_components.suspects.labels import Judged
 from sextant_components.suspects.suspect import Suspect
 from sextant_plan.ledger import LedgerWriter
@@ -47,17 +48,19 @@ class Queued:
 def record_queue(
     ledger: LedgerWriter,
     plan: Plan,
-    rows: pl.DataFrame,
+    rows: StoredRows,
     judged: Judged | None,
     labels: Sequence[Suspect],
     *,
+    usable: Mask,
     compared: Sequence[int],
 ) -> None:
     """Record the rows to look at, the most doubtful first; a row that a correction has judged is not asked for again.
 
-    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of the row ids `compared`.
+    `labels` are the rows whose label is suspect, `judged` the out-of-fold probabilities of the row ids `compared`;
+    rows outside the mask `usable` are passed over.
     """
-    queue = label_queue(plan, rows, judged, labels, compared)[:MAX_QUEUE]
+    queue = label_queue(plan, _candidates(plan, rows, usable, compared), judged, labels, compared)[:MAX_QUEUE]
     text = "".join(json.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in queue)
     ledger.record(
         QUEUE_TASK,
@@ -72,11 +75,22 @@ def record_queue(
     )
 
 
+def _candidates(plan: Plan, rows: StoredRows, usable: Mask, compared: Sequence[int]) -> pl.DataFrame:
+    """Return what the queue shows of the rows that may come into it: those compared, and those raters differ on."""
+    data = plan.data
+    raters = data.labelling.raters if data.labelling else []
+    wanted = rows.mask_of(compared)
+    for batch in rows.batches(raters) if raters else ():
+        wanted[list(_disputed(plan, batch))] = True
+    keys = [name for name in (data.entity, data.timestamp, data.image if data.images else None) if name]
+    return rows.taken(["label", *keys, CORRECTION, *raters], wanted & usable)
+
+
 def label_queue(
     plan: Plan, rows: pl.DataFrame, judged: Judged | None, labels: Sequence[Suspect], compared: Sequence[int]
 ) -> list[Queued]:
     """Return the rows worth a person's look, each once with all its reasons, in the order described above."""
-    reviewed = reviewed_rows(rows)
+    reviewed = reviewed_rows([rows])
     suggestions = {suspect.row_id: suspect.suggestion for suspect in labels}
     doubts = [
         *(("suspect label", suspect.score, suspect.row_id) for suspect in sorted(labels, key=lambda each: each.score)),

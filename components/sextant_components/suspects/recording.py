@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sextant_components.corrections import reviewed_rows
+import numpy as np
+
+from sextant_components.corrections import CORRECTION, reviewed_rows
 from sextant_components.data_rates import record_rate
 from sextant_components.gates import Settled, unavailable
+from sextant_components.stored_rows import Mask, StoredNumbers, StoredRows
 from sextant_components.suspects.inputs import input_matrix, thumbnails
 from sextant_components.suspects.labels import label_suspects, out_of_fold, rows_to_judge, unjudgeable
-from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, number_columns, outlier_suspects, shifted_columns
+from sextant_components.suspects.numbers import MIN_HALF, SHIFTED, declared_numbers, outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import picture_suspects, twin_suspects, twins
 from sextant_components.suspects.queue import record_queue
 from sextant_components.suspects.suspect import LABEL, OUTLIER, PICTURE, TWIN, Suspect
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SUSPECTS_FILE = "suspects.jsonl"
 _CHECKS = {
@@ -32,35 +31,36 @@ _CHECKS = {
 }
 
 
-def record_suspects(
-    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, *, snapshot: Path, path: Path
-) -> dict[int, int]:
+def record_suspects(ledger: LedgerWriter, plan: Plan, rows: StoredRows, usable: Mask, *, path: Path) -> dict[int, int]:
     """Look for suspects among rows that break no rule, and list them; return each near-duplicate's first row.
 
-    Nothing is dropped: a suspect is for a person to judge, whose decision comes back as a correction.
+    `usable` is a mask of those rows, shape (rows,). Nothing is dropped: a suspect is for a person to judge, whose
+    decision comes back as a correction.
     """
-    if rows.is_empty():
+    row_ids = np.flatnonzero(usable)
+    if not row_ids.size:
         path.write_text("", encoding="utf-8")
         return {}
-    row_ids = rows["row_id"].to_list()
     spec = plan.model.inputs.image
-    pictures = thumbnails(snapshot, row_ids, spec) if spec is not None else None
-    places = rows_to_judge(rows.height)
-    compared = rows[places] if len(places) < rows.height else rows
-    compared_ids = compared["row_id"].to_list()
+    pictures = thumbnails(rows.snapshot, row_ids.tolist(), spec) if spec is not None else None
+    places = rows_to_judge(len(row_ids))
+    compared_ids: list[int] = row_ids[places].tolist()
+    compared = rows.taken(["label", *plan.model.inputs.columns], rows.mask_of(compared_ids))
     matrix = input_matrix(plan, compared, None if pictures is None else pictures[places])
     labels: list[str] = compared["label"].to_list() if plan.model.answers == "class" else []
-    numbers = number_columns(plan, rows)
-    first = twins(row_ids, pictures) if pictures is not None else {}
+    numbers = StoredNumbers(rows, declared_numbers(plan), usable)
+    first = twins(row_ids.tolist(), pictures) if pictures is not None else {}
     reason = unjudgeable(labels, matrix)
     judged = out_of_fold(matrix, labels) if reason is None else None
     found: dict[str, list[Suspect] | Settled] = {
         LABEL: unavailable(str(reason)) if judged is None else label_suspects(compared_ids, labels, judged),
         OUTLIER: outlier_suspects(row_ids, numbers),
-        PICTURE: picture_suspects(row_ids, pictures) if pictures is not None else unavailable("there is no picture"),
+        PICTURE: picture_suspects(row_ids.tolist(), pictures)
+        if pictures is not None
+        else unavailable("there is no picture"),
         TWIN: twin_suspects(first) if pictures is not None else unavailable("there is no picture"),
     }
-    found = _without_reviewed(found, reviewed_rows(rows))
+    found = _without_reviewed(found, reviewed_rows(rows.batches([CORRECTION])))
     listed = sorted(suspect for part in found.values() if not isinstance(part, Settled) for suspect in part)
     text = "".join(json.dumps(suspect.as_json(), ensure_ascii=False) + "\n" for suspect in listed)
     path.write_text(text, encoding="utf-8")
@@ -68,13 +68,13 @@ def record_suspects(
     for check, (metric, what, how) in _CHECKS.items():
         part = found[check]
         count = part if isinstance(part, Settled) else len({suspect.row_id for suspect in part})
-        among = len(places) if check == LABEL else rows.height
-        drawn = f", of {among} rows drawn at random from {rows.height}" if among < rows.height else ""
+        among = len(places) if check == LABEL else len(row_ids)
+        drawn = f", of {among} rows drawn at random from {len(row_ids)}" if among < len(row_ids) else ""
         record_rate(ledger, plan, metric, count, rows=among, what=what, how=how + drawn, artifacts=artifact)
     suspects = [suspect for suspect in listed if suspect.check == LABEL]
-    record_queue(ledger, plan, rows, judged, suspects, compared=compared_ids)
+    record_queue(ledger, plan, rows, judged, suspects, usable=usable, compared=compared_ids)
     if plan.data.timestamp is not None:
-        _record_shift(ledger, shifted_columns(rows[plan.data.timestamp], numbers), list(numbers))
+        _record_shift(ledger, shifted_columns(rows.column(plan.data.timestamp, usable), numbers), list(numbers))
     return first
 
 
