@@ -116,10 +116,10 @@ def unreadable_pictures(snapshot: Path, spec: ImageInput) -> list[Fix]:
 
 
 def missing_inputs(plan: Plan, rows: StoredRows) -> int:
-    """Return in how many rows a request column of the model is missing."""
+    """Return in how many rows a column that comes with a request is missing."""
     import polars as pl
 
-    names = plan.model.inputs.columns
+    names = plan.requested
     if not names:
         return 0
     any_missing = pl.any_horizontal(pl.col(name).is_null() for name in names)
@@ -137,7 +137,7 @@ def repeated_inputs(plan: Plan, rows: StoredRows) -> Repeated:
 def input_names(plan: Plan) -> list[str]:
     """Return the columns that tell what the model reads of a row (see `input_digests`)."""
     inputs = plan.model.inputs
-    names = list(inputs.columns)
+    names = plan.requested
     if inputs.image is not None:
         names.append("image_sha256")
     if inputs.features:
@@ -179,7 +179,7 @@ def contradictions_and_repeats(plan: Plan, rows: StoredRows, usable: Mask, repea
 
 
 def leaking_columns(plan: Plan, rows: StoredRows) -> list[str]:
-    """Return the columns that the model reads and that are the label under other names, or what a rater said of it.
+    """Return the columns of a request that are the label under other names, or what a rater said of it.
 
     A column is the label where each value goes with one label and each label with one value.
     """
@@ -187,7 +187,7 @@ def leaking_columns(plan: Plan, rows: StoredRows) -> list[str]:
 
     answers = answer_columns(plan.data)
     seen: dict[str, pl.DataFrame] = {}
-    open_names = [name for name in plan.model.inputs.columns if name not in answers]
+    open_names = [name for name in plan.requested if name not in answers]
     for batch in rows.batches(["label", *open_names]):
         for name in open_names:
             pairs = batch.select(pl.col(name).alias("value"), "label").unique()
@@ -196,7 +196,7 @@ def leaking_columns(plan: Plan, rows: StoredRows) -> list[str]:
         if not open_names:
             break
     renamed = [name for name in open_names if seen[name].height > 1]
-    return [name for name in plan.model.inputs.columns if name in answers or name in renamed]
+    return [name for name in plan.requested if name in answers or name in renamed]
 
 
 def _is_one_to_one(pairs: pl.DataFrame) -> bool:

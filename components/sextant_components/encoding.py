@@ -29,7 +29,7 @@ def model_inputs(plan: Plan, rows: pl.DataFrame, features: pl.DataFrame | None) 
     `features` has one column `view__feature` for each feature of the plan. Raises DataError if two inputs
     would have one name.
     """
-    chosen = {name: _by_rule(plan, rows[name]) for name in plan.model.inputs.columns}
+    chosen = {name: by_rule(plan, rows[name]) for name in plan.model.inputs.columns}
     for name in plan.model.inputs.features:
         view, _, column = name.partition(":")
         if column in chosen or column in RESERVED or column == "label":
@@ -43,7 +43,8 @@ def model_inputs(plan: Plan, rows: pl.DataFrame, features: pl.DataFrame | None) 
     return rows.select("row_id").with_columns(series.alias(name) for name, series in chosen.items())
 
 
-def _by_rule(plan: Plan, column: pl.Series) -> pl.Series:
+def by_rule(plan: Plan, column: pl.Series) -> pl.Series:
+    """Return a column of a table in the type of its rule, where all its values can be read so."""
     kind = plan.data.columns[column.name].type
     if kind == "number":
         return as_numbers(column)

@@ -116,11 +116,12 @@ class FeatureRepository:
             source=FileSource(name=f"{table.name}_source", path=str(self._source(table)), timestamp_field=EVENT_TIME),
         )
 
-    def join(self, keys: pl.DataFrame) -> pl.DataFrame:
+    def join(self, keys: pl.DataFrame, requested: pl.DataFrame) -> pl.DataFrame:
         """Return each row's features as they were known at its time, one column `view__feature` each.
 
-        `keys` has `row_id`, the entity and `event_timestamp` (UTC); the result has its rows in its order, null
-        where no event within the view's ttl precedes. Raises InfrastructureError if Feast loses or adds rows.
+        `keys` has `row_id`, the entity and `event_timestamp` (UTC), `requested` the same rows' columns that come with
+        a request; the result has the rows in their order, null where no event within the view's ttl precedes. Raises
+        InfrastructureError if Feast loses or adds rows.
         """
         import polars as pl
 
@@ -138,7 +139,7 @@ class FeatureRepository:
                 "Training rows would be lost or doubled; check the version of feast."
             )
         ordered = keys.select(_ROW).join(joined, on=_ROW, how="left", maintain_order="left")
-        return with_computed(ordered, self._transforms).select(self._features)
+        return with_computed(ordered, self._transforms, requested).select(self._features)
 
     def materialise(self, *, until: datetime) -> dict[str, datetime | None]:
         """Load every entity's newest event up to `until` into the online store; return each view's newest time.
@@ -177,14 +178,17 @@ class FeatureRepository:
 
         return OnlineView(write, read, clear)
 
-    def online(self, keys: Sequence[str]) -> pl.DataFrame:
-        """Return what the online store holds for each key, one column `view__feature` each."""
+    def online(self, keys: Sequence[str], requested: pl.DataFrame) -> pl.DataFrame:
+        """Return what the online store holds for each key, one column `view__feature` each.
+
+        `requested` has what comes with a request of each key.
+        """
         import polars as pl
 
         found = self._read(keys, self._store.get_feature_service(self.service))
         stored = [f"{view}__{column}" for view, columns in self._wanted.items() for column in columns]
         table = pl.DataFrame({name: found[name] for name in stored}, strict=False)
-        return with_computed(table, self._transforms).select(self._features)
+        return with_computed(table, self._transforms, requested).select(self._features)
 
     def _read(self, keys: Sequence[str], features: Any) -> dict[str, list[Any]]:
         found = self._store.get_online_features(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sextant_components.computed_features import with_computed
+from sextant_components.computed_features import requested_columns, with_computed
 from sextant_components.context import RunContext, Step
 from sextant_components.feasibility import (
     applicability,
@@ -125,7 +125,8 @@ def study_of(context: RunContext, source: Source) -> Study:
         keys = rows.select(plan.data.entity, rows[plan.data.timestamp].alias(EVENT_TIME))
         tables = read_views(plan, context.data_root)
         stored = pl.concat([as_of(keys, table, plan.data.entity) for table in tables], how="horizontal")
-        features = with_computed(stored, [load_transform(spec) for spec in on_demand_specs(plan)])
+        transforms = [load_transform(spec) for spec in on_demand_specs(plan)]
+        features = with_computed(stored, transforms, requested_columns(plan, rows))
         named = {column.name.partition("__")[2]: column for column in features}
         rows = rows.with_columns(each.alias(name) for name, each in named.items() if name not in source.rows.columns)
     return Study(plan, rows, source.pictures, context.data_root)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sextant_components.computed_features import requested_columns
 from sextant_components.context import RunContext, feature_repo_of
 from sextant_components.encoding import encoded
 from sextant_components.feature_sources import EVENT_TIME, ViewTable, read_views
@@ -77,12 +78,15 @@ def join_features(context: RunContext, ledger: LedgerWriter, rows: pl.DataFrame)
     until = datetime.now(UTC)
     with repository.locked():
         repository.apply()
-        joined = repository.join(keys)
+        joined = repository.join(keys, requested_columns(plan, rows))
         loaded = repository.materialise(until=until)
         compared = comparable_online(keys, tables, entity, until)
         step = max(1, len(compared) // PARITY_ROWS)
         compared = compared[::step][:PARITY_ROWS]
-        online = repository.online(keys[compared][entity].to_list()) if compared else joined.clear()
+        online = joined.clear()
+        if compared:
+            requested = requested_columns(plan, rows[compared])
+            online = repository.online(keys[compared][entity].to_list(), requested)
     _record_sources(ledger, tables)
     _record_join(ledger, keys, tables, entity, joined)
     _record_loaded(ledger, loaded)

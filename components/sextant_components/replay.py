@@ -50,7 +50,7 @@ def live_rows(plan: Plan, spec: BundleSpec, *, snapshot: Path, splits: Path, nam
     """Return a split's rows with the values of the snapshot, before any encoding."""
     chosen = read_split(splits, name).select("row_id")
     rows = chosen.join(read_rows(snapshot), on="row_id", how="left", maintain_order="left")
-    columns = {column.name: _as_sent(plan, rows[column.name]) for column in spec.columns if column.view is None}
+    columns = {name: _as_sent(plan, rows[name]) for name in plan.requested}
     if spec.entity is not None:
         columns[spec.entity] = [None if value is None else str(value) for value in rows[spec.entity].to_list()]
     pictures: Sequence[bytes | None] = [None] * rows.height

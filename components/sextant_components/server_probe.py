@@ -57,6 +57,7 @@ class Probe:
 def requests_of(snapshot: Path, row_ids: Sequence[int], spec: BundleSpec) -> list[Request]:
     """Return the rows as requests, with only what the bundle reads."""
     sent = [column.name for column in spec.columns if column.view is None]
+    sent += [column.name for each in spec.serving.on_demand for column in each.request if column.name not in sent]
     if spec.feature_service is not None and spec.entity is not None:
         sent.append(spec.entity)
     rows = read_rows(snapshot)[list(row_ids)].select(sent).to_dicts() if sent else [{} for _ in row_ids]

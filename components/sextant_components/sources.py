@@ -178,6 +178,7 @@ def needed_columns(plan: Plan) -> dict[str, str]:
     if data.images:
         optional["data.image"] = data.image
     needed |= {name: key for key, name in optional.items() if name}
+    needed |= dict.fromkeys(plan.requested, "features.on_demand.request")
     needed |= dict.fromkeys(plan.model.inputs.columns, "model.inputs.columns")
     needed |= {name: "evaluation.slices" for name in slice_columns(plan) if name != data.label}
     needed |= dict.fromkeys(data.labelling.raters if data.labelling else [], "data.labelling.raters")

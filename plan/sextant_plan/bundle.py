@@ -68,12 +68,23 @@ class CodeRef(Closed):
     digest: str
 
 
+class RequestColumn(Closed):
+    """A column of a request as an on-demand feature reads it: a number in single precision, or else text."""
+
+    name: str
+    number: bool
+
+
 class OnDemandSpec(Closed):
-    """Features that are computed from looked-up ones: `inputs` are `view__feature`, `view` stands in `Column.view`."""
+    """Features that are computed from looked-up ones and from the request's own columns.
+
+    `inputs` are `view__feature`; `view` stands in `Column.view`.
+    """
 
     view: str
     code: CodeRef
     inputs: list[str]
+    request: list[RequestColumn] = []
     columns: list[str]
 
 

@@ -13,7 +13,7 @@ from sextant_plan.prose import placeholder_in
 from sextant_plan.regression_faults import regression_faults
 from sextant_plan.rollout_faults import rollout_faults
 from sextant_plan.rules import alert_references
-from sextant_plan.schema import Plan
+from sextant_plan.schema import OnDemand, Plan
 from sextant_plan.types import DrillName
 
 # The inputs that each installed architecture cannot do without: `image`, `features` or both.
@@ -162,9 +162,25 @@ def _feature_faults(plan: Plan) -> Iterator[Fault]:
         for index, name in enumerate(each.inputs):
             if name not in stored:
                 yield Fault((*where, "inputs", index), f"{name} is not a feature of any view", choose(name, stored))
-        plain = [name.partition(":")[2] for name in each.inputs]
+        yield from _request_faults(plan, where, each)
+        plain = [*(name.partition(":")[2] for name in each.inputs), *each.request]
         for name in sorted({name for name in plain if plain.count(name) > 1}):
             yield Fault((*where, "inputs"), f"two inputs are called {name}", "Rename one in its table and view")
+
+
+def _request_faults(plan: Plan, where: tuple[str | int, ...], each: OnDemand) -> Iterator[Fault]:
+    data = plan.data
+    for index, name in enumerate(each.request):
+        path = (*where, "request", index)
+        if name in {data.label, data.entity, data.image}:
+            remedy = "Name a column that is known when predicting"
+            yield Fault(path, f"{name} is the label, the entity or the picture", remedy)
+        elif name not in data.columns:
+            remedy = meant(name, data.columns) or f"Add it to data.columns, such as {name}: {{type: number}}"
+            yield Fault(path, f"{name} has no rule", remedy)
+        elif data.columns[name].type == "timestamp":
+            remedy = "Declare it text, and let the function read it"
+            yield Fault(path, f"{name} is a timestamp, which requests write in many ways", remedy)
 
 
 def _input_faults(plan: Plan) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,11 @@ class FeatureLookup:
         with contextlib.suppress(Exception):
             self.lookup([""])
 
-    def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:
+    def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
         """Return the features by column name for each key, or None where one is absent or past its ttl.
 
-        A stored null is a None value in the row, not a missing row. Raises what the online store raises
-        when it cannot be reached.
+        `request` has the values of each request column that the on-demand features read, one a key. A stored null is a
+        None value in the row, not a missing row. Raises what the online store raises when it cannot be reached.
         """
         from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
@@ -77,13 +77,16 @@ class FeatureLookup:
             for row, value in zip(rows, vector.values, strict=True):
                 row[name] = _plain(value)
         found = [None if index in missing else row for index, row in enumerate(rows)]
-        self._compute([row for row in found if row is not None])
+        complete = [index for index, row in enumerate(found) if row is not None]
+        self._compute([rows[index] for index in complete], complete, request or {})
         return found
 
-    def _compute(self, rows: list[StoredRow]) -> None:
-        """Add the on-demand features to complete rows."""
+    def _compute(self, rows: list[StoredRow], places: list[int], request: Mapping[str, Sequence[Any]]) -> None:
+        """Add the on-demand features to complete rows, which stand at these places of the request."""
         for transform in self._transforms if rows else ():
-            given = transform.compute({name: [row[name] for row in rows] for name in transform.names.values()})
+            stored = {name: [row[name] for row in rows] for name in transform.names.values()}
+            asked = {name: [request[name][place] for place in places] for name in transform.requested}
+            given = transform.compute(stored | asked)
             for name, values in given.items():
                 for row, value in zip(rows, values, strict=True):
                     row[name] = value

@@ -95,7 +95,7 @@ class Model:
         keys = [key for job in asking for key in job.rows.keys or ()]
         begun = time.perf_counter()
         try:
-            rows: Sequence[StoredRow | None] = await self._ask_store(keys)
+            rows: Sequence[StoredRow | None] = await self._ask_store(keys, self._requested(asking))
             self.metrics.feature_times.update(self._lookup.newest)
             reason = FEATURE_MISS
         except Exception as error:  # each online store raises its own classes when it is away
@@ -109,12 +109,18 @@ class Model:
             stored[job], reasons[job] = part, [reason if row is None else None for row in part]
         return stored, reasons
 
-    async def _ask_store(self, keys: list[str]) -> list[StoredRow | None]:
+    def _requested(self, jobs: list[Job]) -> dict[str, list[Any]]:
+        """Return the values of all rows of some jobs for each column that on-demand features read."""
+        return {
+            name: [v for job in jobs for v in (job.rows.requested or {})[name]] for name in self.signature.requested
+        }
+
+    async def _ask_store(self, keys: list[str], requested: dict[str, list[Any]]) -> list[StoredRow | None]:
         """Look `keys` up; a store that hangs counts as away at once until it has come back."""
         if self._hanging is not None and not self._hanging.done():
             raise TimeoutError
         assert self._lookup is not None
-        answer = self._loop.run_in_executor(self._lookup_thread, self._lookup.lookup, keys)
+        answer = self._loop.run_in_executor(self._lookup_thread, self._lookup.lookup, keys, requested)
         try:
             return await asyncio.wait_for(asyncio.shield(answer), self.spec.serving.deadline / 2)
         except TimeoutError:

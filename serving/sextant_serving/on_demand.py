@@ -1,4 +1,4 @@
-"""On-demand features: the plan's own functions over stored features, called alike by training and by the server.
+"""On-demand features: the plan's own functions over stored features and the request, alike in training and serving.
 
 Feast's on-demand views are not used: they keep a pickled function in the registry, and whoever can write there could
 run code in every server. Here code is installed with the server, named by the plan and bound by its digest.
@@ -6,16 +6,22 @@ run code in every server. Here code is installed with the server, named by the p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sextant_plan.bundle import CodeRef, OnDemandSpec
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.bundle import CodeRef, OnDemandSpec, RequestColumn
 from sextant_plan.entrypoints import EntrypointError, entrypoint_digest, load_entrypoint
 from sextant_plan.schema import Plan
 from sextant_serving.errors import CodeDiffers
+from sextant_serving.preprocessing import category_text, to_numbers
 
 Values = list[Any]
+NUMBERS = frozenset({"number", "boolean"})  # of a rule's types, those that a request sends as numbers; true is 1
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,16 @@ class Transform:
 
     @property
     def names(self) -> dict[str, str]:
-        """The feature's name by the `view__feature` of each input."""
+        """The feature's name by the `view__feature` of each stored input."""
         return {full: full.partition("__")[2] for full in self.spec.inputs}
 
+    @property
+    def requested(self) -> list[str]:
+        """The names of the request's columns that the function reads."""
+        return [column.name for column in self.spec.request]
+
     def compute(self, inputs: dict[str, Values]) -> dict[str, Values]:
-        """Return a list of values for each of the spec's columns; `inputs` has as many values by feature name.
+        """Return a list of values for each of the spec's columns; `inputs` has as many by feature or column name.
 
         Raises EntrypointError if the function gives something else.
         """
@@ -51,10 +62,23 @@ def on_demand_specs(plan: Plan) -> list[OnDemandSpec]:
             view=feast_name(each.name),
             code=code_reference(each.entrypoint),
             inputs=[f"{feast_name(view)}__{name}" for view, _, name in (name.partition(":") for name in each.inputs)],
+            request=[RequestColumn(name=name, number=plan.data.columns[name].type in NUMBERS) for name in each.request],
             columns=each.columns,
         )
         for each in (plan.features.on_demand if plan.features else [])
     ]
+
+
+def request_values(values: Sequence[object] | NDArray[Any], column: RequestColumn) -> Values:
+    """Return a request's column as an on-demand function gets it: numbers in single precision, text, None if missing.
+
+    Raises BadColumn for text where a number belongs.
+    """
+    if not column.number:
+        return [None if value is None else category_text(value) for value in values]
+    with np.errstate(over="ignore"):
+        numbers = to_numbers(values, column.name).astype(np.float32)
+    return [number if math.isfinite(number) else None for number in numbers.tolist()]
 
 
 def feast_name(name: str) -> str:

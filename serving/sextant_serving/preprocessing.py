@@ -84,16 +84,20 @@ def encode_column(values: Sequence[object] | NDArray[np.generic], column: Column
         unknown = len(column.vocabulary)
         found = [unknown if value is None else places.get(category_text(value), unknown) for value in values]
         return np.asarray(found, dtype=np.float32)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        numbers = values.astype(np.float64)
-    else:
-        numbers = np.asarray([_number(value, column, row) for row, value in enumerate(values)], dtype=np.float64)
+    numbers = to_numbers(values, column.name)
     numbers = np.where(np.isfinite(numbers), numbers, column.default)
     if column.low is not None or column.high is not None:
         numbers = np.clip(numbers, column.low, column.high)
     with np.errstate(over="ignore"):
         narrow = numbers.astype(np.float32)
     return np.where(np.isfinite(narrow), narrow, np.float32(column.default))
+
+
+def to_numbers(values: Sequence[object] | NDArray[np.generic], name: str) -> NDArray[np.float64]:
+    """Return shape (rows,): the values of a column as numbers, NaN where there is none. Raises BadColumn."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        return values.astype(np.float64)
+    return np.asarray([_number(value, name, row) for row, value in enumerate(values)], dtype=np.float64)
 
 
 def is_missing(values: Sequence[object] | NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -116,7 +120,7 @@ def category_text(value: object) -> str:
     return str(value)
 
 
-def _number(value: object, column: Column, row: int) -> float:
+def _number(value: object, name: str, row: int) -> float:
     if value is None:
         return math.nan
     try:
@@ -124,7 +128,7 @@ def _number(value: object, column: Column, row: int) -> float:
     except OverflowError:
         return math.inf
     except (TypeError, ValueError):
-        raise BadColumn(column.name, row) from None
+        raise BadColumn(name, row) from None
 
 
 def picture_statistics(batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.bundle import BundleSpec
+from sextant_plan.bundle import BundleSpec, Column, RequestColumn
 from sextant_serving.answers import form_of
 from sextant_serving.errors import BadRequest
+from sextant_serving.on_demand import request_values
 from sextant_serving.preprocessing import encode_column, is_missing
+
+ANY_TEXT = ""  # a vocabulary makes a column one of text; what is in it matters only where the model reads it
 
 
 @dataclass(slots=True)
@@ -22,7 +25,8 @@ class Rows:
     `image` is UINT8 (rows, height, width, channels), `pictures` undecoded JPEG or PNG in its place,
     `sent` FP32 (rows, columns that come with the request), `features` FP32 (rows, all columns) when the
     client gives the whole tensor. `missing` is BOOL (rows,): where a column that comes with the request has no
-    value. `fields` keeps the values as sent, for attachments only.
+    value. `requested` has the values that on-demand features read, by column. `fields` keeps the values as sent, for
+    attachments only.
     """
 
     count: int
@@ -32,6 +36,7 @@ class Rows:
     features: NDArray[np.float32] | None = None
     missing: NDArray[np.bool_] | None = None
     keys: list[str] | None = None
+    requested: dict[str, list[Any]] | None = None
     fields: list[dict[str, Any]] | None = None
 
 
@@ -63,6 +68,11 @@ class Answer:
     times: Times | None = None
 
 
+def _as_column(requested: RequestColumn) -> Column:
+    """Return a request's column that on-demand features alone read, in the form of those that the model reads."""
+    return Column(name=requested.name, vocabulary=None if requested.number else [ANY_TEXT])
+
+
 class Signature:
     """What a request to the bundle may carry, worked out once."""
 
@@ -70,7 +80,10 @@ class Signature:
         self.image = spec.image
         self.form = form_of(spec)
         self.columns = spec.columns
-        self.sent = [column for column in spec.columns if column.view is None]
+        self.read = [column for column in spec.columns if column.view is None]
+        self.requested = {column.name: column for each in spec.serving.on_demand for column in each.request}
+        own = {column.name for column in self.read}
+        self.sent = [*self.read, *(_as_column(each) for name, each in self.requested.items() if name not in own)]
         self.stored = [column for column in spec.columns if column.view is not None]
         self.sent_places = [place for place, column in enumerate(spec.columns) if column.view is None]
         self.stored_places = [place for place, column in enumerate(spec.columns) if column.view is not None]
@@ -86,23 +99,33 @@ class Signature:
 
     def reads_like(self, other: Signature) -> bool:
         """Tell whether rows that were read for `other` are right for this model too."""
-        return self.image == other.image and self.columns == other.columns and self.entity == other.entity
+        return (
+            self.image == other.image
+            and self.columns == other.columns
+            and self.entity == other.entity
+            and self.requested == other.requested
+        )
 
     def unknown_field(self, where: str) -> BadRequest:
         """Return the error for a field that the model does not read."""
         return BadRequest(where, "a field that this model does not read", f"It reads {self.fields_text}")
 
     def encode_sent(self, rows: Rows, values: dict[str, Sequence[object] | NDArray[Any]]) -> None:
-        """Set the rows' `sent` and `missing`, absent columns being missing; nothing if the model has none."""
+        """Set the rows' `sent`, `requested` and `missing`, absent columns being missing; nothing if it reads none."""
         if not self.sent:
             return
-        rows.sent = np.empty((rows.count, len(self.sent)), dtype=np.float32)
+        rows.sent = np.empty((rows.count, len(self.read)), dtype=np.float32)
         rows.missing = np.zeros(rows.count, dtype=np.bool_)
+        nothing: list[object] = [None] * rows.count
         for index, column in enumerate(self.sent):
-            given = values.get(column.name)
-            given = [None] * rows.count if given is None else given
-            rows.sent[:, index] = encode_column(given, column)
+            given = values.get(column.name, nothing)
+            if index < len(self.read):
+                rows.sent[:, index] = encode_column(given, column)
             rows.missing |= is_missing(given)
+        if self.requested:
+            rows.requested = {
+                name: request_values(values.get(name, nothing), each) for name, each in self.requested.items()
+            }
 
     def check_image(self, image: NDArray[Any], where: str) -> NDArray[np.uint8]:
         """Return `image` if it is UINT8 of the signature's shape; raises BadRequest."""

@@ -179,7 +179,7 @@ def test_feasts_join_equals_a_slow_search(stocked: Any, tmp_path: Path) -> None:
     repository = FeatureRepository(context.plan, tmp_path / "feast" / "shades", views)
     with repository.locked():
         repository.apply()
-        joined = repository.join(table.reverse())
+        joined = repository.join(table.reverse(), pl.DataFrame())
     assert views[0].replaced > 0
     assert joined["item_facts__mass"].to_list() == _slow(table.reverse(), rows, timedelta(hours=TTL_HOURS))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,14 +18,28 @@ from sextant_components.ingest import run_ingest
 from sextant_components.plan import run_plan, study_of
 from sextant_components.prepare import run_prepare
 from sextant_components.sources import read_source
-from sextant_components.tables import read_columns, read_features, read_rows, read_splits_info
+from sextant_components.tables import (
+    SPLITS,
+    feature_matrix,
+    read_columns,
+    read_features,
+    read_rows,
+    read_split,
+    read_splits_info,
+)
 from sextant_components.verify import run_verify
+from sextant_plan.bundle import Column
 from sextant_plan.entrypoints import EntrypointError
 from sextant_plan.errors import PlanError
 from sextant_plan.verdicts import Verdict
+from sextant_serving.codec_v1 import parse_v1
+from sextant_serving.codec_v2 import rows_of
 from sextant_serving.errors import CodeDiffers
 from sextant_serving.features import FeatureLookup
 from sextant_serving.on_demand import load_transform, on_demand_specs
+from sextant_serving.preprocessing import encode_columns
+from sextant_serving.rows import Signature
+from sextant_serving.tensors import InputTensor
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
 CODE = """
@@ -31,6 +47,13 @@ def derive(inputs):
     return {
         "double": [None if mass is None else 2 * mass for mass in inputs["mass"]],
         "sign": [None if lane is None else lane.upper() for lane in inputs["lane"]],
+    }
+
+def weigh(inputs):
+    pairs = zip(inputs["mass"], inputs["weight"], inputs["site"])
+    return {
+        "share": [None if None in (mass, weight) else weight / (1 + mass) for mass, weight, _ in pairs],
+        "route": [f"{lane}-{site}" for lane, site in zip(inputs["lane"], inputs["site"])],
     }
 
 def short(inputs):
@@ -118,6 +141,87 @@ def test_training_and_the_server_compute_the_same(derived: Any, records: Any) ->
     assert set(lookup.newest) == {"item_facts"}
 
 
+@pytest.fixture
+def weighed(derived: Any) -> Any:
+    """The workshop with features of two stored values and two of the request, of which the model reads one, `site`."""
+    derived.plan["features"]["on_demand"].append(
+        {
+            "name": "item-shares",
+            "entrypoint": "user_features:weigh",
+            "inputs": ["item-facts:mass", "item-facts:lane"],
+            "request": ["weight", "site"],
+            "columns": ["share", "route"],
+        }
+    )
+    # A third of a number has other digits in single precision than in double.
+    derived.table = derived.table.with_columns(pl.col("weight") / 3)
+    derived.plan["model"] |= {"task": "tabular-classification", "candidates": [{"architecture": "linear"}]}
+    del derived.plan["model"]["inputs"]["image"]
+    derived.plan["model"]["inputs"] |= {"columns": ["site"], "features": ["item-shares:share", "item-shares:route"]}
+    return derived
+
+
+def _prepared(workshop: Any) -> tuple[Any, Path, Path]:
+    context = workshop.open()
+    snapshot, verified, splits = (context.run / name for name in ("s", "v", "p"))
+    run_ingest(context, snapshot=snapshot)
+    run_verify(context, snapshot=snapshot, verified=verified)
+    run_prepare(context, snapshot=snapshot, verified=verified, splits=splits)
+    return context, snapshot, splits
+
+
+def test_what_comes_with_a_request_is_read_in_training_and_by_the_server(weighed: Any, records: Any) -> None:
+    """Every protocol's values give the server the numbers that training had, also of a column the model reads not."""
+    context, snapshot, splits = _prepared(weighed)
+    assert records(context, "prepare")["train/serve parity"].value == {"rows": 59, "differing": 0}
+    columns, info = read_columns(splits), read_splits_info(splits)
+    trained = pl.concat([read_split(splits, name) for name in SPLITS]).sort("row_id")
+    rows = read_rows(snapshot)
+    spec: Any = SimpleNamespace(
+        image=None,
+        classes=["dim"],
+        entity="item",
+        feature_service=info.feature_service,
+        columns=columns,
+        serving=SimpleNamespace(on_demand=on_demand_specs(context.plan)),
+    )
+    signature = Signature(spec)
+    assert signature.fields == {"site", "weight", "item"}
+    transforms = [load_transform(each) for each in spec.serving.on_demand]
+    lookup = FeatureLookup(Path(str(info.feature_repo)), spec, transforms)
+    sent = rows.select("item", "site", "weight").to_dicts()
+    sites, items = ([row[name].encode() for row in sent] for name in ("site", "item"))
+    weights = np.asarray([np.nan if row["weight"] is None else row["weight"] for row in sent], dtype=np.float32)
+    tensors = [
+        InputTensor("item", "BYTES", [len(sent)], elements=items),
+        InputTensor("site", "BYTES", [len(sent)], elements=sites),
+        InputTensor("weight", "FP32", [len(sent)], array=weights),
+    ]
+    for asked in (parse_v1(json.dumps({"instances": sent}).encode(), signature), rows_of(tensors, signature)):
+        assert asked.keys is not None
+        found = lookup.lookup(asked.keys, asked.requested)
+        assert [place for place, row in enumerate(found) if row is None] == [0]  # I-000 has no event
+        served = encode_columns([row or {} for row in found], signature.stored)
+        names = [column.name for column in signature.stored]
+        np.testing.assert_array_equal(served, feature_matrix(trained, signature.stored), err_msg=str(names))
+    assert trained["share"].n_unique() > 50
+
+
+def test_a_request_without_what_is_computed_from_counts_as_missing(weighed: Any) -> None:
+    """The share of flawed rows shows it, and the function is told by None."""
+    spec: Any = SimpleNamespace(
+        image=None,
+        classes=["dim"],
+        entity="item",
+        columns=[Column(name="site", vocabulary=["north"])],
+        serving=SimpleNamespace(on_demand=on_demand_specs(weighed.open().plan)),
+    )
+    rows = parse_v1(b'{"instances": [{"item": "I-001", "site": "north"}]}', Signature(spec))
+    assert rows.requested == {"weight": [None], "site": ["north"]}
+    assert rows.missing is not None
+    assert rows.missing.tolist() == [True]
+
+
 def test_code_that_was_changed_after_the_bundle_was_sealed_is_refused(derived: Any, code: Path) -> None:
     """The server would compute other features than training did."""
     (spec,) = on_demand_specs(derived.open().plan)
@@ -144,9 +248,11 @@ def test_a_function_that_gives_too_few_values_is_named(derived: Any) -> None:
             r"on_demand\[0\]\.inputs\[0\]: item-facts:maas .* Did you mean item-facts:mass",
         ),
         ({"name": "item-facts"}, r"on_demand\[0\]\.name: item-facts names something else too"),
+        ({"request": ["wieght"]}, r"on_demand\[0\]\.request\[0\]: wieght has no rule.* Did you mean weight"),
+        ({"request": ["kind"]}, r"on_demand\[0\]\.request\[0\]: kind is the label"),
         ({"columns": ["treble"]}, r"inputs\.features\[0\]: item-sums:double is not a feature of any view"),
     ],
-    ids=["unknown input", "a view's name", "a column that it does not give"],
+    ids=["unknown input", "a view's name", "unknown request column", "the label", "a column that it does not give"],
 )
 def test_an_on_demand_feature_that_cannot_be_computed_is_a_fault_of_the_plan(
     derived: Any, change: dict[str, Any], message: str

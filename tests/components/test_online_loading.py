@@ -48,7 +48,7 @@ class Loaded:
 
     def mass(self, repository: FeatureRepository, *items: str) -> list[float | None]:
         """Return what the online store says."""
-        return repository.online(list(items))["item_facts__mass"].to_list()
+        return repository.online(list(items), pl.DataFrame())["item_facts__mass"].to_list()
 
 
 class _Counting(FeatureRepository):

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from sextant_plan.bundle import Column
+from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
 from sextant_serving.batching import Traffic
 from sextant_serving.errors import FeatureOutage, MissingFeatures
 from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.launch import running_server
 from sextant_serving.loading import Source, load
 from sextant_serving.model import Model
+from sextant_serving.on_demand import Transform
 from sextant_serving.rows import Answer, Rows
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
@@ -195,6 +197,46 @@ def test_an_outage_can_be_refused(make_bundle: MakeBundle, repository: Path, dev
     assert model.metrics.fallbacks["feature-outage"] == 1
 
 
+def test_computed_features_read_their_own_request(
+    make_bundle: MakeBundle, repository: Path, device: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of requests that one batch holds, each gets its own column; a row without stored features shifts no other."""
+    bundle = bundle_with(make_bundle, "default")
+    code = CodeRef(entrypoint="user_code:weigh", digest="sha256:0")
+    column = RequestColumn(name="load", number=True)
+    spec = OnDemandSpec(view="loads", code=code, inputs=["shelves__stock"], request=[column], columns=["stock"])
+    weigh = Transform(
+        spec, lambda given: {"stock": [sum(pair) for pair in zip(given["stock"], given["load"], strict=True)]}
+    )
+
+    async def run() -> list[Answer]:
+        loaded = load(Source(bundle, repository), threads=1, lookup_thread=device)
+        serving = loaded.spec.serving.model_copy(update={"on_demand": [spec]})
+        assert loaded.lookup is not None
+        monkeypatch.setattr(loaded.lookup, "_transforms", [weigh])
+        loaded = replace(loaded, spec=loaded.spec.model_copy(update={"serving": serving}))
+        traffic = Traffic()
+        model = Model(loaded, traffic, device=device, lookup_thread=device)
+        asked = [(["P-9", "P-1"], [7.0, 1.0]), (["P-1"], [2.0])]
+        for keys, _ in asked:
+            traffic.begin(id(keys))
+        rows = [
+            Rows(
+                len(keys),
+                image=np.zeros((len(keys), 8, 8, 1), np.uint8),
+                sent=np.ones((len(keys), 1), np.float32),
+                keys=keys,
+                requested={"load": values},
+            )
+            for keys, values in asked
+        ]
+        return list(await asyncio.gather(*(model.batcher.submit(each) for each in rows)))
+
+    first, second = asyncio.run(run())
+    assert first.stored == [None, {"stock": 1.5, "aisle": "b"}]
+    assert second.stored == [{"stock": 2.5, "aisle": "b"}]
+
+
 class HangingStore(FeatureLookup):
     """A store that does not answer until it is told to."""
 
@@ -203,7 +245,7 @@ class HangingStore(FeatureLookup):
         self.newest = {}
         self.answers = threading.Event()
 
-    def lookup(self, keys: Sequence[str]) -> list[StoredRow | None]:
+    def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
         """Wait, then give every key the same row."""
         self.asked += 1
         self.answers.wait()

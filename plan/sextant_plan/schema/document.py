@@ -75,6 +75,12 @@ class Plan(Closed):
     sign_off: SignOff | None = None
     amends: Amendment | None = None
 
+    @property
+    def requested(self) -> list[str]:
+        """The columns that come with a request: those that the model reads, then those only computed features read."""
+        computed = self.features.on_demand if self.features else []
+        return list(dict.fromkeys([*self.model.inputs.columns, *(name for each in computed for name in each.request)]))
+
     def canonical(self) -> dict[str, Any]:
         """Return the plan with defaults applied as JSON values; its digest is the plan's hash."""
         return self.model_dump(mode="json")

@@ -21,15 +21,17 @@ class FeatureView(Closed):
 
 
 class OnDemand(Closed):
-    """Features computed from stored ones when they are read, by one function in training and in serving.
+    """Features computed when they are read, by one function in training and in serving.
 
-    `inputs` are `view:feature`; the function gets a list of values for each feature's name, None where missing, and
-    returns a list of as many values for each of `columns`.
+    `inputs` are `view:feature`, and `request` names columns of data.columns that come with each request, whether the
+    model reads them too or not. The function gets a list of values for each feature's and column's name, None where
+    missing, and returns a list of as many values for each of `columns`.
     """
 
     name: Name
     entrypoint: Entrypoint
     inputs: list[str] = Field(min_length=1)
+    request: list[str] = []
     columns: list[str] = Field(min_length=1)
 
 
