@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
+from sextant_components.production_suspects import judged_by_answers
 from sextant_components.suspects.labels import label_suspects, out_of_fold
 from sextant_components.suspects.numbers import outlier_suspects, shifted_columns
 from sextant_components.suspects.pictures import twins
@@ -48,6 +49,25 @@ def flipped_labels(rng: np.random.Generator) -> Found:
     for row in rows:
         labels[row] = str((int(labels[row]) + int(rng.integers(1, 10))) % 10)
     judged = out_of_fold(pictures.reshape(len(labels), -1).astype(np.float64), labels)
+    return score([suspect.row_id for suspect in label_suspects(range(len(labels)), labels, judged)], rows)
+
+
+def flipped_labels_of_production(rng: np.random.Generator) -> Found:
+    """Give 5 % of the digits another label, judged by the most probable class of a model that never saw them."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    pictures, truth = _digits()
+    matrix = pictures.reshape(len(truth), -1) / 255.0
+    model = LogisticRegression(max_iter=200)
+    answers = cross_val_predict(model, matrix, truth, cv=5, method="predict_proba")
+    rows = rng.choice(len(truth), len(truth) // 20, replace=False).tolist()
+    labels = list(truth)
+    for row in rows:
+        labels[row] = str((int(truth[row]) + int(rng.integers(1, 10))) % 10)
+    classes = sorted(set(labels))
+    said = [classes[place] for place in answers.argmax(axis=1)]
+    judged = judged_by_answers(said, answers.max(axis=1).tolist(), classes)
     return score([suspect.row_id for suspect in label_suspects(range(len(labels)), labels, judged)], rows)
 
 
@@ -90,6 +110,7 @@ def shifted_column(rng: np.random.Generator) -> Found:
 
 FAULTS: dict[str, Callable[[np.random.Generator], Found]] = {
     "5 % of the labels flipped": flipped_labels,
+    "5 % of the labels flipped that came back, judged by the model's answers": flipped_labels_of_production,
     "2 % of the pictures again, saved as JPEG": duplicates_across_splits,
     "1 % of a column in another unit": swapped_units,
     "one of 30 columns shifted by one standard deviation": shifted_column,

@@ -97,12 +97,13 @@ def _step(root: str, name: str, answer: Connection) -> None:
 
     folder = Path(root)
     context = create_run(folder / name, run_id=name, plan_path=folder / "plan.yaml", home=folder / "home")
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     if name == "verify":
         run_verify(context, snapshot=folder / "first-snapshot", verified=folder / "verified")
     else:
         run_ingest(context, snapshot=folder / f"{name}-snapshot")
-    answer.send((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    took = time.perf_counter() - start, time.process_time() - busy
+    answer.send((*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def _measure(folder: Path, name: str, what: str) -> None:
@@ -112,9 +113,9 @@ def _measure(folder: Path, name: str, what: str) -> None:
     process = context.Process(target=_step, args=(str(folder), name, sender))
     process.start()
     sender.close()
-    seconds, megabytes = receiver.recv()
+    seconds, busy, megabytes = receiver.recv()
     process.join()
-    print(f"{what}: {seconds:.1f} s, greatest memory {megabytes:,.0f} MB", flush=True)
+    print(f"{what}: {seconds:.1f} s, {busy:.1f} s of processor time, greatest memory {megabytes:,.0f} MB", flush=True)
 
 
 def _apart(write: Callable[..., None], *args: object) -> None:

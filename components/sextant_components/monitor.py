@@ -8,6 +8,7 @@ from dataclasses import replace
 from sextant_components.context import RunContext, Step
 from sextant_components.logged_window import LoggedWindow, read_logged
 from sextant_components.production_checks import record_production_checks
+from sextant_components.production_suspects import record_production_suspects
 from sextant_components.watch import WITHOUT_CRITERION_Z
 from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.quality import quality_of
@@ -61,6 +62,7 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
                 _record_rule(ledger, rule, rule.criterion, counted)
         _record_drift(ledger, plan, logged, counted)
         record_production_checks(ledger, plan, logged.rows)
+        record_production_suspects(ledger, plan, logged)
     return ledger.verdict
 
 

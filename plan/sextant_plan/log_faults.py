@@ -11,6 +11,8 @@ from sextant_plan.schema import Plan
 def log_faults(plan: Plan) -> Iterator[Fault]:
     """Yield every contradiction of `serving.log`."""
     log = plan.serving.log
+    if log.pictures and plan.model.inputs.image is None:
+        yield Fault(("serving", "log", "pictures"), "the model is sent no picture", "Remove it")
     known = {*plan.model.inputs.columns, *(name.partition(":")[2] for name in plan.model.inputs.features)}
     if plan.data.entity is not None:
         known.add(plan.data.entity)

@@ -27,5 +27,8 @@ COLUMNS: dict[str, Literal["time", "text", "number", "flag"]] = {
 }
 
 INPUT_PREFIX = "input."
+PICTURE_MEASURES = ("picture.darkest", "picture.brightest", "picture.spread", "picture.sharpness")
+"""Numbers of a picture's grey thumbnail, where `serving.log.pictures` asks for them: the levels (0-255) that a
+hundredth of its pixels lie below and above, their standard deviation, and its Laplacian's variance over its own."""
 SCHEMA_KEY, SCHEMA_VERSION = b"sextant.prediction_log", b"1"
 """The key and value in every file's metadata."""

@@ -10,10 +10,12 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sextant_plan.bundle import BundleSpec, Column
-from sextant_plan.prediction_log import COLUMNS, INPUT_PREFIX, SCHEMA_KEY, SCHEMA_VERSION, Assignment
+from sextant_plan.prediction_log import COLUMNS, INPUT_PREFIX, PICTURE_MEASURES, SCHEMA_KEY, SCHEMA_VERSION, Assignment
 from sextant_serving.answers import form_of
+from sextant_serving.picture_measures import measured
 from sextant_serving.preprocessing import encode_columns
 from sextant_serving.rows import Answer, Rows
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One answered request; `at` is its Unix time, `seconds` what it took. `rows` holds no picture."""
+    """One answered request; `at` is its Unix time, `seconds` what it took. `rows` holds no picture.
+
+    `thumbnails`, shape (rows, side, side), are measured and not kept.
+    """
 
     at: float
     seconds: float
@@ -31,6 +36,7 @@ class Entry:
     assignment: Assignment
     answer: Answer
     rows: Rows
+    thumbnails: NDArray[np.uint8] | None = None
 
 
 class LogColumns:
@@ -46,6 +52,7 @@ class LogColumns:
         wanted = {*spec.serving.log.columns, *self._hashed}
         self._inputs = [(place, column) for place, column in enumerate(spec.columns) if column.name in wanted]
         self._entity = spec.entity if spec.entity in wanted else None
+        self.keeps_pictures = spec.serving.log.pictures and spec.image is not None
         self._schema: pyarrow.Schema | None = None
 
     @property
@@ -63,6 +70,8 @@ class LogColumns:
                 fields.append(pa.field(INPUT_PREFIX + column.name, pa.float32() if number else pa.string()))
             if self._entity is not None:
                 fields.append(pa.field(INPUT_PREFIX + self._entity, pa.string()))
+            if self.keeps_pictures:
+                fields += [pa.field(name, pa.float32()) for name in PICTURE_MEASURES]
             self._schema = pa.schema(fields, metadata={SCHEMA_KEY: SCHEMA_VERSION})
         return self._schema
 
@@ -88,6 +97,8 @@ class LogColumns:
             "seconds": np.repeat(np.array([entry.seconds for entry in entries], np.float32), counts),
         }
         values.update(self._inputs_of(entries))
+        if self.keeps_pictures:
+            values.update(zip(PICTURE_MEASURES, _measures_of(entries), strict=True))
         return pa.record_batch([pa.array(values[field.name], field.type) for field in self.schema], self.schema)
 
     def _inputs_of(self, entries: Sequence[Entry]) -> dict[str, list[object]]:
@@ -122,6 +133,16 @@ class LogColumns:
             return value
         assert self._key is not None
         return hmac.digest(self._key, f"{name}={value}".encode(), "sha256").hex()[:32]
+
+
+def _measures_of(entries: Sequence[Entry]) -> NDArray[np.float64]:
+    """Return shape (4, rows), NaN for a request without pictures."""
+    nothing = [np.full((len(PICTURE_MEASURES), len(entry.ids)), np.nan) for entry in entries]
+    parts = [
+        measured(entry.thumbnails) if entry.thumbnails is not None else blank
+        for entry, blank in zip(entries, nothing, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _value(column: Column, number: float) -> object:

@@ -29,7 +29,7 @@ from sextant_plan.errors import InfrastructureError
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.promotion import ActiveModel, write_active
 from sextant_plan.reference import FeatureReference, Reference, write_reference
-from sextant_plan.schema import ColumnRule, Plan
+from sextant_plan.schema import ColumnRule, Criterion, Plan
 from sextant_plan.verdicts import Verdict
 from sextant_serving.home import served_model
 
@@ -116,7 +116,15 @@ def log(run: RunContext) -> Log:
     folder = run.home / "predictions"
     folder.mkdir()
 
-    def write(name: str, *, at: float = START + 60, heavy: float = 0.5, rows: int = ROWS, **other: str) -> None:
+    def write(
+        name: str,
+        *,
+        at: float = START + 60,
+        heavy: float = 0.5,
+        rows: int = ROWS,
+        pictures: dict[str, list[float]] | None = None,
+        **other: str,
+    ) -> None:
         weights = [1.0 if place < heavy * rows else -1.0 for place in range(rows)]
         columns = {
             "time": pl.Series([round(at * 1e6)] * rows).cast(pl.Datetime("us", "UTC")),
@@ -127,7 +135,9 @@ def log(run: RunContext) -> Log:
             "assignment": [other.get("assignment", "only")] * rows,
             "label": pl.Series(["heavy" if weight > 0 else "light" for weight in weights]).cast(pl.Categorical),
             "fallback": pl.Series([None] * rows, dtype=pl.String).cast(pl.Categorical),
+            "probability": pl.Series([0.95] * rows, dtype=pl.Float32),
             "input.weight": pl.Series(weights, dtype=pl.Float32),
+            **{measure: pl.Series(values, dtype=pl.Float32) for measure, values in (pictures or {}).items()},
         }
         pl.DataFrame(columns).write_parquet(folder / f"{name}.parquet")
 
@@ -198,6 +208,50 @@ def test_production_rows_are_checked_by_the_rules_of_training_rows(
     found = records["anomalies: rules in production"]
     assert found.value["broken"] == broken
     assert found.verdict is verdict
+
+
+def _limited(run: RunContext, **criterion: Any) -> RunContext:
+    """Return the run under a plan with one more criterion on its training data."""
+    added = Criterion.model_validate({"id": "few", "confidence": 0.95, "min_n": 100, **criterion})
+    return replace(run, plan=run.plan.model_copy(update={"criteria": [*run.plan.criteria, added]}))
+
+
+@pytest.mark.parametrize(("at_most", "verdict"), [(0.2, Verdict.PASS), (0.01, Verdict.FAIL)], ids=["few", "many"])
+def test_labels_that_come_back_wrong_are_pointed_at(
+    run: RunContext, log: Log, *, at_most: float, verdict: Verdict
+) -> None:
+    """One label in twenty is the other class; the file names those predictions and no other."""
+    log("a")
+    wrong = {*range(0, 200, 20), *range(200, 400, 20)}
+    for place in range(ROWS):
+        _label(run, [f"a-{place}"], "heavy" if (place < 200) != (place in wrong) else "light")
+    whole, records = _judge(_limited(run, metric="label_issue_rate", at_most=at_most))
+    found = records["anomalies: labels in production"]
+    assert found.value == len(wrong) / ROWS
+    assert found.verdict is verdict
+    assert whole is (Verdict.FAIL if verdict is Verdict.FAIL else Verdict.PASS)
+    lines = run.artifacts.read_bytes(found.artifacts["production-suspects.jsonl"]).splitlines()
+    assert {json.loads(line)["prediction_id"] for line in lines} == {f"a-{place}" for place in wrong}
+
+
+def test_labels_of_one_class_are_not_judged(run: RunContext, log: Log) -> None:
+    """There is nothing to confuse it with; the window does not fail for it."""
+    log("a", heavy=1.0)
+    _label(run, [f"a-{place}" for place in range(ROWS)], "heavy")
+    _, records = _judge(run)
+    assert records["anomalies: labels in production"].verdict is Verdict.UNKNOWN
+
+
+def test_a_camera_in_the_dark_is_seen(run: RunContext, log: Log) -> None:
+    """Of 400 logged pictures a tenth shows nothing; a row without a picture does not count."""
+    dark = [place % 10 == 0 for place in range(ROWS)]
+    brightest = [float("nan") if place == 1 else 9.0 if off else 240.0 for place, off in enumerate(dark)]
+    even = {"picture.darkest": 5.0, "picture.spread": 60.0, "picture.sharpness": 1.0}
+    log("a", pictures={"picture.brightest": brightest, **{name: [value] * ROWS for name, value in even.items()}})
+    verdict, records = _judge(_limited(run, metric="picture_issue_rate", at_most=0.02))
+    found = records["anomalies: pictures in production"]
+    assert (found.value, found.n) == (40 / 399, 399)
+    assert (found.verdict, verdict) == (Verdict.FAIL, Verdict.FAIL)
 
 
 def test_only_the_windows_rows_of_the_version_that_users_had_count(run: RunContext, log: Log) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sextant_plan.bundle import BundleSpec, read_bundle
-from sextant_plan.prediction_log import COLUMNS, SCHEMA_KEY
+from sextant_plan.prediction_log import COLUMNS, PICTURE_MEASURES, SCHEMA_KEY
 from sextant_plan.reference import read_reference
 from sextant_plan.schema import PredictionLog as LogSettings
 from sextant_serving import prediction_log
@@ -24,6 +24,7 @@ from sextant_serving.launch import ServerDidNotStart, running_server
 from sextant_serving.log_columns import Entry, LogColumns
 from sextant_serving.log_files import UNFINISHED, LogFiles
 from sextant_serving.metrics import ModelMetrics
+from sextant_serving.picture_measures import measured
 from sextant_serving.prediction_log import PredictionLog
 from sextant_serving.rows import Answer, Rows
 
@@ -96,6 +97,21 @@ def test_rows_are_read_by_duckdb_and_polars(bundle: Path, tmp_path: Path) -> Non
     assert "P-0" not in str(first)
     found = duckdb.execute(f"select prediction_id from read_parquet('{tmp_path}/*.parquet') where abstained").fetchall()
     assert found == [("0.1",)]
+
+
+def test_pictures_leave_four_numbers_where_the_plan_asks_for_them(bundle: Path, tmp_path: Path) -> None:
+    """They are those that verification measures, of a black picture here; the picture itself is never written."""
+    import polars as pl
+
+    write(bundle, tmp_path, spec_of(bundle, pictures=True))
+    table = pl.read_parquet(tmp_path / "*.parquet")
+    assert table.columns == [*COLUMNS, *PICTURE_MEASURES]
+    expected = measured(np.zeros((2, 16, 16), np.uint8)).T
+    np.testing.assert_array_equal(table.select(PICTURE_MEASURES).to_numpy(), expected)
+    blank = Rows(1, features=np.zeros((1, 2), np.float32))
+    columns = LogColumns(spec_of(bundle, pictures=True), LABELS, KEY)
+    batch = columns.batch([Entry(0.0, 0.0, ["a"], "only", answered(0), blank)])
+    assert np.isnan(batch.column("picture.sharpness")[0].as_py())
 
 
 def test_a_digest_is_the_same_for_the_same_key_and_another_for_another(bundle: Path) -> None:

@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 from sextant_components.snapshots import picture_batches
 from sextant_components.table_files import as_numbers, as_text
 from sextant_plan.schema import ImageInput, Plan
+from sextant_serving.picture_measures import THUMBNAIL, thumbnail
 
 if TYPE_CHECKING:
     import polars as pl
 
-THUMBNAIL = 16  # pixels a side; 256 numbers tell the classes of small pictures apart and keep neighbours cheap
 MAX_CATEGORIES = 50  # a column of more values is a key or free text, of no use to a distance
 
 
 def thumbnails(snapshot: Path, row_ids: list[int], spec: ImageInput, side: int = THUMBNAIL) -> NDArray[np.uint8]:
     """Return the pictures of these rows in grey, shape (rows, side, side); the rows must be readable pictures."""
-    from PIL import Image
-
     from sextant_serving.preprocessing import decode_image
 
     place = {row_id: index for index, row_id in enumerate(row_ids)}
@@ -31,8 +29,7 @@ def thumbnails(snapshot: Path, row_ids: list[int], spec: ImageInput, side: int =
         for row_id, data in zip(found, pictures, strict=True):
             if row_id in place:
                 pixels = decode_image(data, spec)
-                picture = Image.fromarray(pixels[:, :, 0] if spec.channels == 1 else pixels).convert("L")
-                small[place[row_id]] = np.asarray(picture.resize((side, side), Image.Resampling.BOX))
+                small[place[row_id]] = thumbnail(pixels, side)
     return small
 
 

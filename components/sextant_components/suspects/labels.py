@@ -69,8 +69,10 @@ def out_of_fold(matrix: NDArray[np.float64], labels: Sequence[str]) -> Judged:
     return Judged(np.asarray(cross_val_predict(model, matrix, codes, cv=folds, method="predict_proba")), classes)
 
 
-def label_suspects(row_ids: Sequence[int], labels: Sequence[str], judged: Judged) -> list[Suspect]:
-    """Return the rows whose label is likely an error, each with the label that its neighbours suggest."""
+def label_suspects(
+    row_ids: Sequence[int], labels: Sequence[str], judged: Judged, *, judges: str = "its neighbours say"
+) -> list[Suspect]:
+    """Return the rows whose label is likely an error, each with the label that its judges suggest."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
@@ -81,7 +83,7 @@ def label_suspects(row_ids: Sequence[int], labels: Sequence[str], judged: Judged
         Suspect(
             row_id=row_ids[index],
             check=LABEL,
-            detail=f"its neighbours say {judged.likeliest(index)}, its label {labels[index]}",
+            detail=f"{judges} {judged.likeliest(index)}, its label {labels[index]}",
             score=round(float(quality[index]), 6),
             suggestion=judged.likeliest(index),
         )

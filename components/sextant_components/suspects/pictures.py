@@ -9,19 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.suspects.suspect import PICTURE, TWIN, Suspect
+from sextant_serving.picture_measures import measured
 
 DARK, BRIGHT = 40.0, 215.0  # of 255: the brightest, or the darkest, hundredth of the pixels lies beyond
 BLANK = 2.0  # standard deviation of grey levels, of 255
 BLURRED = 0.05  # of the median picture's sharpness
 TWIN_LEVELS = 3.0  # mean difference in grey levels; a picture saved again as JPEG differs by about 1
-CHUNK = 4096  # pictures measured at a time: 8 MB of numbers at 16 x 16 pixels
 HASH_BITS, BANDS = 64, 4  # two hashes that differ in fewer bits than there are bands agree in a whole band
 
 
 def picture_suspects(row_ids: Sequence[int], pictures: NDArray[np.uint8]) -> list[Suspect]:
     """Return the pictures that show little; `pictures` are grey, shape (rows, side, side)."""
-    parts = [_measured(pictures[start : start + CHUNK]) for start in range(0, len(pictures), CHUNK)]
-    low, high, spread, sharp = np.concatenate(parts, axis=1)
+    return measured_suspects(row_ids, measured(pictures))
+
+
+def measured_suspects(row_ids: Sequence[int], measures: NDArray[np.float64]) -> list[Suspect]:
+    """Return the pictures that show little by their `PICTURE_MEASURES`, shape (4, rows).
+
+    Blurred is what is far less sharp than the median picture of these.
+    """
+    low, high, spread, sharp = measures
     usual = float(np.median(sharp)) or 1.0
     faults = {
         "dark": (high < DARK, high / DARK),
@@ -34,21 +41,6 @@ def picture_suspects(row_ids: Sequence[int], pictures: NDArray[np.uint8]) -> lis
         for fault, (mask, score) in faults.items()
         for index in np.flatnonzero(mask).tolist()
     ]
-
-
-def _measured(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return shape (4, rows): the darkest and the brightest hundredth, the deviation of the levels, and sharpness."""
-    flat = pictures.reshape(len(pictures), -1).astype(np.float64)
-    low, high = np.percentile(flat, [1, 99], axis=1)
-    return np.stack([low, high, flat.std(axis=1), _sharpness(pictures.astype(np.float64))])
-
-
-def _sharpness(pictures: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the variance of the Laplacian (Pech-Pacheco et al. 2000) over that of the picture itself."""
-    inner = pictures[:, 1:-1, 1:-1]
-    around = pictures[:, :-2, 1:-1] + pictures[:, 2:, 1:-1] + pictures[:, 1:-1, :-2] + pictures[:, 1:-1, 2:]
-    contrast = np.maximum(pictures.reshape(len(pictures), -1).var(axis=1), 1.0)
-    return np.asarray((around - 4 * inner).reshape(len(pictures), -1).var(axis=1) / contrast)
 
 
 def twins(row_ids: Sequence[int], pictures: NDArray[np.uint8]) -> dict[int, int]:

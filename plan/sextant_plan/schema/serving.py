@@ -65,7 +65,7 @@ class PredictionLog(Closed):
 
     `sample` is the share of requests; files older than `keep` go, and the oldest beyond `max_megabytes`. Of the
     inputs it keeps those named in `columns` as they were read, those in `hashed` as a keyed digest, and no other;
-    pictures never.
+    pictures never. With `pictures` it keeps four numbers of each: how dark, bright, varied and sharp it is.
     """
 
     sample: Share = 0.0
@@ -73,6 +73,7 @@ class PredictionLog(Closed):
     max_megabytes: int = Field(default=1024, ge=1)
     columns: list[str] = []
     hashed: list[str] = []
+    pictures: bool = False
 
 
 class Serving(Closed):
