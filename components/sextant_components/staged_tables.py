@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from sextant_components.file_states import SETTLED_NS, State, state_of
-from sextant_components.table_files import TRUTHS, no_rows, parsing, scan_table, table_files
+from sextant_components.table_files import TRUTHS, no_rows, parsing, partition_of, partitioned, scan_table, table_files
 from sextant_components.whole_tables import ROW_GROUP, row_groups
 from sextant_plan.canonical import digest_of_bytes, digest_of_file
 from sextant_plan.errors import DataError
@@ -40,7 +40,10 @@ class Texts(Closed):
 
 
 class Part(Closed):
-    """One file of a table: its digest, its rows, the columns' texts, and the staged file with its own digest."""
+    """One file of a table: its digest, its rows, the columns' texts, and the staged file with its own digest.
+
+    `partition` are the columns that the names of its folders give; the staged file has them too.
+    """
 
     state: State
     digest: str
@@ -48,6 +51,7 @@ class Part(Closed):
     texts: dict[str, Texts]
     staged: str
     staged_digest: str
+    partition: dict[str, str | None] = {}
 
 
 _INDEX = TypeAdapter(dict[str, Part])
@@ -111,8 +115,9 @@ def stage_table(table: Path, home: Path) -> StagedTable:
         known, parts, read = _read_index(store / INDEX), [], 0
         for file in files:
             part = known.get(str(file))
-            if part is None or not _is_current(file, part, store):
-                part, read = _stage(file, store), read + 1
+            partition = partition_of(table, file)
+            if part is None or part.partition != partition or not _is_current(file, part, store):
+                part, read = _stage(file, store, partition), read + 1
             parts.append((file, part))
         settled = {str(file): part for file, part in parts if part.state.mtime_ns < time.time_ns() - SETTLED_NS}
         write_atomically(store / INDEX, _INDEX.dump_json(settled))
@@ -129,13 +134,14 @@ def _is_current(file: Path, part: Part, store: Path) -> bool:
         return False
 
 
-def _stage(file: Path, store: Path) -> Part:
+def _stage(file: Path, store: Path, partition: dict[str, str | None]) -> Part:
     import pyarrow.parquet as pq
 
     partial = store / f".{os.getpid()}.parquet"
     with parsing(file):
         state = state_of(file)
-        scan_table(file).sink_parquet(partial, compression="lz4", row_group_size=ROW_GROUP)
+        rows_of_file = partitioned(scan_table(file), partition)
+        rows_of_file.sink_parquet(partial, compression="lz4", row_group_size=ROW_GROUP)
         digest = digest_of_file(file)
     rows = pq.read_metadata(partial).num_rows
     if rows == 0:
@@ -144,7 +150,15 @@ def _stage(file: Path, store: Path) -> Part:
     texts, staged_digest = _texts(partial), digest_of_file(partial)
     name = f"{staged_digest.removeprefix('sha256:')[:32]}.parquet"
     partial.replace(store / name)
-    return Part(state=state, digest=digest, rows=rows, texts=texts, staged=name, staged_digest=staged_digest)
+    return Part(
+        state=state,
+        digest=digest,
+        rows=rows,
+        texts=texts,
+        staged=name,
+        staged_digest=staged_digest,
+        partition=partition,
+    )
 
 
 def _texts(staged: Path) -> dict[str, Texts]:

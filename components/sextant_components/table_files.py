@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from sextant_plan.errors import DataError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN_ROWS = 5
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 HEAD_BYTES = 65536  # looked at before a file is taken for text
 _MAGIC = {
     b"PK\x03\x04": "a zip archive, such as an Excel workbook,",
@@ -51,6 +53,26 @@ def _is_hidden(name: Path) -> bool:
     return any(part.startswith((".", "_")) for part in name.parts)
 
 
+def partition_of(table: Path, file: Path) -> dict[str, str | None]:
+    """Return the columns that the folders' names between a table and a file of it give, such as `region=eu`.
+
+    A value stands percent-encoded where a name cannot hold it, and Hive's own word for none is None.
+    """
+    parts = file.relative_to(table).parent.parts if file != table else ()
+    pairs = (part.partition("=") for part in parts if "=" in part[1:])
+    return {unquote(key): None if value == NO_PARTITION else unquote(value) for key, _, value in pairs}
+
+
+def partitioned(rows: pl.LazyFrame, partition: Mapping[str, str | None]) -> pl.LazyFrame:
+    """Return a file's rows with its partition's columns as text; a column that the file has itself stays as it is."""
+    import polars as pl
+
+    own = rows.collect_schema()
+    return rows.with_columns(
+        pl.lit(value, dtype=pl.String).alias(name) for name, value in partition.items() if name not in own
+    )
+
+
 def _require_table(path: Path) -> None:
     if path.suffix.lower() not in {".csv", ".parquet", ".pq", ".jsonl"}:
         remedy = "Convert the table, or correct its name in the plan"
@@ -60,7 +82,8 @@ def _require_table(path: Path) -> None:
 def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
     """Read a table as it stands: a CSV (UTF-8, header first) all as text with empty cells missing, JSONL or Parquet.
 
-    A folder is the table of all files below it. `limit` is how many rows of each file to read at most.
+    A folder is the table of all files below it, with the columns that its folders' names give. `limit` is how many rows
+    of each file to read at most.
 
     Raises DataError if the file is absent, has another suffix, cannot be parsed, or has no rows.
     """
@@ -69,7 +92,7 @@ def read_table(path: Path, *, limit: int | None = None) -> pl.DataFrame:
     tables = []
     for file in table_files(path):
         with parsing(file):
-            scanned = scan_table(file)
+            scanned = partitioned(scan_table(file), partition_of(path, file))
             table = (scanned if limit is None else scanned.head(limit)).collect()
         if table.height == 0:
             raise no_rows(file)

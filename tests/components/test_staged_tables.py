@@ -22,10 +22,10 @@ LONG_AGO = (1_700_000_000, 1_700_000_000)
 def folder(tmp_path: Path) -> Path:
     """Three files of one table, a CSV, a Parquet file and one in a folder below, written long ago."""
     place = tmp_path / "table"
-    (place / "day=2").mkdir(parents=True)
+    (place / "more").mkdir(parents=True)
     _frame(0).write_csv(place / "a.csv")
     _frame(1).write_parquet(place / "b.parquet")
-    _frame(2).write_csv(place / "day=2" / "c.csv")
+    _frame(2).write_csv(place / "more" / "c.csv")
     (place / "_SUCCESS").touch()
     for path in place.rglob("*.*"):
         os.utime(path, LONG_AGO)
@@ -73,6 +73,49 @@ def test_a_staged_file_that_was_damaged_is_made_again(folder: Path, tmp_path: Pa
     next(store_of(tmp_path / "home", folder).glob("*.parquet")).write_bytes(b"damaged")
     again = stage_table(folder, tmp_path / "home")
     assert (again.read, _rows(again)) == (1, whole)
+
+
+def test_partitions_named_by_their_folders_are_columns(tmp_path: Path) -> None:
+    """As Hive, Spark, Polars and DuckDB write them: decoded, missing where they say so, and read anew when moved."""
+    place, home = tmp_path / "table", tmp_path / "home"
+    for region, day in (("e%20u", "2026-01-01"), ("__HIVE_DEFAULT_PARTITION__", "2026-01-02")):
+        folder = place / f"region={region}" / f"day={day}"
+        folder.mkdir(parents=True)
+        _frame(int(day[-1])).write_parquet(folder / "part-0.parquet")
+    for path in place.rglob("*.parquet"):
+        os.utime(path, LONG_AGO)
+    table = stage_table(place, home)
+    found = [batch.unique(maintain_order=True).row(0) for batch in table.batches(["region", "day"])]
+    assert found == [(None, "2026-01-02"), ("e u", "2026-01-01")]
+    assert read_table(place).select("region", "day").unique(maintain_order=True).rows() == found
+    assert stage_table(place, home).read == 0
+    (place / "region=e%20u").rename(place / "region=us")
+    moved = stage_table(place, home)
+    assert [batch["region"][0] for batch in moved.batches(["region"])] == [None, "us"]
+
+
+def test_partitions_written_by_duckdb_give_the_rows_that_were_cut(workshop: Any, tmp_path: Path) -> None:
+    """The site of each row is the name of its folder alone, and the snapshot is that of the table in one file."""
+    import duckdb
+
+    run_ingest(workshop.open(), snapshot=tmp_path / "whole")
+    table, parts = workshop.data / "table.csv", workshop.data / "parts"
+    duckdb.execute(
+        f"COPY (SELECT * FROM read_csv('{table}', all_varchar = true)) TO '{parts}' "
+        "(FORMAT parquet, PARTITION_BY (site))"
+    )
+    workshop.plan["data"]["table"] = "parts"
+    run_ingest(workshop.open(), snapshot=tmp_path / "parts")
+    assert read_snapshot(tmp_path / "parts").data_hash == read_snapshot(tmp_path / "whole").data_hash
+
+
+def test_a_file_outside_every_partition_is_named(tmp_path: Path) -> None:
+    """Its rows would have no day."""
+    (tmp_path / "table" / "day=2").mkdir(parents=True)
+    _frame(0).write_csv(tmp_path / "table" / "a.csv")
+    _frame(1).write_csv(tmp_path / "table" / "day=2" / "b.csv")
+    with pytest.raises(DataError, match=r"b\.csv: it alone has the column day, unlike a\.csv"):
+        stage_table(tmp_path / "table", tmp_path / "home")
 
 
 def test_files_of_one_table_have_the_same_columns(folder: Path, tmp_path: Path) -> None:

@@ -73,9 +73,9 @@ class Data(Closed):
     """Where the data is; `table`, `images` and `corrections` are relative to `source`, and `source` to the plan.
 
     `source` is a folder or an fsspec address such as s3://bucket/folder. `table` is a file, or a folder whose files are
-    one table. A folder with one subfolder for each class, or with a metadata.csv, .jsonl or .parquet beside its
-    pictures, needs only `images`; with a table, `image` names the column that holds each row's file. `rules` compare
-    two columns of a row, such as `weight <= capacity`.
+    one table, with the columns that folders such as `region=eu` name. A folder with one subfolder for each class, or
+    with a metadata.csv, .jsonl or .parquet beside its pictures, needs only `images`; with a table, `image` names the
+    column that holds each row's file. `rules` compare two columns of a row, such as `weight <= capacity`.
     """
 
     source: str
