@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +36,24 @@ _ROW = "row_id"
 
 
 class FeatureRepository:
-    """A plan's Feast repository at `folder`; use `locked` around calls that write."""
+    """A plan's Feast repository at `folder`; use `locked` around calls that write.
 
-    def __init__(self, plan: Plan, folder: Path, tables: Sequence[ViewTable]) -> None:
+    `project` keeps its rows apart from those of the plan's other repositories in one store; the plan's name unless
+    given. `stores` replace the local ones, as SEXTANT_FEAST_STORES says unless given.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        tables: Sequence[ViewTable],
+        *,
+        project: str | None = None,
+        stores: Mapping[str, Any] | None = None,
+    ) -> None:
         assert plan.data.entity is not None
         self.folder, self.service = folder.resolve(), feast_name(plan.name)
+        self._project, self._stores = project or self.service, stores
         self._entity, self._tables = plan.data.entity, list(tables)
         self._wanted = _wanted_by_view(plan)
         self._features = [f"{feast_name(view)}__{name}" for view, name in map(_parts, plan.model.inputs.features)]
@@ -90,14 +103,15 @@ class FeatureRepository:
         registry = {"registry_type": "sql", "path": f"sqlite:///{self.folder / 'registry.db'}", "cache_ttl_seconds": 60}
         online = {"type": "sextant_serving.feast_sqlite.RowSqliteOnlineStore", "path": str(self.folder / "online.db")}
         settings = {
-            "project": self.service,
+            "project": self._project,
             "provider": "local",
             "registry": registry,
             "online_store": online,
             "offline_store": {"type": "sextant_components.feast_asof.AsofOfflineStore"},
             "entity_key_serialization_version": 3,
         }
-        return yaml.safe_dump(settings | _shared_stores(), sort_keys=False)
+        stores = _shared_stores() if self._stores is None else self._stores
+        return yaml.safe_dump({**settings, **stores}, sort_keys=False)
 
     def _view(self, table: ViewTable, entity: Any) -> Any:
         import polars as pl
@@ -171,12 +185,26 @@ class FeatureRepository:
             )
 
         def clear() -> None:
-            """Drop and make the view's tables by the call with which `apply` makes them."""
-            view, provider = self._store.get_feature_view(table.name), self._store._get_provider()
-            for dropped, kept in (([view], []), ([], [view])):
-                provider.update_infra(self.service, dropped, kept, [], [], partial=True)
+            self._clear(table)
 
         return OnlineView(write, read, clear)
+
+    def _clear(self, table: ViewTable) -> None:
+        """Drop and make the view's tables by the call with which `apply` makes them."""
+        view, provider = self._store.get_feature_view(table.name), self._store._get_provider()
+        for dropped, kept in (([view], []), ([], [view])):
+            provider.update_infra(self._project, dropped, kept, [], [], partial=True)
+
+    def empty(self) -> None:
+        """Take every row of the online store, as somebody would who lost it: what was loaded is still noted."""
+        for table in self._tables:
+            self._clear(table)
+
+    def remove(self) -> None:
+        """Take the project out of online store and registry; those of others stay."""
+        views = self._store.list_feature_views()
+        self._store._get_provider().teardown_infra(self._project, views, self._store.list_entities())
+        self._store.delete_project(self._project)
 
     def online(self, keys: Sequence[str], requested: pl.DataFrame) -> pl.DataFrame:
         """Return what the online store holds for each key, one column `view__feature` each.

@@ -5,13 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,85 +131,6 @@ def records() -> Callable[[RunContext, str], dict[str, Record]]:
         return {record.task: record for record in read_run(context.run)[step]}
 
     return read
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    found = found or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
-    if found is None:
-        report = pytest.fail if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1" else pytest.skip
-        report(f"no {name}: install {package}")
-    return found
-
-
-def _answers(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until something listens on the port; the server's end, or a minute, ends the wait."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise AssertionError(f"nothing listens on port {port}; the server's exit code is {process.poll()}")
-
-
-@pytest.fixture
-def redis() -> Iterator[dict[str, Any]]:
-    """The settings of a Redis of the test's own."""
-    program, port = _program("redis-server", "redis-server"), _free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            _answers(port, process)
-            yield {"type": "redis", "connection_string": f"127.0.0.1:{port}"}
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-@pytest.fixture
-def postgres() -> Iterator[dict[str, Any]]:
-    """The settings of a PostgreSQL of the test's own, run by the user postgres where the test is root."""
-    initdb, program, port = _program("initdb", "postgresql"), _program("postgres", "postgresql"), _free_port()
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="sextant-pg-"))  # pytest's folders are closed to other users
-    try:
-        if user:
-            shutil.chown(folder, user)
-        data = folder / "data"
-        subprocess.run(
-            [initdb, "--auth=trust", "--username=postgres", "--no-sync", str(data)],
-            user=user,
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        command = [program, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
-        process = subprocess.Popen(command, user=user, cwd=folder, stderr=subprocess.DEVNULL)
-        try:
-            _answers(port, process)
-            yield {
-                "type": "postgres",
-                "host": "127.0.0.1",
-                "port": port,
-                "database": "postgres",
-                "db_schema": "public",
-                "user": "postgres",
-                "password": "none",
-                "sslmode": "disable",
-            }
-        finally:
-            process.send_signal(signal.SIGINT)  # at once, where SIGTERM waits for every client to go
-            process.wait(30)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

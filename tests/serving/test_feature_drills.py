@@ -10,14 +10,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from PIL import Image
 
-from sextant_components.backups import back_up_features
+from sextant_components.backups import back_up_features, fingerprint_postgresql
 from sextant_components.drills import feature_outage, restored
 from sextant_components.drills.detectors import detector_of
 from sextant_components.drills.stage import Stage
 from sextant_components.feature_sources import ViewTable
-from sextant_components.feature_store import FeatureRepository
+from sextant_components.feature_store import STORES_VARIABLE, FeatureRepository
 from sextant_components.replay import LiveRow
 from sextant_plan.bundle import Column, read_bundle
 from sextant_plan.drills import modes_of
@@ -54,7 +55,11 @@ PLAN: dict[str, Any] = {
 
 @pytest.fixture
 def stage(tmp_path: Path, make_bundle: Callable[..., Path]) -> Stage:
-    """A bundle that reads a stock from a store with five parcels, and rows that ask about them."""
+    """A bundle that reads a stock from a store on files with five parcels, and rows that ask about them."""
+    return stage_over(tmp_path, make_bundle)
+
+
+def stage_over(tmp_path: Path, make_bundle: Callable[..., Path]) -> Stage:
     plan, folder = Plan.model_validate(PLAN), tmp_path / "feast"
     assert plan.features is not None
     now = datetime.now(UTC)
@@ -115,3 +120,40 @@ def test_a_store_that_came_back_empty_fails_the_drill(stage: Stage, monkeypatch:
     monkeypatch.setattr(restored, "back_up_features", lose_rows)
     result = restored.rehearse_features(stage, detector_of(stage.plan, DrillName.RESTORE_FEATURES, []))
     assert result.recovered_after is None
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_a_store_on_a_server_is_filled_again_beside_the_live_one(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    make_bundle: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a project of the drill's own, which is gone afterwards; the live one is only read."""
+    stores = tmp_path / "stores.yaml"
+    stores.write_text(yaml.safe_dump({"online_store": request.getfixturevalue(kind)}), encoding="utf-8")
+    monkeypatch.setenv(STORES_VARIABLE, str(stores))
+    stage = stage_over(tmp_path, make_bundle)
+    live = stage.feature_repo
+    assert live is not None
+    before = rows_in(live)
+    result = restored.rehearse_features(stage, detector_of(stage.plan, DrillName.RESTORE_FEATURES, []))
+    assert result.recovered_after is not None
+    assert result.facts["entities"] == len(KEYS)
+    assert rows_in(live) == before
+
+
+def rows_in(repo: Path) -> list[Any]:
+    """Return every key of a repository's Redis, or every table of its PostgreSQL with its rows."""
+    online = yaml.safe_load((repo / "feature_store.yaml").read_text(encoding="utf-8"))["online_store"]
+    if online["type"] == "redis":
+        from redis import Redis
+
+        host, _, port = online["connection_string"].partition(":")
+        with Redis(host=host, port=int(port)) as client:
+            return sorted((key, client.hgetall(key)) for key in client.scan_iter())
+    address = f"postgresql://{online['user']}@{online['host']}:{online['port']}/{online['database']}"
+    return sorted(fingerprint_postgresql(address).items())

@@ -6,8 +6,10 @@ time since the last backup, and here the time the backup itself took; the schedu
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,13 @@ from sextant_components.backups import (
     verify_objects,
 )
 from sextant_components.drills.detectors import Detector
-from sextant_components.drills.feature_outage import copied_repo
+from sextant_components.drills.feature_outage import ONLINE_FILE, copied_repo
 from sextant_components.drills.result import Result
 from sextant_components.drills.stage import Stage
+from sextant_components.feature_sources import ViewTable
+from sextant_components.feature_store import REPOSITORY_FILE, SHARED_STORES, FeatureRepository
 from sextant_components.store_backups import back_up_store, beside, differing, restore_store
+from sextant_serving.on_demand import feast_name
 
 KEYS = 200  # entities whose features are compared
 PROBE = "sextant-drill"
@@ -75,6 +80,8 @@ def _rehearse_postgresql(stage: Stage, address: str) -> Result:
 
 def rehearse_features(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001
     """Lose a copy of the feature store, restore it, and compare what it answers."""
+    if stage.feature_repo is not None and not (stage.feature_repo / ONLINE_FILE).is_file():
+        return _rehearse_shared_features(stage, stage.feature_repo)
     repo = copied_repo(stage)
     keys = [str(row.fields[stage.spec.entity]) for row in stage.rows[:KEYS] if stage.spec.entity in row.fields]
     expected = _looked_up(stage, repo, keys)
@@ -88,6 +95,46 @@ def rehearse_features(stage: Stage, detector: Detector) -> Result:  # noqa: ARG0
     seconds = time.monotonic() - lost
     whole = found == expected and any(row is not None for row in found)
     return _result("the feature store is gone", backed_up, seconds if whole else None, {"entities": len(keys)})
+
+
+def _rehearse_shared_features(stage: Stage, live: Path) -> Result:
+    """Load the runs' feature tables into a project beside the live one, lose its rows, load again, and compare.
+
+    A Redis or a PostgreSQL is a copy of those tables, so that the tables are its backup.
+    """
+    keys = [str(row.fields[stage.spec.entity]) for row in stage.rows[:KEYS] if stage.spec.entity in row.fields]
+    expected = _looked_up(stage, live, keys)
+    beside = _project_beside(stage, live)
+    with beside.locked():
+        beside.apply()
+        try:
+            start = time.monotonic()
+            beside.materialise(until=datetime.now(UTC))
+            loaded = time.monotonic() - start
+            beside.empty()
+            lost = time.monotonic()
+            beside.materialise(until=datetime.now(UTC))
+            found = _looked_up(stage, beside.folder, keys)
+            seconds = time.monotonic() - lost
+        finally:
+            beside.remove()
+    whole = found == expected and any(row is not None for row in found)
+    return _result("the online store is empty", loaded, seconds if whole else None, {"entities": len(keys)})
+
+
+def _project_beside(stage: Stage, live: Path) -> FeatureRepository:
+    import polars as pl
+    import yaml
+
+    assert stage.plan.features is not None
+    settings = yaml.safe_load((live / REPOSITORY_FILE).read_text(encoding="utf-8"))
+    tables = [
+        ViewTable(view, pl.read_parquet(live / "data" / f"{feast_name(view.name)}.parquet"), "-", 0)
+        for view in stage.plan.features.views
+    ]
+    stores = {name: settings[name] for name in SHARED_STORES}
+    project = f"{PROBE.replace('-', '_')}_{secrets.token_hex(6)}"
+    return FeatureRepository(stage.plan, stage.scratch / "feast", tables, project=project, stores=stores)
 
 
 def rehearse_objects(stage: Stage, detector: Detector) -> Result:  # noqa: ARG001
