@@ -28,7 +28,13 @@ from sextant_serving.engines import Engine as Runs
 from sextant_serving.engines import load_engine
 from sextant_serving.launch import running_server
 
-ENGINES: tuple[Engine, ...] = ("torch-safetensors", "torch-channels-last", "torch-bf16", "torch-cuda-graphs")
+ENGINES: tuple[Engine, ...] = (
+    "torch-safetensors",
+    "torch-channels-last",
+    "torch-bf16",
+    "torch-cuda-graphs",
+    "torch-cuda-graphs-bf16",
+)
 MODELS = (("small-cnn", 32), ("resnet18", 64), ("resnet18", 224), ("vit", 64))
 WEIGHTS = "model.safetensors"
 ROUNDS, CALLS = 5, 40

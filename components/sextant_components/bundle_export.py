@@ -47,6 +47,7 @@ FILES: Mapping[str, str] = {
     "torch-channels-last": "model.safetensors",
     "torch-bf16": "model.safetensors",
     "torch-cuda-graphs": "model.safetensors",
+    "torch-cuda-graphs-bf16": "model.safetensors",
     "onnx": "model.onnx",
     "openvino": "model.onnx",
     "lightgbm": "model.lightgbm.txt",

@@ -25,7 +25,14 @@ GOLDEN_FILE = "golden.npz"
 PROBABILITIES, VALUE = "probabilities", "value"  # the output tensor of a model with classes, and of one without
 
 Engine = Literal[
-    "torch-safetensors", "torch-channels-last", "torch-bf16", "torch-cuda-graphs", "onnx", "openvino", "lightgbm"
+    "torch-safetensors",
+    "torch-channels-last",
+    "torch-bf16",
+    "torch-cuda-graphs",
+    "torch-cuda-graphs-bf16",
+    "onnx",
+    "openvino",
+    "lightgbm",
 ]
 
 

@@ -319,7 +319,7 @@ def _parse(
     content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
     if content_type in CONTENT_TYPES:
         rows = parse_picture(request.body, query, model.signature, keep_fields=keep_fields)
-        return rows, None if route.action == "predict" else Wanted.usual(model.signature)
+        return rows, None if route.action == "predict" else Wanted.usual(model.signature.form.outputs)
     if content_type.startswith(("image/", "multipart/")):
         raise WrongMediaType
     if route.action == "predict":

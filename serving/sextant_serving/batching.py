@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sextant_serving.deadlines import Deadlines
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from sextant_serving.rows import Answer, Rows
 
@@ -67,7 +68,6 @@ class Job:
     future: asyncio.Future[Answer]
     arrived: float
     leave_at: float
-    timer: asyncio.TimerHandle | None = None
 
 
 RunBatch = Callable[[list[Job]], Awaitable[None]]
@@ -107,6 +107,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._expire)
 
     def submit(self, rows: Rows, received: float | None = None) -> asyncio.Future[Answer]:
         """Queue a request; the future gives its answer or raises DeadlineExceeded.
@@ -117,7 +118,7 @@ class Batcher:
         self._check_room(rows.count)
         now = self._loop.time()
         job = Job(rows, self._loop.create_future(), self._clock(), now + self._max_wait)
-        job.timer = self._loop.call_at((now if received is None else received) + self._deadline, self._expire, job)
+        self._deadlines.set(job.future, (now if received is None else received) + self._deadline)
         self._queue.append(job)
         self._rows += rows.count
         self._hold(1)
@@ -153,25 +154,19 @@ class Batcher:
         """Return the seconds until the last of so many waiting rows would be answered, a batch under way included."""
         return (math.ceil(rows / self._max_rows) + (not self._free)) * self._batch_seconds
 
-    def _expire(self, job: Job) -> None:
-        if not job.future.done():
-            job.future.set_exception(DeadlineExceeded(self._deadline))
+    def _expire(self, future: asyncio.Future[Answer]) -> None:
+        future.set_exception(DeadlineExceeded(self._deadline))
         self._sweep()
 
     def _sweep(self) -> None:
         """Drop the oldest jobs whose client has been answered or has gone."""
         while self._queue and self._queue[0].future.done():
-            self._drop(self._queue.popleft())
+            self._rows -= self._queue.popleft().rows.count
             self._hold(-1)
 
     def _hold(self, more: int) -> None:
         if self._traffic is not None:
             self._traffic.held += more
-
-    def _drop(self, job: Job) -> None:
-        self._rows -= job.rows.count
-        if job.timer is not None and job.future.done():
-            job.timer.cancel()
 
     def _consider(self) -> None:
         """Start a batch if one should leave now, else set the clock for when it must."""
@@ -201,7 +196,7 @@ class Batcher:
         rows = 0
         while self._queue and (not jobs or rows + self._queue[0].rows.count <= self._max_rows):
             job = self._queue.popleft()
-            self._drop(job)
+            self._rows -= job.rows.count
             if not job.future.done():
                 jobs.append(job)
                 rows += job.rows.count
@@ -228,7 +223,4 @@ class Batcher:
         finally:
             self._free += 1
             self._hold(-len(jobs))
-            for job in jobs:
-                if job.timer is not None:
-                    job.timer.cancel()
             self._consider()

@@ -14,7 +14,7 @@ from sextant_serving.grpc_protocol import message
 from sextant_serving.rows import Answer, Rows, Signature
 from sextant_serving.tensors import (
     InputTensor,
-    empty_tensor,
+    check_head,
     fill_from_binary,
     fill_from_numbers,
 )
@@ -50,7 +50,7 @@ def parse_grpc(request: Any, signature: Signature) -> tuple[Rows, list[str]]:
     """Return the rows of a ModelInferRequest and the outputs it asks for. Raises BadRequest."""
     names: list[str] = []
     for index, output in enumerate(request.outputs):
-        names.append(check_output(output.name, signature, names, f"outputs[{index}].name"))
+        names.append(check_output(output.name, signature.form.outputs, names, f"outputs[{index}].name"))
     return rows_of(_read_inputs(request), signature), names or list(signature.form.outputs)
 
 
@@ -66,7 +66,8 @@ def _read_inputs(request: Any) -> list[InputTensor]:
         if given.name in names:
             raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
         names.add(given.name)
-        tensor = empty_tensor(given.name, given.datatype, list(given.shape), where)
+        tensor = InputTensor(given.name, given.datatype, list(given.shape))
+        check_head(tensor.datatype, tensor.shape, where)
         if not raw:
             _fill_from_contents(tensor, given.contents, f"{where}.contents")
         elif given.HasField("contents"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,26 @@ from sextant_serving.codec_v1 import parse_base64, parse_json
 from sextant_serving.errors import BadRequest
 from sextant_serving.preprocessing import category_text
 from sextant_serving.rows import Answer, Rows, Signature
-from sextant_serving.tensors import InputTensor, OutputTensor, read_tensors
+from sextant_serving.tensors import InputTensor, OutputTensor, TensorHead, read_heads, read_tensors
 
 ON_REQUEST = ("abstained", "fallback", "prediction_id")
 
 
-@dataclass(slots=True)
+# A client's requests differ in their binary data and seldom in the JSON before it, which is therefore remembered.
+HEADS_KEPT, HEAD_BYTES_KEPT = 256, 1 << 11
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request asks of its response: its id, and each output with whether it comes as binary data."""
+    """What a request asks of its response: each output with whether it comes as binary data, and the request's id."""
 
     outputs: list[tuple[str, bool]]
     id: str | None = None
 
     @classmethod
-    def usual(cls, signature: Signature, *, binary: bool = False) -> Wanted:
-        """Return what a request gets that names no outputs."""
-        return cls([(name, binary) for name in signature.form.outputs])
+    def usual(cls, outputs: Sequence[str], *, binary: bool = False, identifier: str | None = None) -> Wanted:
+        """Return what a request gets that names no outputs: the model's."""
+        return cls([(name, binary) for name in outputs], identifier)
 
 
 def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tuple[Rows, Wanted]:
@@ -42,9 +47,18 @@ def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tupl
     if json_length is not None and not 0 <= json_length <= len(body):
         raise BadRequest("inference-header-content-length", "not a length within the body", "Send the JSON's bytes")
     split = len(body) if json_length is None else json_length
-    document = parse_json(body[:split], "body")
-    tensors = read_tensors(document.get("inputs"), memoryview(body)[split:])
-    return rows_of(tensors, signature), _wanted_of(document, signature)
+    is_kept = json_length is not None and json_length <= HEAD_BYTES_KEPT
+    heads, wanted = (_read_kept if is_kept else _read_head)(body[:split], signature.form.outputs)
+    return rows_of(read_tensors(heads, memoryview(body)[split:]), signature), wanted
+
+
+def _read_head(head: bytes, outputs: tuple[str, ...]) -> tuple[list[TensorHead], Wanted]:
+    """Return what a request's JSON says of its tensors, and wants of a model with these outputs. Raises BadRequest."""
+    document = parse_json(head, "body")
+    return read_heads(document.get("inputs")), _wanted_of(document, outputs)
+
+
+_read_kept = lru_cache(maxsize=HEADS_KEPT)(_read_head)
 
 
 def rows_of(tensors: list[InputTensor], signature: Signature) -> Rows:
@@ -106,30 +120,28 @@ def _column_values(tensor: InputTensor, where: str) -> Sequence[object] | NDArra
     return [text or None for text in texts]
 
 
-def _wanted_of(document: dict[str, Any], signature: Signature) -> Wanted:
+def _wanted_of(document: dict[str, Any], outputs: tuple[str, ...]) -> Wanted:
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadRequest("id", "not text", "Send text or leave it out")
     binary = _flag(document.get("parameters"), "binary_data_output", "parameters")
-    wanted = Wanted.usual(signature, binary=binary)
-    wanted.id = identifier
-    outputs = document.get("outputs")
-    if not outputs:
-        return wanted
-    if not isinstance(outputs, list):
+    asked = document.get("outputs")
+    if not asked:
+        return Wanted.usual(outputs, binary=binary, identifier=identifier)
+    if not isinstance(asked, list):
         raise BadRequest("outputs", "not a list", "Name the outputs, or leave them out")
-    wanted.outputs = []
-    for index, output in enumerate(outputs):
+    wanted: list[tuple[str, bool]] = []
+    for index, output in enumerate(asked):
         name = output.get("name") if isinstance(output, dict) else None
-        name = check_output(name, signature, [taken for taken, _ in wanted.outputs], f"outputs[{index}].name")
+        name = check_output(name, outputs, [taken for taken, _ in wanted], f"outputs[{index}].name")
         where = f"outputs[{index}].parameters"
-        wanted.outputs.append((name, _flag(output.get("parameters"), "binary_data", where, default=binary)))
-    return wanted
+        wanted.append((name, _flag(output.get("parameters"), "binary_data", where, default=binary)))
+    return Wanted(wanted, identifier)
 
 
-def check_output(name: object, signature: Signature, taken: Sequence[str], where: str) -> str:
-    """Return `name` if it is an output that the request has not named before. Raises BadRequest."""
-    known = signature.form.outputs + ON_REQUEST
+def check_output(name: object, outputs: tuple[str, ...], taken: Sequence[str], where: str) -> str:
+    """Return `name` if it is one of the model's `outputs` or of ON_REQUEST, and not taken. Raises BadRequest."""
+    known = outputs + ON_REQUEST
     if not isinstance(name, str) or name not in known:
         raise BadRequest(where, "no such output", f"Ask for {', '.join(known)}")
     if name in taken:

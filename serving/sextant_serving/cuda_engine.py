@@ -28,15 +28,20 @@ class CudaGraphEngine(TorchEngine):
     Source: CUDA C++ Programming Guide, CUDA Graphs; PyTorch's notes on CUDA semantics.
     """
 
+    half = False  # whether products and convolutions are computed in bfloat16
+
     def __init__(self, directory: Path, spec: BundleSpec, threads: int) -> None:
         import torch
 
         if not torch.cuda.is_available():
             raise InfrastructureError(
-                f"{directory}: the bundle's engine is torch-cuda-graphs, and no NVIDIA GPU is to be seen here. Serve "
+                f"{directory}: the bundle's engine is {spec.engine}, and no NVIDIA GPU is to be seen here. Serve "
                 "it on a node with one (serving.hardware.gpu: 1), or take another of model.engines."
             )
         super().__init__(directory, spec, threads)
+        if self.half:
+            for member in self._members:
+                _halve_weights(member)
         self._sizes = spec.serving.batch_sizes or powers_of_two(spec.serving.max_rows)
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._memory = torch.cuda.graph_pool_handle()
@@ -67,7 +72,9 @@ class CudaGraphEngine(TorchEngine):
 
         def whole_batch() -> None:
             moved = {name: place.to(self._device, non_blocking=True) for name, place in places.items()}
-            found = torch.stack([member(**moved).float() for member in self._members])
+            # Without its cache, whose copies of weights a recording must not share with another.
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.half, cache_enabled=False):
+                found = torch.stack([member(**moved).float() for member in self._members])
             answers.copy_(found.mean(dim=0), non_blocking=True)
 
         with torch.inference_mode():
@@ -78,6 +85,12 @@ class CudaGraphEngine(TorchEngine):
             with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
                 whole_batch()
         return _Recording(graph, self._stream, {name: place.numpy() for name, place in places.items()}, answers.numpy())
+
+
+class HalfCudaGraphEngine(CudaGraphEngine):
+    """The same in bfloat16 and with the weights of convolutions by pixel, which tensor cores read as they are."""
+
+    half = True
 
 
 class _Recording:
@@ -102,6 +115,17 @@ class _Recording:
             self._graph.replay()
         self._stream.synchronize()
         return self._answers[:rows].copy()
+
+
+def _halve_weights(network: torch.nn.Module) -> None:
+    """Keep the weights of products and convolutions in bfloat16, so that no batch converts them again."""
+    import torch
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)
 
 
 def powers_of_two(most: int) -> list[int]:

@@ -146,6 +146,7 @@ KINDS: Mapping[str, Callable[[Path, BundleSpec, int], Engine]] = {
     "torch-channels-last": _variant("ChannelsLastEngine"),
     "torch-bf16": _variant("Bfloat16Engine"),
     "torch-cuda-graphs": _variant("CudaGraphEngine", "cuda_engine"),
+    "torch-cuda-graphs-bf16": _variant("HalfCudaGraphEngine", "cuda_engine"),
     "openvino": _variant("OpenvinoEngine"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,11 +21,12 @@ class FeedbackBook:
 
     def __init__(self, capacity: int, log: Path | None) -> None:
         self._capacity = capacity
-        self._predictions: dict[str, Made] = {}
+        # Ordered, since a plain dict looks for its oldest among the places of all that have gone.
+        self._predictions: OrderedDict[str, Made] = OrderedDict()
         self._units: dict[str, bytes] = {}
-        self._counted_units: dict[bytes, None] = {}
-        self._copies: dict[str, list[Made]] = {}
-        self._labelled: dict[str, None] = {}
+        self._counted_units: OrderedDict[bytes, None] = OrderedDict()
+        self._copies: OrderedDict[str, list[Made]] = OrderedDict()
+        self._labelled: OrderedDict[str, None] = OrderedDict()
         try:
             self._log = log.open("ab", buffering=0) if log else None
         except OSError as error:
@@ -40,8 +42,7 @@ class FeedbackBook:
             if unit is not None:
                 self._units[identifier] = unit
         while len(self._predictions) > self._capacity:
-            oldest = next(iter(self._predictions))
-            del self._predictions[oldest]
+            oldest, _ = self._predictions.popitem(last=False)
             self._units.pop(oldest, None)
 
     def remember_copies(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
@@ -49,7 +50,7 @@ class FeedbackBook:
         for identifier, label in zip(ids, labels, strict=True):
             self._copies.setdefault(identifier, []).append((label, metrics))
         while len(self._copies) > self._capacity:
-            del self._copies[next(iter(self._copies))]
+            self._copies.popitem(last=False)
 
     def receive(self, feedback: Feedback, current: ModelMetrics) -> str:
         """Count a rating, a label or both with the model that made the prediction; return how it was met.
@@ -85,7 +86,7 @@ class FeedbackBook:
             return
         self._counted_units[unit] = None
         if len(self._counted_units) > self._capacity:
-            del self._counted_units[next(iter(self._counted_units))]
+            self._counted_units.popitem(last=False)
         for predicted, metrics in made:
             outcome = _judge(predicted, label, metrics.form)
             if outcome in metrics.units:
@@ -113,7 +114,7 @@ class FeedbackBook:
     def _mark_labelled(self, identifier: str) -> None:
         self._labelled[identifier] = None
         if len(self._labelled) > self._capacity:
-            del self._labelled[next(iter(self._labelled))]
+            self._labelled.popitem(last=False)
 
     def close(self) -> None:
         """Close the log."""

@@ -9,23 +9,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sextant_plan import catalogue
 from sextant_plan.bundle import BundleSpec
-from sextant_plan.catalogue import (
-    FALLBACK_REASONS,
-    FLAWS,
-    MISSING,
-    UNKNOWN_CATEGORY,
-    Series,
-)
+from sextant_plan.catalogue import FALLBACK_REASONS, Series
 from sextant_plan.feedback import Outcome
-from sextant_plan.reference import PICTURE_FEATURES, Reference, bin_index
+from sextant_plan.reference import Reference
 from sextant_serving.answers import form_of
+from sextant_serving.row_counts import RowCounts
 
 OUTCOMES = get_args(Outcome)
 CODES = ("200", "400", "404", "413", "429", "500", "503", "504")
@@ -80,25 +75,12 @@ class ModelMetrics:
         self.ratings = dict.fromkeys(range(1, 6), 0)
         self.mirror_dropped = 0
         self.log_rows = {"written": 0, "dropped": 0}
-        self.flaws = dict.fromkeys(FLAWS, 0)
         self.feature_times: dict[str, float] = {}
-        self._vocabularies = [
-            (place, len(column.vocabulary))
-            for place, column in enumerate(spec.columns)
-            if column.vocabulary is not None
-        ]
         self.form = form_of(spec)
         self.predictions = np.zeros(len(self.form.counted), dtype=np.int64)
         self.ready = False
         self.created = spec.created
-        measured = {column.name: place for place, column in enumerate(spec.columns)}
-        self.profiles = [
-            BinCounter(feature.name, feature.edges, feature.counts, measured.get(feature.name))
-            for feature in reference.features
-            if feature.name in measured or (spec.image and feature.name in PICTURE_FEATURES)
-        ]
-        answers = self.form.reference(reference)
-        self.answers = BinCounter(answers.name, answers.edges, answers.counts, None)
+        self.seen = RowCounts(spec, reference)
 
     def count_request(self, code: int, seconds: float) -> None:
         """Count one answered inference request."""
@@ -114,30 +96,6 @@ class ModelMetrics:
             if reason is not None:
                 self.fallbacks[reason] += 1
 
-    def count_bins(
-        self,
-        features: NDArray[np.float32] | None,
-        pictures: dict[str, NDArray[np.float64]],
-        outputs: NDArray[np.float32],
-    ) -> None:
-        """Count a batch into the training bins: inputs, `features` (rows, columns) or absent, and answers."""
-        self.answers.count(self.form.drifting(outputs))
-        for profile in self.profiles:
-            if profile.place is None:
-                profile.count(pictures[profile.name])
-            elif features is not None:
-                profile.count(features[:, profile.place])
-
-    def count_flaws(self, features: NDArray[np.float32] | None, missing: NDArray[np.bool_]) -> None:
-        """Count a batch's rows with a missing value, and those with a category that the vocabulary lacks."""
-        self.flaws[MISSING] += int(missing.sum())
-        if features is None or not self._vocabularies:
-            return
-        unknown = np.zeros(len(features), dtype=np.bool_)
-        for place, size in self._vocabularies:
-            unknown |= features[:, place] >= size
-        self.flaws[UNKNOWN_CATEGORY] += int((unknown & ~missing).sum())
-
     def histograms(self) -> tuple[Histogram, ...]:
         """Return every histogram of the model."""
         return (
@@ -151,7 +109,7 @@ class ModelMetrics:
 
     def samples(self) -> Iterator[Samples]:
         """Yield every counter and gauge."""
-        profiles = [*self.profiles, self.answers]
+        profiles = self.seen.bins()
         bins = [key for profile in profiles for key in profile.keys]
         yield _by_label(catalogue.REQUESTS, self.requests)
         yield _by_label(catalogue.FALLBACKS, self.fallbacks)
@@ -163,7 +121,7 @@ class ModelMetrics:
         yield _by_label(catalogue.LOG_ROWS, self.log_rows)
         yield Samples(catalogue.FEATURE_BINS, bins, [n for profile in profiles for n in profile.rows.tolist()])
         yield Samples(catalogue.REFERENCE_RATIO, bins, [share for profile in profiles for share in profile.ratio])
-        yield _by_label(catalogue.FLAWED_ROWS, self.flaws)
+        yield _by_label(catalogue.FLAWED_ROWS, self.seen.flaws())
         yield _by_label(catalogue.FEATURE_TIME, self.feature_times)
         yield Samples(catalogue.READY, [()], [self.ready])
         yield Samples(catalogue.MODEL_CREATED, [()], [self.created])
@@ -171,19 +129,3 @@ class ModelMetrics:
 
 def _by_label(series: Series, values: dict[str, int] | dict[str, float]) -> Samples:
     return Samples(series, [(label,) for label in values], list(values.values()))
-
-
-class BinCounter:
-    """One input's rows by training bin; `place` is its column of the features tensor, None for a picture's."""
-
-    def __init__(self, name: str, edges: Sequence[float], counts: Sequence[int], place: int | None) -> None:
-        self.name, self.place = name, place
-        self.edges = np.asarray(edges, dtype=np.float64)
-        reference = np.asarray(counts, dtype=np.float64)
-        self.ratio = (reference / max(reference.sum(), 1.0)).tolist()
-        self.keys = [(name, str(place)) for place in range(len(counts))]
-        self.rows = np.zeros(len(counts), dtype=np.int64)
-
-    def count(self, values: NDArray[np.floating[Any]] | NDArray[np.intp]) -> None:
-        """Count values of shape (rows,)."""
-        self.rows += np.bincount(bin_index(values, self.edges), minlength=len(self.rows))

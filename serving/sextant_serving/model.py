@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
 from sextant_serving.batching import Batcher, Job, Traffic
+from sextant_serving.device import Device
 from sextant_serving.engines import Inputs
 from sextant_serving.errors import FeatureOutage, MissingFeatures
 from sextant_serving.features import StoredRow
 from sextant_serving.loading import Loaded
 from sextant_serving.prediction_log import ModelLog
 from sextant_serving.preprocessing import encode_columns, picture_statistics
-from sextant_serving.rows import Answer, Signature, Times
+from sextant_serving.row_counts import Seen, Statistics
+from sextant_serving.rows import Answer, Signature, Times, joined
 from sextant_serving.stand_ins import Guarded
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,10 @@ class Model:
         self.form = self.signature.form
         self._engine = Guarded(loaded.engine, loaded.stand_ins)
         self._lookup, self._training_range = loaded.lookup, loaded.training_range
-        self._device, self._lookup_thread = device, lookup_thread
+        self._judges_range = loaded.training_range is not None and loaded.spec.serving.abstain_outside is not None
+        self._thread, self._lookup_thread = device, lookup_thread
+        # A copy for a shadow never takes the loop's time.
+        self._device = Device(device, here=traffic is not None)
         self.timed = False  # whether answers say when they passed each stage
         self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
         self._loop = asyncio.get_running_loop()
@@ -62,9 +67,9 @@ class Model:
             slots=2 if loaded.lookup else 1,  # one batch is looked up while another is on the device
         )
 
-    async def run_on_device(self, work: Callable[[], T]) -> T:
-        """Run `work` on the model's own thread, between two batches."""
-        return await self._loop.run_in_executor(self._device, work)
+    async def run_on_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` on the model's own thread."""
+        return await self._loop.run_in_executor(self._thread, work)
 
     async def _answer_batch(self, jobs: list[Job]) -> None:
         now = time.monotonic()
@@ -75,17 +80,18 @@ class Model:
         jobs = self._reject_unserved(jobs, reasons)
         if not jobs:
             return
-        inputs, statistics, (outputs, stood_in), seconds = await self._loop.run_in_executor(
-            self._device, self._compute, jobs, stored
+        rows = sum(job.rows.count for job in jobs)
+        inputs, statistics, (outputs, stood_in), seconds = await self._device.run(
+            rows, lambda: self._compute(jobs, rows, stored)
         )
         self.metrics.device_seconds.observe(seconds)
-        self.metrics.batch_rows.observe(len(outputs))
+        self.metrics.batch_rows.observe(rows)
         doubts = self._doubts(inputs, statistics, outputs)
         self._deliver(jobs, outputs, stored, reasons, doubts, stood_in=stood_in)
         if self.timed:
             self._note_times(jobs, now, found, seconds)
-        self.metrics.count_bins(inputs.get("features"), statistics, outputs)
-        self.metrics.count_flaws(inputs.get("features"), self._missing(jobs, reasons))
+        missing = self._missing(jobs, rows, reasons)
+        self.metrics.seen.see(Seen(inputs.get("features"), inputs.get("image"), outputs, missing, statistics))
 
     async def _look_up(self, jobs: list[Job]) -> tuple[dict[Job, list[StoredRow | None]], dict[Job, list[str | None]]]:
         """Return each job's stored features and the reason why a row goes without, in one lookup."""
@@ -147,26 +153,27 @@ class Model:
         return kept
 
     def _compute(
-        self, jobs: list[Job], stored: dict[Job, list[StoredRow | None]]
-    ) -> tuple[Inputs, dict[str, NDArray[np.float64]], tuple[NDArray[np.float32], str | None], float]:
-        """Assemble the batch and run it; returns inputs, picture statistics, answers and device seconds.
+        self, jobs: list[Job], rows: int, stored: dict[Job, list[StoredRow | None]]
+    ) -> tuple[Inputs, Statistics | None, tuple[NDArray[np.float32], str | None], float]:
+        """Assemble the batch and run it; returns inputs, picture statistics if they decide, answers, device seconds.
 
         With the answers comes who stood in for the network, of which a batch that it fails has one for all its rows.
         """
         inputs: dict[str, NDArray[Any]] = {}
-        statistics = {}
+        statistics: Statistics | None = None
         if self.spec.image:
-            inputs["image"] = _joined([job.rows.image for job in jobs])
-            statistics = picture_statistics(inputs["image"])
+            inputs["image"] = joined([job.rows.image for job in jobs])
+            if self._judges_range:
+                statistics = picture_statistics(inputs["image"])
         if self.spec.columns:
-            inputs["features"] = _joined([self._features_of(job, stored.get(job)) for job in jobs])
-        step, rows = self.spec.serving.max_rows, sum(job.rows.count for job in jobs)
+            inputs["features"] = joined([self._features_of(job, stored.get(job)) for job in jobs])
+        step = self.spec.serving.max_rows
         begun = time.perf_counter()
         parts = [
             self._engine.run({name: array[start : start + step] for name, array in inputs.items()})
             for start in range(0, rows, step)
         ]
-        answers = _joined([outputs for outputs, _ in parts])
+        answers = joined([outputs for outputs, _ in parts])
         stood_in = next((reason for _, reason in parts if reason is not None), None)
         return inputs, statistics, (answers, stood_in), time.perf_counter() - begun
 
@@ -182,27 +189,23 @@ class Model:
             features[:, self.signature.stored_places] = encode_columns(found, self.signature.stored)
         return features
 
-    def _missing(self, jobs: list[Job], reasons: dict[Job, list[str | None]]) -> NDArray[np.bool_]:
+    def _missing(self, jobs: list[Job], rows: int, reasons: dict[Job, list[str | None]]) -> NDArray[np.bool_]:
         """Return BOOL (rows of the batch,): where a value was not sent, or not found in the store."""
-        parts = []
-        for job in jobs:
-            sent = job.rows.missing
-            missing = np.zeros(job.rows.count, dtype=np.bool_) if sent is None else sent
+        missing = np.zeros(rows, dtype=np.bool_)
+        for job, part in _parts(jobs):
+            if job.rows.missing is not None:
+                missing[part] |= job.rows.missing
             if (found := reasons.get(job)) is not None:
-                missing = missing | np.array([reason is not None for reason in found])
-            parts.append(missing)
-        missing_rows: NDArray[np.bool_] = _joined(parts)
-        return missing_rows
+                missing[part] |= np.array([reason is not None for reason in found])
+        return missing
 
-    def _doubts(
-        self, inputs: Inputs, statistics: dict[str, NDArray[np.float64]], outputs: NDArray[np.float32]
-    ) -> list[str | None]:
+    def _doubts(self, inputs: Inputs, statistics: Statistics | None, outputs: NDArray[np.float32]) -> list[str | None]:
         """Return by row why the model does not stand by its answer, None where it does."""
         unsure = self.form.unsure(outputs, self.spec.serving.abstain_below)
         doubts = [LOW_CONFIDENCE if row else None for row in unsure.tolist()]
         limit = self.spec.serving.abstain_outside
         if self._training_range is not None and limit is not None:
-            outside = self._training_range.distance(inputs.get("features"), statistics) > limit
+            outside = self._training_range.distance(inputs.get("features"), statistics or {}) > limit
             doubts = [
                 OUT_OF_DISTRIBUTION if far else doubt for far, doubt in zip(outside.tolist(), doubts, strict=True)
             ]
@@ -220,20 +223,30 @@ class Model:
     ) -> None:
         """Split a batch's answers over its jobs, applying the plan's fallbacks; `stood_in` is who gave them."""
         best = self.form.best(outputs)
-        doubted = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
-        abstain_on_missing = self.spec.serving.missing_features == "abstain"
-        start = 0
-        for job in jobs:
-            part = slice(start, start + job.rows.count)
-            start = part.stop
-            abstained, fallbacks = doubted[part], [doubt or stood_in for doubt in doubts[part]]
-            if (missing := reasons.get(job)) is not None:
-                fallbacks = [reason or other for reason, other in zip(missing, fallbacks, strict=True)]
-                if abstain_on_missing:
-                    abstained = abstained | np.array([reason is not None for reason in missing])
-            self.metrics.count_rows(best[part], abstained, fallbacks)
+        abstained = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
+        fallbacks = [doubt or stood_in for doubt in doubts]
+        if reasons:
+            self._apply_missing(jobs, reasons, abstained, fallbacks)
+        self.metrics.count_rows(best, abstained, fallbacks)
+        for job, part in _parts(jobs):
             if not job.future.done():
-                job.future.set_result(Answer(outputs[part], best[part], abstained, fallbacks, stored.get(job)))
+                answer = Answer(outputs[part], best[part], abstained[part], fallbacks[part], stored.get(job))
+                job.future.set_result(answer)
+
+    def _apply_missing(
+        self,
+        jobs: list[Job],
+        reasons: dict[Job, list[str | None]],
+        abstained: NDArray[np.bool_],
+        fallbacks: list[str | None],
+    ) -> None:
+        """Mark the rows without stored features, which the plan may want no answer for."""
+        for job, part in _parts(jobs):
+            if (missing := reasons.get(job)) is None:
+                continue
+            fallbacks[part] = [reason or other for reason, other in zip(missing, fallbacks[part], strict=True)]
+            if self.spec.serving.missing_features == "abstain":
+                abstained[part] |= np.array([reason is not None for reason in missing])
 
     def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
         """Write into the answers, which nobody has read yet, when they passed each stage."""
@@ -243,5 +256,10 @@ class Model:
                 job.future.result().times = Times(job.arrived, taken, found, ended - seconds, ended)
 
 
-def _joined(parts: list[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _parts(jobs: Iterable[Job]) -> Iterator[tuple[Job, slice]]:
+    """Yield each job with its rows' places in the batch."""
+    start = 0
+    for job in jobs:
+        part = slice(start, start + job.rows.count)
+        start = part.stop
+        yield job, part

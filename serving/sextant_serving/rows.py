@@ -154,3 +154,8 @@ class Signature:
         if self.entity and rows.features is None and rows.keys is None:
             raise BadRequest(where, f"no {self.entity}", "The feature store is asked by it")
         return rows
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return arrays one after the other along their first axis; an only one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

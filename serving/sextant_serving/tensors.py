@@ -50,36 +50,56 @@ class InputTensor:
     elements: list[bytes | str] | None = None
 
 
-def read_tensors(inputs: object, binary: memoryview) -> list[InputTensor]:
-    """Return the tensors of a request's `inputs`, whose binary data lie in `binary` one after the other.
+@dataclass(frozen=True, slots=True)
+class TensorHead:
+    """What a request's JSON says of one input: `data` if it is there, or `binary_size` bytes after the JSON."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    binary_size: int | None
+    data: object
+
+
+def read_heads(inputs: object) -> list[TensorHead]:
+    """Return what a request's `inputs` say; raises BadRequest."""
+    if not isinstance(inputs, list) or not inputs:
+        raise BadRequest("inputs", "not a list of tensors", "Send at least one")
+    heads: list[TensorHead] = []
+    for index, given in enumerate(inputs):
+        where = f"inputs[{index}]"
+        head = _read_head(given, where)
+        if any(head.name == before.name for before in heads):
+            raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
+        if head.binary_size is not None and "data" in given:
+            raise BadRequest(where, "data and binary_data_size", "Send one of them")
+        heads.append(head)
+    return heads
+
+
+def read_tensors(heads: Sequence[TensorHead], binary: memoryview) -> list[InputTensor]:
+    """Return the tensors, whose binary data lie in `binary` one after the other.
 
     Numbers are views of the request's body. Raises BadRequest.
     """
-    if not isinstance(inputs, list) or not inputs:
-        raise BadRequest("inputs", "not a list of tensors", "Send at least one")
-    tensors, offset, names = [], 0, set()
-    for index, given in enumerate(inputs):
+    tensors, offset = [], 0
+    for index, head in enumerate(heads):
         where = f"inputs[{index}]"
-        tensor, size = _read_description(given, where)
-        if tensor.name in names:
-            raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
-        names.add(tensor.name)
-        if size is None:
-            _fill_from_json(tensor, given.get("data"), where)
+        tensor = InputTensor(head.name, head.datatype, head.shape)
+        if head.binary_size is None:
+            _fill_from_json(tensor, head.data, where)
         else:
-            if "data" in given:
-                raise BadRequest(where, "data and binary_data_size", "Send one of them")
-            if size > len(binary) - offset:
+            if head.binary_size > len(binary) - offset:
                 raise BadRequest(f"{where}.parameters.binary_data_size", "more than the body holds", "Send all bytes")
-            fill_from_binary(tensor, binary[offset : offset + size], where)
-            offset += size
+            fill_from_binary(tensor, binary[offset : offset + head.binary_size], where)
+            offset += head.binary_size
         tensors.append(tensor)
     if offset != len(binary):
         raise BadRequest("body", "bytes that no input claims", "Sum the inputs' binary_data_size")
     return tensors
 
 
-def _read_description(given: object, where: str) -> tuple[InputTensor, int | None]:
+def _read_head(given: object, where: str) -> TensorHead:
     if not isinstance(given, dict):
         raise BadRequest(where, "not an object", "Send name, datatype, shape and data")
     name, datatype, shape = given.get("name"), given.get("datatype"), given.get("shape")
@@ -89,22 +109,21 @@ def _read_description(given: object, where: str) -> tuple[InputTensor, int | Non
         raise BadRequest(f"{where}.datatype", "not text", "Name the datatype")
     if not isinstance(shape, list) or any(type(size) is not int for size in shape):
         raise BadRequest(f"{where}.shape", "not a list of sizes", "Send whole numbers, rows first")
-    tensor = empty_tensor(name, datatype, shape, where)
+    check_head(datatype, shape, where)
     parameters = given.get("parameters") or {}
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is not None and (type(size) is not int or size < 0):
         raise BadRequest(f"{where}.parameters.binary_data_size", "not a size", "Send a whole number of bytes")
-    return tensor, size
+    return TensorHead(name, datatype, shape, size, given.get("data"))
 
 
-def empty_tensor(name: str, datatype: str, shape: list[int], where: str) -> InputTensor:
-    """Return a tensor that is yet to be filled; raises BadRequest for a datatype or a shape that cannot be."""
+def check_head(datatype: str, shape: Sequence[int], where: str) -> None:
+    """Raise BadRequest for a datatype or a shape that cannot be."""
     if datatype != "BYTES" and datatype not in RAW_DTYPES:
         raise BadRequest(f"{where}.datatype", "unknown", f"Send one of {', '.join(RAW_DTYPES)} or BYTES")
     # A size of 0 is refused because it would leave the others unbounded.
     if not shape or len(shape) > MAX_DIMENSIONS or min(shape) < 1:
         raise BadRequest(f"{where}.shape", "not sizes", f"Send 1 to {MAX_DIMENSIONS} sizes from 1 on, rows first")
-    return InputTensor(name, datatype, shape)
 
 
 def fill_from_numbers(tensor: InputTensor, array: NDArray[Any], where: str) -> None:

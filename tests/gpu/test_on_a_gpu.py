@@ -151,6 +151,17 @@ def test_the_served_engine_on_the_gpu_agrees_with_the_cpu(
     assert np.abs(found - predict(network, inputs)).max() <= spec.golden_tolerance
 
 
+@pytest.mark.parametrize("architecture", ["small-cnn", "resnet18", "vit"])
+def test_recorded_half_precision_answers_as_eager_half_precision_does(
+    cuda: torch.device, tmp_path: Path, architecture: str
+) -> None:
+    """Both are near the full precision, and neither is farther from it than half precision makes it."""
+    network, spec, inputs = _served(architecture, tmp_path)
+    for kind in ("torch-bf16", "torch-cuda-graphs-bf16"):
+        found = load_engine(tmp_path, spec.model_copy(update={"engine": kind})).run(inputs)
+        assert np.abs(found - predict(network, inputs)).max() <= 0.02
+
+
 def test_replayed_batches_hold_nothing_of_the_batch_before(cuda: torch.device, tmp_path: Path) -> None:
     """Batches of any number of rows, one after the other, answer as the eager network does."""
     _, spec, inputs = _served("small-cnn", tmp_path)

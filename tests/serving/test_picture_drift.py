@@ -15,8 +15,8 @@ from sextant_plan.reference import PICTURE_FEATURES, profile
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Sample, Window
-from sextant_serving.metrics import BinCounter
 from sextant_serving.preprocessing import picture_statistics
+from sextant_serving.row_counts import BinCounter
 
 Pictures = NDArray[np.uint8]
 TARGET = {"model": "digits", "version": "1", "variant": "stable"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sextant_serving.errors import BadRequest
-from sextant_serving.tensors import DTYPES, read_tensors
+from sextant_serving.tensors import DTYPES, read_heads, read_tensors
 
 
 def described(datatype: str, shape: list[int], **more: Any) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def described(datatype: str, shape: list[int], **more: Any) -> list[dict[str, An
 def in_binary(datatype: str, data: bytes, count: int) -> Any:
     """Return the array that binary data make."""
     given = described(datatype, [count], parameters={"binary_data_size": len(data)})
-    return read_tensors(given, memoryview(data))[0].array
+    return read_tensors(read_heads(given), memoryview(data))[0].array
 
 
 @pytest.mark.parametrize("datatype", sorted(set(DTYPES) - {"BOOL"}))
@@ -29,7 +29,7 @@ def test_the_limits_of_a_datatype_arrive_exactly(datatype: str) -> None:
     dtype = DTYPES[datatype]
     limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     values = np.array([limits.min, 1, limits.max], dtype)
-    from_json = read_tensors(described(datatype, [3], data=values.tolist()), memoryview(b""))[0].array
+    from_json = read_tensors(read_heads(described(datatype, [3], data=values.tolist())), memoryview(b""))[0].array
     assert from_json is not None
     for read in (from_json, in_binary(datatype, values.tobytes(), 3)):
         assert read.dtype == dtype
@@ -57,4 +57,4 @@ def test_bf16_is_read_as_the_numbers_it_stands_for() -> None:
 def test_what_no_tensor_can_be_is_refused(given: Any, words: str) -> None:
     """Each is the client's fault, told by its field."""
     with pytest.raises(BadRequest, match=words):
-        read_tensors(given, memoryview(b""))
+        read_tensors(read_heads(given), memoryview(b""))

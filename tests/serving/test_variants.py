@@ -244,7 +244,7 @@ def test_a_challenger_reads_the_request_in_its_own_way(make_bundle: MakeBundle, 
         changed = json.loads((await ask(bench.application, x_sextant_variant="b")).body)["predictions"][0]
         assert changed["probabilities"] != stable["probabilities"]
         await until(lambda: shadow.metrics.requests["200"] == 2)
-        zone = next(profile for profile in shadow.metrics.profiles if profile.name == "zone")
+        zone = next(counter for counter in shadow.metrics.seen.bins() if counter.name == "zone")
         assert zone.rows.sum() == 2
 
     asyncio.run(run())

@@ -91,6 +91,7 @@ EngineName = Literal[
     "torch-channels-last",
     "torch-bf16",
     "torch-cuda-graphs",
+    "torch-cuda-graphs-bf16",
     "torch-compile",
     "aot-inductor",
     "onnx",
