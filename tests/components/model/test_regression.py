@@ -28,6 +28,7 @@ from sextant_serving.codec_v1 import describe_rows
 from sextant_serving.engines import load_engine
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.metrics import ModelMetrics
+from sextant_serving.row_counts import Seen
 from sextant_serving.rows import Answer
 
 SHAPE = Shape(None, [Column(name="x"), Column(name="y")], [])
@@ -154,8 +155,8 @@ def test_answers_are_counted_by_the_bins_of_the_training_labels() -> None:
     spec = _spec("onnx", Member(file="model.onnx", architecture="mlp"))
     bins = profile("prediction", np.arange(100.0), 4)
     metrics = ModelMetrics(spec, Reference(features=[], classes={}, prediction=bins), ("numbers", "1", "stable"))
-    metrics.count_bins(None, {}, np.asarray([[1.0], [99.0], [98.0]], dtype=np.float32))
-    assert metrics.answers.rows.tolist() == [1, 0, 0, 2]
+    metrics.seen.see(Seen(None, None, np.asarray([[1.0], [99.0], [98.0]], dtype=np.float32), np.zeros(3, np.bool_)))
+    assert metrics.seen.bins()[-1].rows.tolist() == [1, 0, 0, 2]
     metrics.count_rows(np.zeros(3, dtype=np.intp), np.zeros(3, dtype=np.bool_), [None] * 3)
     assert metrics.predictions.tolist() == [3]
 
