@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from sextant_plan import __version__
 from sextant_serving.application import EXTENSIONS, Application
@@ -18,7 +19,7 @@ from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
 from sextant_serving.codec_grpc import parse_grpc, render_grpc
 from sextant_serving.codec_v2 import Served, describe_inputs, describe_outputs
-from sextant_serving.errors import CannotListen, NotReady, PortInUse, RequestError
+from sextant_serving.errors import BadRequest, CannotListen, NotReady, PortInUse, RequestError
 from sextant_serving.grpc_protocol import SERVICE, message, service
 from sextant_serving.logs import log_failure
 from sextant_serving.repository import Repository, check_parameters
@@ -91,20 +92,19 @@ class GrpcServer:
 
     def _handler(self, method: Any) -> Any:
         """Return gRPC's handler of a method of the service, whose implementation has the method's name."""
-        request = message(method.input_type.name)
-        response = message(method.output_type.name)
-        codecs = {"request_deserializer": request.FromString, "response_serializer": response.SerializeToString}
+        kind = message(method.input_type.name)
+        codecs = {"response_serializer": message(method.output_type.name).SerializeToString}
         if method.name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._stream, **codecs)
         implementation: Method = self._infer if method.name == "ModelInfer" else getattr(self, f"_{method.name}")
         is_open = method.name in OPEN_CALLS
 
-        async def answer(request: Any, context: Any) -> Any:
+        async def answer(sent: bytes, context: Any) -> Any:
             metadata = _metadata(context)
             try:
                 if not is_open:
                     self._repository.access.check(metadata.get(b"authorization"))
-                return await implementation(request, metadata, context.peer())
+                return await implementation(_read(kind, sent), metadata, context.peer())
             except RequestError as error:
                 code, words = CODES[error.status], str(error)
             except Exception as error:
@@ -114,22 +114,25 @@ class GrpcServer:
 
         return grpc.unary_unary_rpc_method_handler(answer, **codecs)
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answer a stream's requests in their order; a refusal is an answer, not the stream's end."""
         metadata, peer = _metadata(context), context.peer()
-        answered = message("ModelStreamInferResponse")
+        asked, answered = message("ModelInferRequest"), message("ModelStreamInferResponse")
         try:
             self._repository.access.check(metadata.get(b"authorization"))
         except RequestError as error:
             await context.abort(CODES[error.status], str(error))
-        async for request in requests:
+        async for sent in requests:
+            identifier = ""
             try:
+                request = _read(asked, sent)
+                identifier = request.id
                 response = await self._infer(request, metadata, peer)
             except RequestError as error:
-                yield answered(error_message=str(error), infer_response={"id": request.id})
+                yield answered(error_message=str(error), infer_response={"id": identifier})
             except Exception as error:
                 log_failure(_log, "a gRPC stream's request failed", error)
-                yield answered(error_message=INTERNAL, infer_response={"id": request.id})
+                yield answered(error_message=INTERNAL, infer_response={"id": identifier})
             else:
                 yield answered(infer_response=response)
 
@@ -209,6 +212,15 @@ class GrpcServer:
 
     def _is_ready(self) -> bool:
         return self._application.is_ready
+
+
+def _read(kind: Any, sent: bytes) -> Any:
+    """Return the message of a class that a client sent; raises BadRequest, where gRPC would blame the server."""
+    try:
+        return kind.FromString(sent)
+    except DecodeError:
+        name = kind.DESCRIPTOR.name
+        raise BadRequest("message", f"not a {name}", "Send it as inference.proto has it") from None
 
 
 def _metadata(context: Any) -> dict[bytes, bytes]:

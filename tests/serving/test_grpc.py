@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sextant_serving.client import Tensor
@@ -208,11 +208,21 @@ def test_any_call_is_blamed_on_the_client(channel: grpc.Channel, data: st.DataOb
     assert code in BLAME_THE_CLIENT | {Code.OK}
 
 
-def test_bytes_that_are_no_message_leave_the_server_well(channel: grpc.Channel) -> None:
-    """gRPC's own refusal of a malformed message ends that call alone."""
-    with pytest.raises(grpc.RpcError):
-        call(channel, "ModelInfer", b"\xff" * 50)
-    assert code_of(channel, raw())[0] == Code.OK
+@settings(max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sent=st.binary(max_size=60), streamed=st.booleans())
+@example(sent=b"\xff" * 50, streamed=False)
+@example(sent=b"\xff" * 50, streamed=True)
+def test_bytes_that_are_no_message_are_blamed_on_the_client(channel: grpc.Channel, sent: bytes, streamed: bool) -> None:
+    """They end that call alone, and of a stream not even that."""
+    if streamed:
+        answered = message("ModelStreamInferResponse").FromString
+        ask = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer", None, answered)
+        refused, served = list(ask(iter([sent, raw().SerializeToString()]), timeout=30))
+        assert refused.error_message
+        assert not served.error_message
+    else:
+        assert code_of(channel, sent)[0] in BLAME_THE_CLIENT
+        assert code_of(channel, raw())[0] == Code.OK
 
 
 def test_the_clients_deadline_ends_a_call(make_bundle: MakeBundle) -> None:

@@ -1,7 +1,8 @@
-"""An hour and a million requests, good and bad: no server error, no crash, no growth of memory."""
+"""An hour and a million requests, good and bad, over HTTP and gRPC: no server error, no crash, no growth of memory."""
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import socket
@@ -10,10 +11,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import grpc
 import numpy as np
 import orjson
 import pytest
 
+from sextant_serving.grpc_protocol import SERVICE, message
 from sextant_serving.launch import Server, running_server
 
 SECONDS = float(os.environ.get("SEXTANT_SOAK_SECONDS", "3600"))
@@ -22,12 +25,22 @@ CLIENTS = 4
 BURST = 16
 SETTLED = 0.25  # share of the time after which memory must not grow any more: caches and arenas are filled by then
 GROWTH_BYTES = 32 << 20
+BLAME_THE_CLIENT = ("INVALID_ARGUMENT", "NOT_FOUND")
 
 
 def post(path: bytes, body: bytes, *headers: bytes) -> bytes:
     """Return a request."""
     lines = (b"POST %b HTTP/1.1" % path, b"host: x", b"content-length: %d" % len(body), *headers)
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def picture_of(kind: str) -> bytes:
+    """Return a small grey picture as a file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(file, kind)
+    return file.getvalue()
 
 
 def good_requests() -> list[bytes]:
@@ -44,18 +57,47 @@ def good_requests() -> list[bytes]:
         post(b"/v2/models/parcels/infer", in_json),
         post(b"/v2/models/parcels/infer", binary, length),
         post(b"/v1/models/parcels:predict", pixels),
+        post(b"/v2/models/parcels/infer?zone=south&weight=1.5", picture_of("JPEG"), b"content-type: image/jpeg"),
+        post(b"/v1/models/parcels:predict?zone=north", picture_of("PNG"), b"content-type: image/png"),
         b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
     ]
+
+
+def good_calls() -> list[bytes]:
+    """Return messages with typed and with raw contents that are answered OK."""
+    typed, raw = (message("ModelInferRequest")(model_name="parcels") for _ in range(2))
+    for request in (typed, raw):
+        request.inputs.add(name="image", datatype="UINT8", shape=[1, 8, 8, 1])
+        request.inputs.add(name="features", datatype="FP32", shape=[1, 2])
+    typed.inputs[0].contents.uint_contents.extend([9] * 64)
+    typed.inputs[1].contents.fp32_contents.extend([1.0, 0.0])
+    raw.raw_input_contents.extend([bytes(64), np.ones(2, np.float32).tobytes()])
+    return [typed.SerializeToString(), raw.SerializeToString()]
+
+
+def change(data: bytes, chance: random.Random) -> bytes:
+    """Return the data with a few bytes changed."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        if changed:
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+    return bytes(changed)
 
 
 def spoil(request: bytes, chance: random.Random) -> bytes:
     """Return the request with a few bytes of its body changed."""
     head, _, body = request.partition(b"\r\n\r\n")
-    changed = bytearray(body)
-    for _ in range(chance.randint(1, 4)):
-        if changed:
-            changed[chance.randrange(len(changed))] = chance.randrange(256)
-    return head + b"\r\n\r\n" + bytes(changed)
+    return head + b"\r\n\r\n" + change(body, chance)
+
+
+def code_of(call: grpc.UnaryUnaryMultiCallable, request: bytes) -> str:
+    """Return the name of the status of a call."""
+    try:
+        call(request, timeout=30)
+    except grpc.RpcError as error:
+        name: str = error.code().name
+        return name
+    return "OK"
 
 
 def read_statuses(raw: socket.socket, count: int) -> list[bytes]:
@@ -86,11 +128,11 @@ def memory_of(server: Server) -> int:
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS + 300)
 def test_the_server_stays_well_under_good_and_bad_requests(bundle: Path) -> None:
-    """Every code is below 500, memory settles, and the requests of an hour are a million."""
-    counts: Counter[bytes] = Counter()
+    """Every code is below 500 or blames the client, memory settles, and the requests of an hour are a million."""
+    counts: Counter[bytes | str] = Counter()
     stop, lock = threading.Event(), threading.Lock()
     # A short memory for feedback, so that it is full when memory is first measured.
-    with running_server(bundle=bundle, arguments=["--remember", "1000"]) as server:
+    with running_server(bundle=bundle, grpc=True, arguments=["--remember", "1000"]) as server:
         host, port = server.url.removeprefix("http://").split(":")
 
         def client(seed: int) -> None:
@@ -107,7 +149,18 @@ def test_the_server_stays_well_under_good_and_bad_requests(bundle: Path) -> None
                         if len(found) < BURST or stop.is_set():
                             break
 
+        def caller(seed: int) -> None:
+            chance, requests = random.Random(seed), good_calls()
+            with grpc.insecure_channel(str(server.grpc)) as channel:
+                call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+                while not stop.is_set():
+                    request = chance.choice(requests)
+                    code = code_of(call, change(request, chance) if chance.random() < 1 / BURST else request)
+                    with lock:
+                        counts[code] += 1
+
         threads = [threading.Thread(target=client, args=(seed,)) for seed in range(CLIENTS)]
+        threads.append(threading.Thread(target=caller, args=(CLIENTS,)))
         begun = time.monotonic()
         for thread in threads:
             thread.start()
@@ -123,8 +176,9 @@ def test_the_server_stays_well_under_good_and_bad_requests(bundle: Path) -> None
     codes, memory = dict(counts), f"{settled >> 20} MiB, grown {grown >> 10} KiB"
     print(f"{total} requests in {SECONDS:g} s, codes {codes}, memory {memory}")
     assert server.process.returncode == 0
-    assert not [code for code in counts if code >= b"500"]
-    assert counts[b"200"]
-    assert counts[b"400"]
+    assert not [code for code in counts if isinstance(code, bytes) and code >= b"500"]
+    assert not {code for code in counts if isinstance(code, str)} - {"OK", *BLAME_THE_CLIENT}
+    for code in (b"200", b"400", "OK", "INVALID_ARGUMENT"):
+        assert counts[code]
     assert total >= SECONDS * REQUESTS_A_SECOND
     assert grown < GROWTH_BYTES
