@@ -21,7 +21,7 @@ from benchmarks.serving.environments import make_environment, peer_version
 from benchmarks.serving.measure import Cell, measure, measure_raw
 from benchmarks.serving.models import MODELS, BenchModel, make_bundle
 from benchmarks.serving.report import write_report
-from benchmarks.serving.servers import CONTENDERS, Contender, running
+from benchmarks.serving.servers import CONTENDERS, OURS, Contender, running
 from benchmarks.serving.wires import WIRES
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def _told(cell: Cell) -> Cell:
 
 
 def _version(name: str, environments: Path) -> str:
-    if name == "sextant":
+    if name in OURS:
         from sextant_plan import __version__
 
         return __version__

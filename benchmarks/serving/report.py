@@ -43,7 +43,8 @@ def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
         "Written by `python -m benchmarks.serving`, which installs each peer from its own hashed lock and measures all",
         "servers in one run: the same ONNX file on one thread of ONNX Runtime in each, the server on core 0, the load",
         "on core 1, each connection sending its next request when it has the answer to the last. Batches have at most",
-        "32 rows and wait at most 2 ms, where a server has batches.",
+        "32 rows and wait at most 2 ms, where a server has batches. The socket alone is an event loop that answers",
+        "each request unread: with the model on the same core it is the most that a server on such a loop can reach.",
         "",
         f"{document['cpu']}, {document['cores']} cores; Python {document['python']}; {document['seconds']:g} s a cell; "
         f"load average {before:.1f} before and {after:.1f} after.",
@@ -63,6 +64,8 @@ def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
             yield from _table(cells, model, count)
     yield from ("## What each server was sent", "", "| server | version | notes |", "|---|---|---|")
     for name, version in document["versions"].items():
+        if name == "socket":
+            continue
         yield f"| {CONTENDERS[name].title} | {version} | {NOT_TAKEN.get(name, 'all four formats')} |"
     for what, problem in document["failures"].items():
         yield f"\nNot measured: {what} ({problem})."
@@ -82,6 +85,22 @@ def _table(cells: Cells, model: str, connections: int) -> Iterator[str]:
         if any(shown):
             yield f"| {contender.title} | " + " | ".join(shown) + " |"
     yield ""
+    yield from _shares(cells, model, connections)
+
+
+def _shares(cells: Cells, model: str, connections: int) -> Iterator[str]:
+    """Yield how near the server comes to the model alone, and to what one core can do with model and socket."""
+    raw, socket, ours = (
+        cells.get((model, wire, name, connections))
+        for wire, name in ((RAW, RAW), ("binary", "socket"), ("binary", "sextant"))
+    )
+    if connections > 1 and raw and socket and ours:
+        most = 1 / (1 / raw.rate + 1 / socket.rate)
+        yield (
+            f"v2 binary: {ours.rate / raw.rate:.2f} of the model alone. Model and socket together allow {most:,.0f}/s "
+            f"on one core, {most / raw.rate:.2f} of it; Sextant reaches {ours.rate / most:.2f} of that."
+        )
+        yield ""
 
 
 def _shown(cell: Cell | None) -> str:

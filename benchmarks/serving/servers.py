@@ -36,6 +36,7 @@ class Contender:
 
 
 V2 = "/v2/models/bench/infer"
+OURS = frozenset({"sextant", "socket"})  # what runs in this environment
 CONTENDERS = {
     one.name: one
     for one in (
@@ -44,6 +45,11 @@ CONTENDERS = {
             {"json": (V2, "v2"), "binary": (V2, "v2"), "jpeg": (V2, "v2"), "grpc": ("", "v2")},
             command=(sys.executable, "-m", "sextant_serving", "--bundle", "{bundle}", "--port", "{port}",
                      "--grpc-port", "{grpc_port}"),
+        ),
+        Contender(
+            "socket", "the socket alone", False,
+            {"json": (V2, "v2"), "binary": (V2, "v2"), "jpeg": (V2, "v2")},
+            command=(sys.executable, "{apps}/socket_app.py"),
         ),
         Contender(
             "kserve", "KServe", False,
