@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from sextant_monitoring.alertmanager import alertmanager_config
-from sextant_monitoring.boards import PHASES, boards, overview_board, render_boards
+from sextant_monitoring.board_overview import PHASES, overview_board
+from sextant_monitoring.boards import boards, render_boards
 from sextant_monitoring.grafana import board_uid
 from sextant_monitoring.provisioning import BOARDS_FOLDER, render_provisioning
 from sextant_plan.alerts import AlertKind
