@@ -203,11 +203,24 @@ def first_labels(feedback: Path) -> pl.LazyFrame:
     """Return each prediction's first label as `truth`, by `prediction_id`; of an absent or empty log no row."""
     import polars as pl
 
-    schema = {"prediction_id": pl.String, "label": pl.String, "received": pl.Float64}
     if not feedback.exists() or feedback.stat().st_size == 0:
         return pl.LazyFrame(schema={"prediction_id": pl.String, "truth": pl.String})
     return (
-        pl.scan_ndjson(feedback, schema=schema)
-        .group_by("prediction_id")
-        .agg(pl.col("label").sort_by("received").first().alias("truth"))
+        _whole_lines(feedback).group_by("prediction_id").agg(pl.col("label").sort_by("received").first().alias("truth"))
     )
+
+
+def _whole_lines(feedback: Path) -> pl.LazyFrame:
+    """Return the log's `prediction_id`, `label` and `received`; a line that a crash or a full disk tore is passed over.
+
+    It has no end, or the beginning of the next one in it. One such line must not hide every label that came after it.
+    """
+    import polars as pl
+
+    line, parts = pl.col("line"), {"prediction_id": pl.String, "label": pl.String, "received": pl.Float64}
+    # No control character stands unescaped in JSON, so that each line is one field.
+    lines = pl.scan_csv(feedback, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None,
+                        encoding="utf8-lossy")  # fmt: skip
+    names = line.str.count_matches('"prediction_id"', literal=True)
+    whole = lines.filter(line.str.starts_with("{"), line.str.ends_with("}"), names == 1)
+    return whole.select(line.str.json_decode(pl.Struct(parts)).alias("record")).unnest("record")

@@ -112,6 +112,19 @@ def test_of_two_labels_the_first_received_counts(plan: Plan, logs: LabelLogs) ->
     assert (found.due, found.labelled) == (1, 1)
 
 
+def test_a_torn_line_of_the_feedback_log_costs_no_other_label(plan: Plan, logs: LabelLogs) -> None:
+    """A crash tore one line and the next label was written behind it; the last line is only half there yet."""
+    _predict(logs, *({} for _ in range(5)))
+    _label(logs, ("0", "a", START + 1))
+    with logs.feedback.open("a") as file:
+        file.write('{"prediction_id": "1", "label": "')
+    _label(logs, ("2", "a", START + 3), ("3", "b", START + 4))
+    with logs.feedback.open("ab") as file:
+        file.write('{"prediction_id": "4", "label": "ü'.encode()[:-1])
+    (found,) = measure_quality(plan, logs, WINDOW)
+    assert found.qualities["accuracy"] == proportion(1, 2, 0.95)
+
+
 def test_a_prediction_written_twice_counts_once(plan: Plan, logs: LabelLogs) -> None:
     """Also across two files; a shadow's copy of the same request is a row of its own target."""
     _predict(logs, {}, {"prediction_id": "0"})
