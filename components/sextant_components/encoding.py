@@ -96,10 +96,10 @@ def encoded(inputs: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
     return pl.DataFrame(series)
 
 
-def column_reference(column: Column, values: NDArray[np.float64]) -> FeatureReference:
-    """Return how the encoded training values spread: a bin for each category, quantiles for a number."""
+def column_reference(column: Column, values: NDArray[np.float64], bins: int) -> FeatureReference:
+    """Return how the encoded training values spread: a bin for each category, `bins` at quantiles for a number."""
     if column.vocabulary is None or len(column.vocabulary) > MAX_CATEGORY_BINS:
-        return profile(column.name, values)
+        return profile(column.name, values, bins)
     edges = np.arange(1, len(column.vocabulary) + 1) - 0.5  # the last bin holds what is unknown
     counts = np.bincount(bin_index(values, edges), minlength=len(edges) + 1)
     return FeatureReference(name=column.name, edges=edges.tolist(), counts=counts.tolist())

@@ -40,7 +40,8 @@ from sextant_plan.canonical import digest_of
 from sextant_plan.catalogue import PREDICTED_CLASS
 from sextant_plan.errors import DataError
 from sextant_plan.ledger import LedgerWriter
-from sextant_plan.reference import Reference, profile, write_reference
+from sextant_plan.reference import Reference, bins_for, profile, write_reference
+from sextant_plan.rules import profiled_features
 from sextant_plan.schema import ImageInput, Plan
 from sextant_plan.verdicts import Verdict
 
@@ -212,15 +213,16 @@ def _write_descriptions(splits: Path, columns: Sequence[Column], classes: Sequen
 def _write_reference(
     ledger: LedgerWriter, plan: Plan, *, snapshot: Path, train: pl.DataFrame, columns: Sequence[Column], splits: Path
 ) -> None:
-    features = [column_reference(column, train[column.name].to_numpy()) for column in columns]
+    bins = bins_for(plan.monitoring.min_rows, profiled_features(plan))
+    features = [column_reference(column, train[column.name].to_numpy(), bins) for column in columns]
     if plan.model.inputs.image is not None:
         statistics = _picture_statistics(snapshot, set(train["row_id"].to_list()), plan.model.inputs.image)
-        features += [profile(name, values) for name, values in statistics.items()]
+        features += [profile(name, values, bins) for name, values in statistics.items()]
     if plan.model.answers == "class":
         reference = Reference(features=features, classes=dict(sorted(Counter(train["label"].to_list()).items())))
     else:
-        bins = profile(PREDICTED_CLASS, train["label"].to_numpy())
-        reference = Reference(features=features, classes={}, prediction=bins)
+        answers = profile(PREDICTED_CLASS, train["label"].to_numpy(), bins)
+        reference = Reference(features=features, classes={}, prediction=answers)
     write_reference(splits / REFERENCE_FILE, reference)
     ledger.record(
         "reference profile",

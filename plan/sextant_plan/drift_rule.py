@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+
 from sextant_plan.alerts import (
     CRITERION_ROWS,
     CRITERION_VALUE,
@@ -83,23 +85,21 @@ def feature_drift(feature: str, counts: Mapping[str, float], shares: Mapping[str
 
     Bins are those of `shares`; one without a count holds 0 rows. There must be at least one row.
     """
-    rows = sum(counts.get(bin_, 0.0) for bin_ in shares)
-    padded = rows + 0.5 * len(shares)
-    degrees = max(sum(share > 0 for share in shares.values()) - 1, 0)
-    index = first = second = chi_square = 0.0
-    for bin_, share in shares.items():
-        count, expected = counts.get(bin_, 0.0), rows * share
-        ratio = (count + 0.5) / (expected + 0.5)
-        slope = math.log(ratio) + 1 - 1 / ratio
-        index += (count - expected) / padded * math.log(ratio)
-        first += (count + 0.5) / padded * slope
-        second += (count + 0.5) / padded * slope**2
-        if expected > 0:
-            chi_square += (count - expected) ** 2 / expected
-        elif count > 0:
-            chi_square = math.inf
+    share = np.array(list(shares.values()), dtype=np.float64)
+    count = np.array([counts.get(bin_, 0.0) for bin_ in shares], dtype=np.float64)
+    rows = float(count.sum())
+    expected, padded = rows * share, rows + 0.5 * len(share)
+    ratio = (count + 0.5) / (expected + 0.5)
+    logarithm = np.log(ratio)
+    slope, weight = logarithm + 1 - 1 / ratio, (count + 0.5) / padded
+    index, first, second = float((count - expected) @ logarithm) / padded, weight @ slope, weight @ slope**2
+    filled = share > 0
+    degrees = max(int(filled.sum()) - 1, 0)
+    chi_square = float(((count - expected)[filled] ** 2 / expected[filled]).sum())
+    if count[~filled].any():
+        chi_square = math.inf
     value = index - degrees / rows
-    error = math.sqrt(max(second - first**2, 0.0) / rows + 2 * degrees / rows**2)
+    error = math.sqrt(max(float(second - first**2), 0.0) / rows + 2 * degrees / rows**2)
     confidence = NormalDist().cdf(z)
     estimate = Estimate(value, value - z * error, value + z * error, int(rows), confidence)
     return FeatureDrift(feature, estimate, chi_square, degrees)

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sextant_plan.schema import Closed
 
+LEAST_BINS, MOST_BINS = 10, 25  # of a number: docs/adr/0040
+ROWS_A_BIN = 20  # that the smallest window which is judged brings
+BINS_OF_ALL = 2000  # each is two lines of a variant's metrics page, of which 5 ms of processor time write 18,000
 PROJECTIONS = 8  # random directions in which a picture's content is watched: docs/adr/0028
 PICTURE_FEATURES = ("image.brightness", "image.contrast", *(f"image.projection-{i}" for i in range(PROJECTIONS)))
 """The statistics by which a picture is profiled; `sextant_serving.preprocessing.picture_statistics` measures them."""
@@ -46,7 +49,15 @@ def bin_index(values: ArrayLike, edges: ArrayLike) -> NDArray[np.intp]:
     return np.searchsorted(np.asarray(edges, dtype=np.float64), np.asarray(values, dtype=np.float64), side="right")
 
 
-def profile(name: str, values: ArrayLike, bins: int = 10) -> FeatureReference:
+def bins_for(rows: int, features: int) -> int:
+    """Return how many bins a number gets where windows of at least `rows` rows are judged on so many features.
+
+    More bins see smaller shifts and have more noise, so large windows get more of them; many features get fewer.
+    """
+    return max(LEAST_BINS, min(MOST_BINS, rows // ROWS_A_BIN, BINS_OF_ALL // max(features, 1)))
+
+
+def profile(name: str, values: ArrayLike, bins: int = LEAST_BINS) -> FeatureReference:
     """Return the reference of one input at its quantiles; a feature of few values gets fewer bins.
 
     `values` has shape (rows,) and must hold at least one finite value.

@@ -169,7 +169,7 @@ def _drift_rule(plan: Plan, criterion: Criterion, labels: dict[str, str]) -> Dri
         model=plan.name,
         which=OF_INPUTS if of_inputs else OF_PREDICTIONS,
         what="every input feature" if of_inputs else "the predicted class",
-        features=_feature_count(plan) if of_inputs else 1,
+        features=profiled_features(plan) if of_inputs else 1,
         min_n=plan.monitoring.min_rows,
         window=plan.monitoring.window,
         hold=_hold(plan),
@@ -187,7 +187,7 @@ def _hold(plan: Plan) -> float:
     return min(HOLD, plan.monitoring.window)
 
 
-def _feature_count(plan: Plan) -> int:
+def profiled_features(plan: Plan) -> int:
     """Return how many inputs the server profiles: each column, and a picture's statistics."""
     inputs = plan.model.inputs
     return len(inputs.columns) + len(inputs.features) + (len(PICTURE_FEATURES) if inputs.image else 0)

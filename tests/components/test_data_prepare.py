@@ -109,6 +109,14 @@ def test_the_reference_counts_the_training_rows(workshop: Any) -> None:
     assert next(feature.edges for feature in reference.features if feature.name == "site") == [0.5, 1.5]
 
 
+def test_larger_windows_are_counted_in_finer_bins(workshop: Any) -> None:
+    """A plan that judges windows of 500 rows sees smaller shifts."""
+    workshop.plan["monitoring"] = {"min_rows": 500}
+    run, _ = _prepare(workshop)
+    bins = {feature.name: len(feature.counts) for feature in read_reference(run / "p" / "reference.json").features}
+    assert {bins[name] for name in PICTURE_FEATURES} == {25}
+
+
 def test_a_class_in_one_group_is_refused_by_name_and_rows(workshop: Any) -> None:
     """A label that could only be tested, or only trained, stops the run."""
     workshop.replace("kind", 9, "black")

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sextant_plan.reference import Reference, bin_index, profile, read_reference, stability_index, write_reference
+from sextant_plan.reference import (
+    Reference,
+    bin_index,
+    bins_for,
+    profile,
+    read_reference,
+    stability_index,
+    write_reference,
+)
 
 FINITE = st.floats(-1e6, 1e6)
 COUNTS = st.lists(st.integers(0, 1000), min_size=2, max_size=12)
@@ -30,6 +38,15 @@ def test_the_counts_are_those_of_each_value_s_own_bin(values: list[float], other
     reference = profile("weight", [*values, *other])
     single = np.bincount(bin_index([*values, *other], reference.edges), minlength=len(reference.counts))
     assert reference.counts == single.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "features", "bins"),
+    [(50, 1, 10), (200, 16, 10), (300, 16, 15), (500, 16, 25), (10**6, 80, 25), (10**6, 100, 20), (10**6, 1000, 10)],
+)
+def test_bins_are_as_many_as_windows_fill_and_a_metrics_page_holds(rows: int, features: int, bins: int) -> None:
+    """20 rows of the smallest window for each, 10 to 25, and fewer where many features have them."""
+    assert bins_for(rows, features) == bins
 
 
 def test_a_value_on_an_edge_belongs_to_the_upper_bin() -> None:

@@ -109,6 +109,11 @@ class Notify(Closed):
 
 
 class Monitoring(Closed):
+    """What is watched over each `window`, judged from `min_rows` rows on.
+
+    Where 500 rows are asked for, training rows are kept in 25 bins instead of 10, which shows shifts half as large.
+    """
+
     window: Duration = 3600.0
     min_rows: int = Field(default=200, ge=1)
     objectives: Objectives = Objectives()
