@@ -11,7 +11,7 @@ LOCKS := serve train cluster
 export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
-.PHONY: help env demo demo-parcels drift-demo selftest serve test test-unit test-end-to-end test-slow test-servers \
+.PHONY: help env demo demo-parcels drift-demo selftest previews serve test test-unit test-end-to-end test-slow test-servers \
         test-browser test-containers test-gpu test-cluster test-cluster-slow bench soak lint format types layers rules manifests generate lock clean
 
 help: ## Show this list
@@ -41,6 +41,10 @@ drift-demo: $(READY) ## The input shifts: alert, retraining, gates, canary, prom
 selftest: $(READY) ## Seed each fault and show the gate or alert that catches it, and when (about 4 minutes)
 	@rm -rf .sextant/selftest
 	@$(BIN)/python -m sextant_pipelines.selftest
+
+previews: $(READY) ## Draw the boards of docs/images anew, from a server and a Prometheus (installed; about 6 minutes)
+	@rm -rf .sextant/boards
+	@$(BIN)/python -m sextant_pipelines.board_previews
 
 serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 	@$(BIN)/sextant serve

@@ -13,16 +13,19 @@ from sextant_monitoring.http import get_text
 from sextant_monitoring.panels import Board, Panel
 from sextant_monitoring.queries import RATE, Query
 
+COLOURS = 64  # of the picture, which a third of the bytes hold then
+USUAL_RATE = "4m"
 COLUMNS, STEPS = 3, 120  # panels side by side, and points of a curve
 MOST_CURVES = 8  # in a panel; more cannot be told apart at this size
 
 Series = tuple[str, list[float], list[float]]
 
 
-def draw_board(board: Board, prometheus: str, path: Path, *, start: float, end: float) -> None:
-    """Write the board as a PNG from Prometheus' data between two Unix times. Raises ServerSilent."""
+def draw_board(board: Board, prometheus: str, path: Path, *, start: float, end: float, rate: str = USUAL_RATE) -> None:
+    """Write the board as a PNG from Prometheus' data between two Unix times, rates over `rate`. Raises ServerSilent."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from PIL import Image
 
     panels = board.panels
     rows = math.ceil(len(panels) / COLUMNS)
@@ -31,10 +34,14 @@ def draw_board(board: Board, prometheus: str, path: Path, *, start: float, end: 
         figure.suptitle(board.title, fontsize=11)
         axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
         for axis, panel in zip(axes, panels, strict=False):
-            _draw(axis, panel, [each for query in panel.queries for each in _curves(query, prometheus, start, end)])
+            asked = [_curves(query, prometheus, start, end, rate) for query in panel.queries]
+            _draw(axis, panel, [curve for curves in asked for curve in curves])
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         figure.savefig(path, dpi=110)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(COLOURS)
+    small.save(path, optimize=True)
 
 
 def _draw(axis: Any, panel: Panel, curves: Sequence[Series]) -> None:
@@ -52,9 +59,9 @@ def _draw(axis: Any, panel: Panel, curves: Sequence[Series]) -> None:
         axis.legend(fontsize=5, loc="best")
 
 
-def _curves(query: Query, prometheus: str, start: float, end: float) -> list[Series]:
+def _curves(query: Query, prometheus: str, start: float, end: float, rate: str) -> list[Series]:
     asked = {
-        "query": query.expr.replace(RATE, "4m"),
+        "query": query.expr.replace(RATE, rate),
         "start": f"{start:.3f}",
         "end": f"{end:.3f}",
         "step": f"{(end - start) / STEPS:.3f}",

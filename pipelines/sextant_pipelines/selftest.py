@@ -9,44 +9,27 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sextant_components.drills.held_back import MODULE
-from sextant_pipelines.belt import Belt, Parcel, read_parcels
+from sextant_pipelines.belt import Belt
 from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.options import json_option, print_json
+from sextant_pipelines.parcel_bench import Bench, run_in, set_up
 from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Scene, Store, spoilt
 from sextant_pipelines.vigil import Vigil
-from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
+from sextant_plan.errors import ExitCode, UsageError
 
-if TYPE_CHECKING:
-    from sextant_plan.promotion import ActiveModel
-    from sextant_plan.schema import Plan
-
-ROWS = 2000
 PACE, SENDERS = 60.0, 128  # requests a second; so many at once that a slow server still answers a windowful
 LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 180.0  # far beyond the three windows that the slowest alert takes
+PATIENCE_SECONDS = 900.0  # the slowest alert takes three windows; on a busy machine they fill slowly
 HOME = Path(".sextant") / "selftest"
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where everything lies: the plan that passed, its data, the model in service and its stores."""
-
-    folder: Path
-    plan: Plan
-    active: ActiveModel
-    parcels: Sequence[Parcel]
 
 
 @click.command("selftest")
@@ -66,7 +49,7 @@ def command(examples: Path, folder: Path, report: Path | None, *, as_json: bool)
     """Seed each fault, wait for the gate or alert that has to catch it, and print what caught it and when."""
     if folder.exists():
         raise UsageError(f"{folder}: the self-test needs a new folder. Remove this one or give another --folder.")
-    bench = _set_up(folder, (examples / "selftest" / "plan.yaml").read_text(encoding="utf-8"))
+    bench = set_up(folder, (examples / "selftest" / "plan.yaml").read_text(encoding="utf-8"))
     found = [_told(_offline(bench, fault)) for fault in OFFLINE]
     found += [_told(_live(bench, fault)) for fault in LIVE]
     if report is not None:
@@ -94,48 +77,6 @@ def _told(caught: Caught) -> Caught:
     return caught
 
 
-def _set_up(folder: Path, plan_text: str) -> Bench:
-    """Run the life cycle on sound data; what passes is served to every live fault."""
-    from sextant_plan.loading import load_plan
-    from sextant_serving.home import served_model
-
-    sound = folder / "sound"
-    _lay_out(sound, plan_text)
-    done = _run(sound)
-    if done.returncode != 0:
-        raise InfrastructureError(f"{sound}: the sound life cycle did not pass: {done.stderr.strip()[-500:]}")
-    active = served_model(sound / ".sextant")
-    click.echo(f"version {active.version} of sound data is in service", err=True)
-    return Bench(folder, load_plan(sound / "plan.yaml"), active, read_parcels(sound / "data"))
-
-
-def _lay_out(folder: Path, plan_text: str) -> None:
-    """Write plan and data; the newest parcel was measured just now."""
-    import polars as pl
-
-    data = folder / "data"
-    data.mkdir(parents=True)
-    (folder / "plan.yaml").write_text(plan_text, encoding="utf-8")
-    subprocess.run(
-        [sys.executable, "-m", "sextant_examples.parcels", str(data), "--rows", str(ROWS), "--no-pictures"],
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    table = pl.read_csv(data / "table.csv", infer_schema=False)
-    measures = pl.read_parquet(data / "measures.parquet")
-    newest = measures["measured_at"].max()
-    assert isinstance(newest, datetime)
-    later = datetime.now(UTC) - timedelta(minutes=1) - newest
-    measures.with_columns(pl.col("measured_at") + later).write_parquet(data / "measures.parquet")
-    times = pl.col("event_time").str.to_datetime("%Y-%m-%dT%H:%M:%SZ") + later
-    table.with_columns(times.dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv(data / "table.csv")
-
-
-def _run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sextant_pipelines.cli", "run", "plan.yaml", "--home", ".sextant", "--json"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 def _offline(bench: Bench, fault: Offline) -> Caught:
     """Run the life cycle on a spoilt copy; the gate has caught it if its criterion failed and nothing is in service."""
     import polars as pl
@@ -147,7 +88,7 @@ def _offline(bench: Bench, fault: Offline) -> Caught:
     (folder / "plan.yaml").write_text(text, encoding="utf-8")
     table.write_csv(folder / "data" / "table.csv")
     began = time.monotonic()
-    done = _run(folder)
+    done = run_in(folder)
     seconds = time.monotonic() - began
     failed = _failed_gates(done.stdout)
     serves = (folder / ".sextant" / "active.json").exists()
