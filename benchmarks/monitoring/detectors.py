@@ -18,7 +18,8 @@ Categories = dict[int, int]
 Detector = Callable[[Table], bool]
 
 LIMIT = 0.1  # nats, the usual mark of a moderate shift
-LOWER_LIMIT = 0.05
+LOWER_LIMIT = 0.07
+WINDOW_ROWS = 500  # as in `windows`, which needs more than a peer's environment has
 
 
 def sextant(reference: Table, categories: Categories, limit: float = LIMIT) -> Detector:
@@ -26,13 +27,13 @@ def sextant(reference: Table, categories: Categories, limit: float = LIMIT) -> D
     from sextant_components.encoding import column_reference
     from sextant_plan.bundle import Column
     from sextant_plan.drift_rule import OF_INPUTS, DriftRule, feature_drift
-    from sextant_plan.reference import bin_index
+    from sextant_plan.reference import bin_index, bins_for
     from sextant_plan.schema import Criterion
     from sextant_plan.verdicts import Verdict
 
     criterion = Criterion.model_validate({"id": "drift", "metric": "input_psi", "at_most": limit, "enforce": ["alert"]})
     features = reference.shape[1]
-    rule = DriftRule(criterion, None, "m", OF_INPUTS, "every feature", features, 200, 3600, 300, {})
+    rule = DriftRule(criterion, None, "m", OF_INPUTS, "every feature", features, WINDOW_ROWS, 3600, 300, {})
     columns = [
         Column(
             name=str(place),
@@ -40,13 +41,15 @@ def sextant(reference: Table, categories: Categories, limit: float = LIMIT) -> D
         )
         for place in range(features)
     ]
-    profiles = [column_reference(column, reference[:, place]) for place, column in enumerate(columns)]
+    bins = bins_for(WINDOW_ROWS, features)
+    profiles = [column_reference(column, reference[:, place], bins) for place, column in enumerate(columns)]
+    z = rule.z
     shares = [{str(bin_): count / sum(each.counts) for bin_, count in enumerate(each.counts)} for each in profiles]
 
     def has_drifted(window: Table) -> bool:
         for place, (each, share) in enumerate(zip(profiles, shares, strict=True)):
             counts = np.bincount(bin_index(window[:, place], each.edges), minlength=len(each.counts))
-            drift = feature_drift(each.name, {str(b): float(n) for b, n in enumerate(counts)}, share, rule.z)
+            drift = feature_drift(each.name, dict(zip(share, counts.tolist(), strict=True)), share, z)
             if rule.verdict(drift) is Verdict.FAIL:
                 return True
         return False

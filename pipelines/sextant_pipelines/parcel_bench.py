@@ -24,7 +24,10 @@ ROWS = 2000
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything lies: the plan that passed, its data, the model in service and its stores."""
+    """Where everything lies: the plan that passed, its data, the model in service and its stores.
+
+    `parcels` begin with the newest, so that a store which was fed shows itself fresh at once.
+    """
 
     folder: Path
     plan: Plan
@@ -44,7 +47,7 @@ def set_up(folder: Path, plan_text: str) -> Bench:
         raise InfrastructureError(f"{sound}: the sound life cycle did not pass: {done.stderr.strip()[-500:]}")
     active = served_model(sound / ".sextant")
     click.echo(f"version {active.version} of sound data is in service", err=True)
-    return Bench(folder, load_plan(sound / "plan.yaml"), active, read_parcels(sound / "data"))
+    return Bench(folder, load_plan(sound / "plan.yaml"), active, read_parcels(sound / "data")[::-1])
 
 
 def _lay_out(folder: Path, plan_text: str) -> None:
