@@ -14,6 +14,7 @@ from sextant_monitoring.launcher import Outcome
 from sextant_monitoring.trigger import Action, Decision, Trigger
 from sextant_monitoring.webhook import Notification
 from sextant_pipelines.launchers import LocalLauncher
+from sextant_plan.ledger import read_run
 from sextant_plan.loading import load_plan
 
 POLICY = "min_rows: 50\n  retrain: {cooldown: 1s, change_architecture_after: 1, reopen_planning_after: 2}"
@@ -60,9 +61,9 @@ def test_an_alert_after_a_retraining_in_vain_lets_wider_candidates_compete(works
     clock.moved += 2 * plan.monitoring.window
     second = _ask(trigger, plan.name, clock())
     assert (second.action, _ended(launcher, second.request_id)) == (Action.CHANGING_ARCHITECTURE, Outcome.PASSED)
-    run = workshop.home / "runs" / str(second.request_id)
-    records = [json.loads(line) for path in sorted((run / "ledger").glob("train-*")) for line in path.open()]
-    tried = next(record["value"] for record in records if record["task"] == "search")
+    records = read_run(workshop.home / "runs" / str(second.request_id))["train"]
+    (tried,) = [record.value for record in records if record.task == "search"]
+    assert isinstance(tried, dict)
     assert (tried["trials"], tried["not_tried"]) == (2, [])
     active = json.loads((workshop.home / "active.json").read_bytes())
     assert Path(active["bundle"]).is_dir()
