@@ -1,4 +1,4 @@
-"""Ingest and verification of a table of 1,000,000 rows and 60 columns, and of a folder of 100,000 small pictures.
+"""Ingest, verify and prepare: a table of 1,000,000 rows and 60 columns, and a folder of 100,000 small pictures.
 
     python -m benchmarks.ingest_memory [--rows 1000000] [--columns 60] [--inputs 10] [--pictures 100000] [--form csv]
 
@@ -90,16 +90,20 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 
 def _step(root: str, name: str, answer: Connection) -> None:
-    """Run a step in the folder: `verify` of the first snapshot, any other name an ingest."""
+    """Run a step in the folder: `verify` or `prepare` of the first snapshot, any other name an ingest."""
     from sextant_components.context import create_run
     from sextant_components.ingest import run_ingest
+    from sextant_components.prepare import run_prepare
     from sextant_components.verify import run_verify
 
     folder = Path(root)
     context = create_run(folder / name, run_id=name, plan_path=folder / "plan.yaml", home=folder / "home")
     start, busy = time.perf_counter(), time.process_time()
+    paths = {"snapshot": folder / "first-snapshot", "verified": folder / "verified"}
     if name == "verify":
-        run_verify(context, snapshot=folder / "first-snapshot", verified=folder / "verified")
+        run_verify(context, **paths)
+    elif name == "prepare":
+        run_prepare(context, **paths, splits=folder / "splits")
     else:
         run_ingest(context, snapshot=folder / f"{name}-snapshot")
     took = time.perf_counter() - start, time.process_time() - busy
@@ -135,7 +139,7 @@ def _apart(write: Callable[..., None], *args: object) -> None:
     "--form", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="The table's form."
 )
 def main(rows: int, columns: int, inputs: int, pictures: int, form: str) -> None:
-    """Print the seconds and the greatest memory of each ingest and verification."""
+    """Print the seconds and the greatest memory of each step."""
     with tempfile.TemporaryDirectory() as name:
         if rows:
             folder = Path(name, "table")
@@ -145,6 +149,7 @@ def main(rows: int, columns: int, inputs: int, pictures: int, form: str) -> None
             _apart(_write_table, folder / "data", rows, columns, form)
             _measure(folder, "first", f"ingest of {rows:,} rows x {columns} columns of {form.upper()}")
             _measure(folder, "verify", f"verify of {rows:,} rows x {columns} columns, {inputs} of them read")
+            _measure(folder, "prepare", f"prepare of {rows:,} rows x {columns} columns, {inputs} of them read")
         if pictures:
             folder = Path(name, "folder")
             (folder / "data").mkdir(parents=True)

@@ -18,6 +18,7 @@ from sextant_components.prepare_features import PreparedFeatures, join_features,
 from sextant_components.selection_records import harmful_rows, record_column_gains, record_noise_gain
 from sextant_components.snapshots import picture_batches
 from sextant_components.splits import SPLIT_SEED, group_rows, split_rows
+from sextant_components.stored_rows import StoredRows
 from sextant_components.table_files import as_text
 from sextant_components.tables import (
     CLASSES_FILE,
@@ -29,7 +30,6 @@ from sextant_components.tables import (
     SPLITS_FILE,
     SplitName,
     SplitsInfo,
-    read_rows,
     read_snapshot,
     slice_columns,
     stored_name,
@@ -59,9 +59,8 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
     plan = context.plan
     splits.mkdir(parents=True, exist_ok=True)
     with context.ledger(Step.PREPARE) as ledger:
-        kept = read_kept(verified)
-        rows = read_rows(snapshot)
-        rows = rows.filter(rows["row_id"].is_in(kept))
+        stored = StoredRows(snapshot)
+        rows = stored.taken(_columns(plan), stored.mask_of(read_kept(verified)))
         if rows.is_empty():
             raise DataError(snapshot / ROWS_FILE, "verification kept no row", "See fixes.jsonl and mend the source")
         placed = _place(ledger, plan, rows, snapshot, read_twins(verified))
@@ -83,6 +82,14 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
         _write_reference(ledger, plan, snapshot=snapshot, train=train, columns=columns, splits=splits)
         _write_info(ledger, placed, snapshot=snapshot, splits=splits, row_ids=table["row_id"], features=features)
     return ledger.verdict
+
+
+def _columns(plan: Plan) -> list[str]:
+    """Return the columns that splits, encoding, features and slices read; a wide table may have many others."""
+    data = plan.data
+    keys = [name for name in (data.entity, data.timestamp, data.group) if name]
+    sliced = [stored_name(plan, name) for name in slice_columns(plan)]
+    return ["label", "image_sha256", *keys, *plan.requested, *sliced]
 
 
 def _place(
