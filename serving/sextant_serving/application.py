@@ -232,11 +232,12 @@ class Application:
 
         `received` is the loop's time from which the deadline counts.
         """
-        model = call.model
+        model, ahead = call.model, None
         if rows.pictures is not None:
             with model.batcher.reserve(rows.count):
+                ahead = model.look_ahead(rows)
                 await self._decode(model, rows)
-        waiting = model.batcher.submit(rows, received)
+        waiting = model.batcher.submit(rows, received, ahead)
         identifier, ids = self._new_ids(rows.count)
         for mirror in call.variants.mirrors:
             if mirror.model is not model:

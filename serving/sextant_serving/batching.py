@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sextant_serving.deadlines import Deadlines
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
@@ -61,13 +62,14 @@ class Job:
     """A request in the queue, in seconds of `time.monotonic`.
 
     The event loop's clock has the same zero but under uvloop only whole milliseconds: it decides when a batch leaves,
-    and no request is measured by it.
+    and no request is measured by it. `ahead` is what was begun for the request before it came here.
     """
 
     rows: Rows
     future: asyncio.Future[Answer]
     arrived: float
     leave_at: float
+    ahead: asyncio.Future[Any] | None = None
 
 
 RunBatch = Callable[[list[Job]], Awaitable[None]]
@@ -109,15 +111,17 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._expire)
 
-    def submit(self, rows: Rows, received: float | None = None) -> asyncio.Future[Answer]:
+    def submit(
+        self, rows: Rows, received: float | None = None, ahead: asyncio.Future[Any] | None = None
+    ) -> asyncio.Future[Answer]:
         """Queue a request; the future gives its answer or raises DeadlineExceeded.
 
-        `received` is the monotonic time from which the deadline counts, now unless given. Raises Overloaded if
-        the queue is full or too slow, TooLarge if the request could never fit.
+        `ahead` goes with it to `run`. `received` is the monotonic time from which the deadline counts, now unless
+        given. Raises Overloaded if the queue is full or too slow, TooLarge if the request could never fit.
         """
         self._check_room(rows.count)
         now = self._loop.time()
-        job = Job(rows, self._loop.create_future(), self._clock(), now + self._max_wait)
+        job = Job(rows, self._loop.create_future(), self._clock(), now + self._max_wait, ahead)
         self._deadlines.set(job.future, (now if received is None else received) + self._deadline)
         self._queue.append(job)
         self._rows += rows.count

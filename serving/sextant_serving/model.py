@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
+from sextant_plan.catalogue import FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
 from sextant_serving.batching import Batcher, Job, Traffic
 from sextant_serving.device import Device
 from sextant_serving.engines import Inputs
 from sextant_serving.errors import FeatureOutage, MissingFeatures
-from sextant_serving.features import StoredRow
 from sextant_serving.loading import Loaded
+from sextant_serving.lookups import Found, Lookups
 from sextant_serving.prediction_log import ModelLog
 from sextant_serving.preprocessing import encode_columns, picture_statistics
 from sextant_serving.row_counts import Seen, Statistics
-from sextant_serving.rows import Answer, Signature, Times, joined
+from sextant_serving.rows import Answer, Rows, Signature, Times, joined
 from sextant_serving.stand_ins import Guarded
 
 _log = logging.getLogger(__name__)
@@ -48,15 +48,18 @@ class Model:
         self.signature = Signature(loaded.spec)
         self.form = self.signature.form
         self._engine = Guarded(loaded.engine, loaded.stand_ins)
-        self._lookup, self._training_range = loaded.lookup, loaded.training_range
+        self._training_range = loaded.training_range
         self._judges_range = loaded.training_range is not None and loaded.spec.serving.abstain_outside is not None
-        self._thread, self._lookup_thread = device, lookup_thread
+        self._thread = device
         # A copy for a shadow never takes the loop's time.
         self._device = Device(device, here=traffic is not None)
         self.timed = False  # whether answers say when they passed each stage
-        self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
         self._loop = asyncio.get_running_loop()
         serving = loaded.spec.serving
+        self._lookups: Lookups | None = None
+        if loaded.lookup is not None:
+            requested, patience = list(self.signature.requested), serving.deadline / 2
+            self._lookups = Lookups(loaded.lookup, lookup_thread, self.metrics, requested=requested, patience=patience)
         self.batcher = Batcher(
             self._answer_batch,
             traffic,
@@ -75,71 +78,43 @@ class Model:
         now = time.monotonic()
         for job in jobs:
             self.metrics.queue_seconds.observe(now - job.arrived)
-        stored, reasons = await self._look_up(jobs)
-        found = time.monotonic() if self.timed and stored else None
-        jobs = self._reject_unserved(jobs, reasons)
+        found = await self._look_up(jobs)
+        looked_up = time.monotonic() if self.timed and found else None
+        jobs = self._reject_unserved(jobs, found)
         if not jobs:
             return
         rows = sum(job.rows.count for job in jobs)
         inputs, statistics, (outputs, stood_in), seconds = await self._device.run(
-            rows, lambda: self._compute(jobs, rows, stored)
+            rows, lambda: self._compute(jobs, rows, found)
         )
         self.metrics.device_seconds.observe(seconds)
         self.metrics.batch_rows.observe(rows)
         doubts = self._doubts(inputs, statistics, outputs)
-        self._deliver(jobs, outputs, stored, reasons, doubts, stood_in=stood_in)
+        self._deliver(jobs, outputs, found, doubts, stood_in=stood_in)
         if self.timed:
-            self._note_times(jobs, now, found, seconds)
-        missing = self._missing(jobs, rows, reasons)
+            self._note_times(jobs, now, looked_up, seconds)
+        missing = self._missing(jobs, rows, found)
         self.metrics.seen.see(Seen(inputs.get("features"), inputs.get("image"), outputs, missing, statistics))
 
-    async def _look_up(self, jobs: list[Job]) -> tuple[dict[Job, list[StoredRow | None]], dict[Job, list[str | None]]]:
-        """Return each job's stored features and the reason why a row goes without, in one lookup."""
-        asking = [job for job in jobs if job.rows.features is None and job.rows.keys is not None]
-        if self._lookup is None or not asking:
-            return {}, {}
-        keys = [key for job in asking for key in job.rows.keys or ()]
-        begun = time.perf_counter()
-        try:
-            rows: Sequence[StoredRow | None] = await self._ask_store(keys, self._requested(asking))
-            self.metrics.feature_times.update(self._lookup.newest)
-            reason = FEATURE_MISS
-        except Exception as error:  # each online store raises its own classes when it is away
-            _log.warning("the feature store did not answer: %s", type(error).__name__)
-            rows, reason = [None] * len(keys), FEATURE_OUTAGE
-        self.metrics.feature_seconds.observe(time.perf_counter() - begun)
-        stored, reasons, start = {}, {}, 0
-        for job in asking:
-            part = list(rows[start : start + job.rows.count])
-            start += job.rows.count
-            stored[job], reasons[job] = part, [reason if row is None else None for row in part]
-        return stored, reasons
+    def look_ahead(self, rows: Rows) -> asyncio.Future[Found] | None:
+        """Ask for the features of rows that are not yet fit for the queue; None if they need none."""
+        if self._lookups is None or rows.features is not None or rows.keys is None:
+            return None
+        return self._lookups.ask(rows)
 
-    def _requested(self, jobs: list[Job]) -> dict[str, list[Any]]:
-        """Return the values of all rows of some jobs for each column that on-demand features read."""
-        return {
-            name: [v for job in jobs for v in (job.rows.requested or {})[name]] for name in self.signature.requested
-        }
+    async def _look_up(self, jobs: list[Job]) -> dict[Job, Found]:
+        """Return what the store has for each job that needs it; those not asked for ahead share one lookup."""
+        asked = {job: job.ahead or self.look_ahead(job.rows) for job in jobs}
+        return {job: await future for job, future in asked.items() if future is not None}
 
-    async def _ask_store(self, keys: list[str], requested: dict[str, list[Any]]) -> list[StoredRow | None]:
-        """Look `keys` up; a store that hangs counts as away at once until it has come back."""
-        if self._hanging is not None and not self._hanging.done():
-            raise TimeoutError
-        assert self._lookup is not None
-        answer = self._loop.run_in_executor(self._lookup_thread, self._lookup.lookup, keys, requested)
-        try:
-            return await asyncio.wait_for(asyncio.shield(answer), self.spec.serving.deadline / 2)
-        except TimeoutError:
-            self._hanging = answer
-            raise
-
-    def _reject_unserved(self, jobs: list[Job], reasons: dict[Job, list[str | None]]) -> list[Job]:
+    def _reject_unserved(self, jobs: list[Job], found: dict[Job, Found]) -> list[Job]:
         """Answer the jobs that the plan rejects for want of features; return the others."""
         if self.spec.serving.missing_features != "reject":
             return jobs
         kept = []
         for job in jobs:
-            missing = [(row, reason) for row, reason in enumerate(reasons.get(job, ())) if reason is not None]
+            reasons = found[job].reasons if job in found else []
+            missing = [(row, reason) for row, reason in enumerate(reasons) if reason is not None]
             if not missing:
                 kept.append(job)
                 continue
@@ -153,7 +128,7 @@ class Model:
         return kept
 
     def _compute(
-        self, jobs: list[Job], rows: int, stored: dict[Job, list[StoredRow | None]]
+        self, jobs: list[Job], rows: int, found: dict[Job, Found]
     ) -> tuple[Inputs, Statistics | None, tuple[NDArray[np.float32], str | None], float]:
         """Assemble the batch and run it; returns inputs, picture statistics if they decide, answers, device seconds.
 
@@ -166,7 +141,7 @@ class Model:
             if self._judges_range:
                 statistics = picture_statistics(inputs["image"])
         if self.spec.columns:
-            inputs["features"] = joined([self._features_of(job, stored.get(job)) for job in jobs])
+            inputs["features"] = joined([self._features_of(job, found.get(job)) for job in jobs])
         step = self.spec.serving.max_rows
         begun = time.perf_counter()
         parts = [
@@ -177,7 +152,7 @@ class Model:
         stood_in = next((reason for _, reason in parts if reason is not None), None)
         return inputs, statistics, (answers, stood_in), time.perf_counter() - begun
 
-    def _features_of(self, job: Job, stored: list[StoredRow | None] | None) -> NDArray[np.float32]:
+    def _features_of(self, job: Job, found: Found | None) -> NDArray[np.float32]:
         rows = job.rows
         if rows.features is not None:
             return rows.features
@@ -185,18 +160,18 @@ class Model:
         if rows.sent is not None:
             features[:, self.signature.sent_places] = rows.sent
         if self.signature.stored:
-            found = [row or {} for row in stored] if stored else [{}] * rows.count
-            features[:, self.signature.stored_places] = encode_columns(found, self.signature.stored)
+            stored = [row or {} for row in found.rows] if found else [{}] * rows.count
+            features[:, self.signature.stored_places] = encode_columns(stored, self.signature.stored)
         return features
 
-    def _missing(self, jobs: list[Job], rows: int, reasons: dict[Job, list[str | None]]) -> NDArray[np.bool_]:
+    def _missing(self, jobs: list[Job], rows: int, found: dict[Job, Found]) -> NDArray[np.bool_]:
         """Return BOOL (rows of the batch,): where a value was not sent, or not found in the store."""
         missing = np.zeros(rows, dtype=np.bool_)
         for job, part in _parts(jobs):
             if job.rows.missing is not None:
                 missing[part] |= job.rows.missing
-            if (found := reasons.get(job)) is not None:
-                missing[part] |= np.array([reason is not None for reason in found])
+            if job in found:
+                missing[part] |= np.array([reason is not None for reason in found[job].reasons])
         return missing
 
     def _doubts(self, inputs: Inputs, statistics: Statistics | None, outputs: NDArray[np.float32]) -> list[str | None]:
@@ -215,8 +190,7 @@ class Model:
         self,
         jobs: list[Job],
         outputs: NDArray[np.float32],
-        stored: dict[Job, list[StoredRow | None]],
-        reasons: dict[Job, list[str | None]],
+        found: dict[Job, Found],
         doubts: list[str | None],
         *,
         stood_in: str | None,
@@ -225,25 +199,27 @@ class Model:
         best = self.form.best(outputs)
         abstained = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
         fallbacks = [doubt or stood_in for doubt in doubts]
-        if reasons:
-            self._apply_missing(jobs, reasons, abstained, fallbacks)
+        if found:
+            self._apply_missing(jobs, found, abstained, fallbacks)
         self.metrics.count_rows(best, abstained, fallbacks)
         for job, part in _parts(jobs):
             if not job.future.done():
-                answer = Answer(outputs[part], best[part], abstained[part], fallbacks[part], stored.get(job))
+                stored = found[job].rows if job in found else None
+                answer = Answer(outputs[part], best[part], abstained[part], fallbacks[part], stored)
                 job.future.set_result(answer)
 
     def _apply_missing(
         self,
         jobs: list[Job],
-        reasons: dict[Job, list[str | None]],
+        found: dict[Job, Found],
         abstained: NDArray[np.bool_],
         fallbacks: list[str | None],
     ) -> None:
         """Mark the rows without stored features, which the plan may want no answer for."""
         for job, part in _parts(jobs):
-            if (missing := reasons.get(job)) is None:
+            if job not in found:
                 continue
+            missing = found[job].reasons
             fallbacks[part] = [reason or other for reason, other in zip(missing, fallbacks[part], strict=True)]
             if self.spec.serving.missing_features == "abstain":
                 abstained[part] |= np.array([reason is not None for reason in missing])

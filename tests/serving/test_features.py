@@ -16,14 +16,19 @@ import numpy as np
 import pytest
 
 from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
+from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
+from sextant_serving.call import Call
 from sextant_serving.errors import FeatureOutage, MissingFeatures
 from sextant_serving.features import FeatureLookup, StoredRow
+from sextant_serving.feedback import FeedbackBook
 from sextant_serving.launch import running_server
 from sextant_serving.loading import Source, load
+from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.model import Model
 from sextant_serving.on_demand import Transform
 from sextant_serving.rows import Answer, Rows
+from sextant_serving.variants import Variants
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
 
@@ -243,11 +248,12 @@ class HangingStore(FeatureLookup):
     def __init__(self) -> None:
         self.asked = 0
         self.newest = {}
-        self.answers = threading.Event()
+        self.was_asked, self.answers = threading.Event(), threading.Event()
 
     def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
         """Wait, then give every key the same row."""
         self.asked += 1
+        self.was_asked.set()
         self.answers.wait()
         return [{"stock": 0.5, "aisle": "b"} for _ in keys]
 
@@ -272,3 +278,31 @@ def test_a_store_that_hangs_is_away_until_it_comes_back(make_bundle: MakeBundle,
             return reasons
 
     assert asyncio.run(run()) == ["feature-outage"] * 20
+
+
+def test_features_are_looked_up_while_the_picture_is_decoded(
+    make_bundle: MakeBundle, device: ThreadPoolExecutor, picture: bytes
+) -> None:
+    """The store is asked though nothing can be decoded yet, and its answer is the one that is used."""
+    bundle = make_bundle(columns=COLUMNS, entity="parcel_id")
+    store, decoding = HangingStore(), threading.Event()
+
+    async def run() -> Answer:
+        with ThreadPoolExecutor(1) as decoders, ThreadPoolExecutor(1) as lookup_thread:
+            decoders.submit(decoding.wait)
+            loaded = replace(load(Source(bundle), threads=1, lookup_thread=lookup_thread), lookup=store)
+            model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
+            application = Application(MetricsPage(), FeedbackBook(10, None), decoders)
+            rows = Rows(1, pictures=[picture], sent=np.ones((1, 1), np.float32), keys=["P-1"])
+            call = Call(Variants(model), {}, lambda _: rows)
+            answering = asyncio.create_task(application.predict(call, rows, asyncio.get_running_loop().time()))
+            await asyncio.to_thread(store.was_asked.wait)
+            assert rows.image is None
+            store.answers.set()
+            decoding.set()
+            answer, _, _ = await answering
+            return answer
+
+    answer = asyncio.run(run())
+    assert answer.stored == [{"stock": 0.5, "aisle": "b"}]
+    assert store.asked == 1
