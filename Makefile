@@ -75,7 +75,7 @@ test-gpu: $(READY) ## Training and engines on the NVIDIA GPU of this machine
 test-cluster: $(READY) ## Tests against the Kubernetes of KUBECONFIG
 	$(BIN)/python -m pytest -m "cluster and not slow"
 
-test-cluster-slow: $(READY) ## A/B by the controller, many rolling restarts of pods, on the Kubernetes of KUBECONFIG
+test-cluster-slow: $(READY) ## A/B and shadow, killed parts of the cluster under a rollout, on the Kubernetes of KUBECONFIG
 	$(BIN)/python -m pytest -m "cluster and slow"
 
 bench: $(READY) ## The server beside its peers (two free cores, about 20 minutes)
