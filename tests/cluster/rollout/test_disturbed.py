@@ -25,8 +25,8 @@ from tests.cluster.rollout.daemons import node_process
 from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.state import Phase, RolloutState
 
-# Slow, and apart from the others: Envoy Gateway 1.9 stops reconciling for good once an API server is away for longer than
-# its lease, so that the gateway's control plane is started anew.
+# Slow, and apart from the others: Envoy Gateway 1.9 stops reconciling for good once an API server is away for longer
+# than its lease, so that the gateway's control plane is started anew.
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAME = "steady"
