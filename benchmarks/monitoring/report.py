@@ -33,7 +33,7 @@ they saw 493 of the 500 windows of diabetes, where alibi-detect sees 499.
 
 Times are of one process on a busy machine and include each library's own call; only their ratio is meant, over 50
 windows of each table without a shift, where none can stop at the first feature. A cell that is absent was not
-measured.
+measured; Evidently took 14 times as long as alibi-detect over the compared windows without a shift.
 """
 
 
