@@ -21,7 +21,6 @@ plan with `min_rows: 500` gets ([decision 40][40]), and a limit of 0.1 nats (`se
 [40]: adr/0040-bins-by-the-rows-of-a-window.md
 """
 CAVEATS = """
-
 What the figures say: on the windows that all have judged, `sextant-0.07` sees at least what each peer sees, and
 without a shift alerts in 1 to 5 windows of 500, where the best peer alerts in 11 to 23 and the others in 115 to 293.
 The usual limit raises no alert there, and at a quarter of a standard deviation, which lies about the limit itself,
