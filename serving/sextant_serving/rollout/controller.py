@@ -133,7 +133,10 @@ def run_controller(controller: Controller, namespace: str, stop: threading.Event
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(controller.close)
 
-    kopf.run(registry=registry, namespaces=[namespace], standalone=True, stop_flag=stop)
+    settings = kopf.OperatorSettings()
+    # The controller's account sees one namespace. kopf would ask for all of them nine times before it watches this one.
+    settings.scanning.disabled = True
+    kopf.run(registry=registry, settings=settings, namespaces=[namespace], standalone=True, stop_flag=stop)
 
 
 async def _keep_stepping(controller: Controller) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from tests.cluster.rollout.bundles import changed_bundle
 from tests.cluster.rollout.clients import Load
 from tests.cluster.rollout.controllers import Controllers, wait_for
@@ -33,6 +34,7 @@ from sextant_serving.rollout.kube import Kube
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState
 
+ROLLOUT = Path(__file__).parents[3] / "manifests" / "components" / "rollout"
 STANDIN = Path(__file__).with_name("kserve_standin.py")
 # Half of all requests over a second is decided by a few dozen requests, and not reached by a machine that is only busy.
 CRITERIA = [
@@ -54,6 +56,7 @@ class Workshop:
     prometheus: str
     gateway: str
     prometheus_server: Daemon
+    access: Path  # a kubeconfig of the controller's own account
 
     @property
     def kube(self) -> Kube:
@@ -151,7 +154,7 @@ class Workshop:
         return f"http://{self.cluster.get('service', f'{name}-{predictor}-predictor')['spec']['clusterIP']}:80"
 
     def controllers(self) -> Controllers:
-        return Controllers(self.cluster, self.home, self.prometheus)
+        return Controllers(self.cluster, self.home, self.prometheus, self.access)
 
     @contextlib.contextmanager
     def services(self, **bundles: Path) -> Iterator[None]:
@@ -255,9 +258,27 @@ def workshop(
         stack.callback(stop.set)
         home = root / "home"
         url = f"http://127.0.0.1:{port}"
-        yield Workshop(cluster, home, open_registry(home), bundles, url, gateway, prometheus)
+        access = controllers_access(cluster, root)
+        yield Workshop(cluster, home, open_registry(home), bundles, url, gateway, prometheus, access)
     for claim in ("bundles", "challengers"):
         cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-{claim}", "--wait=false")
+
+
+def controllers_access(cluster: Any, folder: Path) -> Path:
+    """Write a kubeconfig with the rights that the manifests give the controller, in the tests' namespace."""
+    objects = []
+    for name in ("serviceaccount", "role", "rolebinding", "role-lease", "rolebinding-lease"):
+        item = yaml.safe_load((ROLLOUT / f"{name}.yaml").read_text("utf-8"))
+        for placed in (item["metadata"], *item.get("subjects", [])):
+            placed["namespace"] = cluster.namespace
+        objects.append(item)
+    cluster.apply(*objects)
+    config = yaml.safe_load(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten").stdout)
+    token = cluster.kubectl("create", "token", "sextant-rollout", "--duration=2h").stdout.strip()
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    path = folder / "controller.kubeconfig"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
 
 
 def has_kserve(cluster: Any) -> bool:

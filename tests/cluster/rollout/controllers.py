@@ -29,11 +29,15 @@ STOP_SECONDS = 180  # a step asks a dozen servers in turn before it ends, each w
 
 @dataclass
 class Controllers:
-    """Two of them within a `with`, after which every one that was started has been stopped."""
+    """Two of them within a `with`, after which every one that was started has been stopped.
+
+    `access` is the kubeconfig that they get.
+    """
 
     cluster: Any
     home: Path
     prometheus: str
+    access: Path
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Controllers:
@@ -61,7 +65,9 @@ class Controllers:
             "--metrics-port", str(free_port()),
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            started = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
+            started = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "KUBECONFIG": str(self.access)}
+            )
         self._running.append(started)
 
     def kill_the_leader(self) -> None:
