@@ -1,16 +1,16 @@
-"""One pass over the training rows: batches, augmentation, the step, and how much of it was waiting for input."""
+"""One pass over the training rows: its batches, the step on each, and how much of it was waiting for input."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sextant_components.augmentation import augmented
+from sextant_components.batch_feed import Batch, Feed
 from sextant_components.checkpoints import Progress
 from sextant_components.objectives import Objective
 from sextant_components.teams import Team
@@ -61,6 +61,7 @@ class Run:
             self.network.to(memory_format=torch.channels_last)
         self._module = self.team.wrapped(self.network)
         self._weights = self._class_weights()
+        self._feed = Feed(self.train, self.network.reads, self.augment, self.team, self.settings.seed)
         self._starts = batch_starts(len(self.train), self.settings.batch_size, self.team.size)
 
     def epoch(self, progress: Progress, keep: Callable[[], None]) -> float:
@@ -75,14 +76,13 @@ class Run:
             progress.order = self.team.agree(torch.randperm(len(self.train)))
         assert progress.order is not None
         order, every = progress.order.numpy(), self.settings.training.checkpoint_steps
+        rows = [order[start : start + self.settings.batch_size] for start in self._starts[progress.steps :]]
         began = time.perf_counter()
         total = torch.zeros((), device=self.team.device, dtype=torch.float64)
-        for place in range(progress.steps, len(self._starts)):
-            start = self._starts[place]
-            rows = order[start : start + self.settings.batch_size]
-            total.add_(self._step(rows), alpha=len(rows))
-            self.effort.rows += len(rows)
-            progress.steps = place + 1
+        for batch in self._waited(self._feed.batches(rows, epoch=len(progress.history), first=progress.steps)):
+            total.add_(self._step(batch), alpha=batch.rows)
+            self.effort.rows += batch.rows
+            progress.steps += 1
             if every is not None and progress.steps % every == 0 and progress.steps < len(self._starts):
                 progress.loss_sum += self.team.summed(total)
                 total.zero_()
@@ -92,22 +92,24 @@ class Run:
         progress.order, progress.steps, progress.loss_sum = None, 0, 0.0
         return loss_sum / max(sum(min(self.settings.batch_size, len(order) - start) for start in self._starts), 1)
 
-    def _step(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> torch.Tensor:
+    def _waited(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches and note how long each was waited for."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.effort.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, batch: Batch) -> torch.Tensor:
         """Take one step on a batch; return this member's part of its mean loss."""
         import torch
 
-        began = time.perf_counter()
-        own = rows[self.team.rank :: self.team.size]
-        drawn = {name: torch.from_numpy(self.train.inputs[name][own]) for name in self.network.reads}
-        if "image" in drawn:
-            drawn["image"] = augmented(drawn["image"], self.augment)
-        tensors = {name: self._moved(tensor) for name, tensor in drawn.items()}
-        labels = self._moved(torch.from_numpy(self.train.labels[own]))
-        self.effort.waited += time.perf_counter() - began
-        share = len(own) / len(rows)
+        share = batch.share
         with self._precision():
-            raw = self._module(**tensors)
-        loss = self.objective.torch_loss(self.network, raw.float(), labels, self._weights)
+            raw = self._module(**batch.inputs)
+        loss = self.objective.torch_loss(self.network, raw.float(), batch.labels, self._weights)
         self.optimiser.zero_grad(set_to_none=True)
         # The members' gradients are averaged, so that each weighs by its share of the rows, not by one vote.
         weight = share * self.team.size
@@ -117,12 +119,6 @@ class Run:
         self.optimiser.step()
         self.schedule.step()
         return loss.detach() if share == 1 else loss.detach() * share
-
-    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return a tensor on the team's device; a GPU copies it while it still works on the batch before."""
-        if self.team.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.team.device, non_blocking=True)
 
     def _precision(self) -> AbstractContextManager[None]:
         import torch
