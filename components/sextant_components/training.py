@@ -98,7 +98,7 @@ def fit(
     team.begin(settings)
     with repeatable(settings.seed, settings.training):
         objective = objective_of(train.labels)
-        network = new_network(settings, shape, train).to(team.device)
+        network = new_network(settings, shape, train, pretrained=start is None).to(team.device)
         if start is not None:
             network.load_state_dict(start)
         optimiser, schedule = optimiser_and_schedule(network, settings, len(train), team)
@@ -161,8 +161,11 @@ def _judge(progress: Progress, network: Network, objective: Objective, train_los
         progress.best = Best(score, loss, weights, outputs)
 
 
-def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
-    """Build the network of these settings, scaled to the training rows; call it under `repeatable`."""
+def new_network(settings: Settings, shape: Shape, train: Examples, *, pretrained: bool = True) -> Network:
+    """Build the network of these settings, scaled to the training rows; call it under `repeatable`.
+
+    It begins with the weights that the parameters name unless it is not to be `pretrained`.
+    """
     import torch
 
     from sextant_components.pretrained import load_pretrained
@@ -175,7 +178,8 @@ def new_network(settings: Settings, shape: Shape, train: Examples) -> Network:
         columns=len(shape.columns),
         classes=len(shape.classes),
     )
-    load_pretrained(network, settings.architecture, settings.params, shape.plan_dir)
+    if pretrained:
+        load_pretrained(network, settings.architecture, settings.params, shape.plan_dir)
     if "features" in network.reads:
         network.fit_scaling(torch.from_numpy(train.inputs["features"]))
     objective_of(train.labels).fit_scale(network)

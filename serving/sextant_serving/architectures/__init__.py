@@ -113,7 +113,8 @@ def slim(
     if not hasattr(module, "SLIMMED"):
         return None
     whole = complete(name, params)
-    count = int(int(whole[module.SLIMMED]) * (1 - share))
+    units = module.units(whole) if hasattr(module, "units") else int(whole[module.SLIMMED])
+    count = int(units * (1 - share))
     if count < 1:
         return None
     state = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}

@@ -14,10 +14,30 @@ from torchvision.models import VisionTransformer
 from sextant_plan.schema import ImageInput
 from sextant_serving.architectures import ArchitectureMisfit, Param
 from sextant_serving.architectures._backbone import BACKBONE_PARAMS, Backbone
+from sextant_serving.architectures._network import strongest
 
 NEEDS = ("image",)
-PARAMS: dict[str, Param] = {**BACKBONE_PARAMS, "side": 32, "patch": 8, "layers": 4, "heads": 4, "width": 128}
-WIDENING = 4  # of the perceptron in each layer, as in the paper
+PARAMS: dict[str, Param] = {
+    **BACKBONE_PARAMS, "side": 32, "patch": 8, "layers": 4, "heads": 4, "width": 128, "hidden": 0
+}  # fmt: skip
+PARTS = ("weight", "bias")
+WIDENING = 4  # of the perceptron in each layer, as in the paper, where `hidden` is 0
+SLIMMED = "hidden"
+
+
+def units(params: Mapping[str, Param]) -> int:
+    """Return how many units the perceptron in each layer has."""
+    return int(params["hidden"]) or WIDENING * int(params["width"])
+
+
+def slim(state: dict[str, Tensor], hidden: int, params: Mapping[str, Param]) -> dict[str, Tensor]:
+    """Return the weights with so many units in each layer's perceptron, those with the largest weights."""
+    for layer in range(int(params["layers"])):
+        before, after = (f"body.encoder.layers.encoder_layer_{layer}.mlp.{place}" for place in (0, 3))
+        kept = strongest(state[f"{before}.weight"], hidden)
+        state[f"{before}.weight"], state[f"{before}.bias"] = (state[f"{before}.{part}"][kept] for part in PARTS)
+        state[f"{after}.weight"] = state[f"{after}.weight"][:, kept]
+    return state
 
 
 class Vit(Backbone):
@@ -32,7 +52,7 @@ class Vit(Backbone):
 
 
 def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int, classes: int) -> Backbone:
-    """Build it from `side` and `patch` (pixels), `layers`, `heads`, `width` and `dropout` before the head.
+    """Build it from `side` and `patch` (pixels), `layers`, `heads`, `width`, `hidden` and `dropout` before the head.
 
     It needs an image and reads columns where there are any. Raises ArchitectureMisfit for sizes that do not divide.
     """
@@ -42,7 +62,7 @@ def build(params: Mapping[str, Param], *, image: ImageInput | None, columns: int
         if whole % part:
             problem = f"{whole} is not divided by {part}"
             raise ArchitectureMisfit("vit", problem, f"Change {names} of its parameters.")
-    body = VisionTransformer(side, patch, int(params["layers"]), heads, width, WIDENING * width)
+    body = VisionTransformer(side, patch, int(params["layers"]), heads, width, units(params))
     network = Vit(body, replaced="heads", params=params, image=image, columns=columns, classes=classes)
     network.side = side
     return network

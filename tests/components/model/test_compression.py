@@ -22,12 +22,13 @@ from sextant_components.optimise import run_optimise
 from sextant_components.slice_losses import refused_by, slice_losses
 from sextant_components.smaller_models import Workshop, mixed_labels, smaller
 from sextant_components.tables import read_split, slices_of
+from sextant_components.tensors import Examples
 from sextant_components.train import read_inputs, run_train
-from sextant_components.training import Fitted, Settings, fit, predict
+from sextant_components.training import Fitted, Settings, Shape, fit, predict
 from sextant_components.tuning import size
 from sextant_plan.bundle import read_bundle
 from sextant_plan.ledger import Record, read_run
-from sextant_plan.schema import Model
+from sextant_plan.schema import ImageInput, Model
 from sextant_plan.verdicts import Verdict
 from sextant_serving.architectures import build, slim
 from sextant_serving.engines import check_golden, load_engine
@@ -72,12 +73,17 @@ def test_numbers_lose_in_units_of_the_labels_spread() -> None:
     assert losses["all rows"].value == pytest.approx(0.1, abs=1e-5)
 
 
+TINY_VIT = {"side": 16, "patch": 8, "layers": 2, "heads": 2, "width": 16}
+
+
 @pytest.mark.parametrize(
     ("architecture", "params", "image", "slimmed"),
     [
         pytest.param("mlp", {"hidden": 8, "layers": 2}, False, {"hidden": 6, "layers": 2}, id="mlp"),
         pytest.param("small-cnn", {"width": 8}, True, {"width": 6}, id="small-cnn"),
         pytest.param("fusion", {"width": 8, "hidden": 4}, True, {"width": 6, "hidden": 4}, id="fusion"),
+        pytest.param("resnet18", {"inner": 8}, True, {"inner": 6}, id="resnet18"),
+        pytest.param("vit", TINY_VIT, True, {**TINY_VIT, "hidden": 48}, id="vit"),
     ],
 )
 def test_units_whose_weights_are_zero_are_the_ones_left_out(
@@ -85,8 +91,6 @@ def test_units_whose_weights_are_zero_are_the_ones_left_out(
 ) -> None:
     """A network that never used a quarter of its units answers the same without them."""
     import torch
-
-    from sextant_plan.schema import ImageInput
 
     spec = ImageInput(height=12, width=12, channels=1) if image else None
     torch.manual_seed(0)
@@ -106,6 +110,20 @@ def test_units_whose_weights_are_zero_are_the_ones_left_out(
     if image:
         inputs["image"] = generator.integers(0, 255, (7, 12, 12, 1)).astype(np.uint8)
     np.testing.assert_allclose(predict(small, inputs), predict(network, inputs), atol=1e-6)
+
+
+def test_a_pruned_backbone_does_not_ask_for_the_weights_that_the_whole_one_began_with(tmp_path: Path) -> None:
+    """They no longer fit; it begins with what is left of the network that was fitted from them."""
+    shape = Shape(ImageInput(height=16, width=16, channels=1), [], ["a", "b"], plan_dir=tmp_path)
+    pictures = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 1)).astype(np.uint8)
+    rows = Examples(list(range(8)), {"image": pictures}, np.arange(8) % 2)
+    whole = build("vit", TINY_VIT, image=shape.image, columns=0, classes=2)
+    slimmed = slim("vit", whole, {**TINY_VIT, "weights": "published.safetensors"}, share=0.5)
+    assert slimmed is not None
+    params, start = slimmed
+    fitted = fit(Settings("vit", params, 1e-3, 0.0, 1, 8, seed=0), shape, rows, rows, start=start)
+    assert params["hidden"] == 32
+    assert size(fitted) < sum(tensor.numel() for tensor in whole.parameters())
 
 
 def test_an_architecture_without_hidden_units_is_not_pruned() -> None:
