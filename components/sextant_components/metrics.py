@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from math import nan, sqrt
 
@@ -104,7 +104,11 @@ def _f1(hits: Estimate) -> Estimate:
 
 
 def calibration_error(answers: Answers, confidence: float) -> Estimate:
-    """Return the expected calibration error over ten bins of equal count, by a bootstrap."""
+    """Return the expected calibration error over ten bins of equal count, by a bootstrap.
+
+    The bootstrap takes off the error that chance adds to every bin, more than there is where the bins happen to agree:
+    the upper bound is never below what was measured.
+    """
     chosen, right = answers.confidence, answers.right.astype(np.float64)
 
     def statistic(rows: NDArray[np.intp]) -> float:
@@ -112,7 +116,8 @@ def calibration_error(answers: Answers, confidence: float) -> Estimate:
         bins = np.array_split(order, min(CALIBRATION_BINS, len(order)))
         return float(sum(abs(chosen[part].mean() - right[part].mean()) * len(part) for part in bins) / len(order))
 
-    return bootstrap(statistic, len(chosen), confidence)
+    found = bootstrap(statistic, len(chosen), confidence)
+    return replace(found, low=max(found.low, 0.0), high=max(found.high, found.value))
 
 
 def reliability_bins(

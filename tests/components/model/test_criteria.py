@@ -86,6 +86,34 @@ def test_each_metric_is_judged_by_its_bound(
     assert _record(context, evidence, **criterion).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        {"metric": "accuracy", "at_least": 0.7},
+        {"metric": "accuracy", "at_least": 0.7, "slice": "light=day"},
+        {"metric": "accuracy", "at_least": 0.5, "relative_to": "baseline"},
+        {"metric": "recall_min", "at_least": 0.9},
+        {"metric": "macro_f1", "at_least": 0.7},
+        {"metric": "coverage", "at_least": 0.95},
+        {"metric": "net_value", "at_least": 1.0},
+        {"metric": "accuracy_gap", "at_most": 0.2, "slice": "light"},
+        {"metric": "corrupted_accuracy", "at_least": 0.5},
+        {"metric": "latency_p50_ms", "at_most": 40},
+        {"metric": "error_rate", "at_most": 0.2},
+    ],
+    ids=lambda criterion: "-".join(str(each) for each in criterion.values()),
+)
+def test_the_criterions_own_confidence_sets_how_far_the_bounds_lie(
+    context: RunContext, evidence: Evidence, criterion: dict[str, Any]
+) -> None:
+    """Whoever asks for more certainty gets a wider interval around the same value, of every metric."""
+    surer, bolder = (_record(context, evidence, **criterion, confidence=level) for level in (0.99, 0.8))
+    assert surer.value == bolder.value
+    assert surer.interval != bolder.interval
+    (lowest, highest), (low, high) = (np.asarray(each.interval, dtype=np.float64) for each in (surer, bolder))
+    assert lowest <= low <= float(surer.value) <= high <= highest
+
+
 def test_an_unknown_says_why(context: RunContext, evidence: Evidence) -> None:
     """A slice without rows and a server that did not start are named."""
     reasons = [_record(context, evidence, metric="accuracy", at_least=0.5, slice="light=dusk").value]

@@ -78,6 +78,16 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy(confidence: flo
     assert metrics.calibration_error(answers, 0.95).value == pytest.approx(expected, abs=0.02)
 
 
+def test_a_calibration_bound_is_never_below_what_was_measured() -> None:
+    """Where every bin happens to agree to the row, taking off what chance adds would prove an error below none."""
+    right = np.arange(200) % 5 != 0
+    labels = np.zeros(200, dtype=np.int64)
+    probabilities = np.where(right[:, None], [[0.8, 0.2]], [[0.2, 0.8]]).astype(np.float32)
+    for confidence in (0.8, 0.99):
+        found = metrics.calibration_error(Answers(probabilities, labels), confidence)
+        assert 0.0 <= found.low <= found.value <= found.high
+
+
 def test_net_value_counts_answers_errors_abstentions_and_serving() -> None:
     """Two right, one wrong, one abstained, 100 a day, by hand."""
     economics = Economics(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from tests.components.model.conftest import Made
 
 from sextant_components.attacks import fgsm, pgd
+from sextant_components.context import Step
 from sextant_components.corruptions import SEVERITIES, corrupt, kinds
 from sextant_components.evaluate import run_evaluate
+from sextant_components.evaluation_records import record_explanation
+from sextant_components.explanation import random_network
 from sextant_components.model_file import load_network, read_model
 from sextant_components.objectives import Classes
 from sextant_components.robustness import auroc, strangers
@@ -19,8 +25,10 @@ from sextant_components.tables import read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.training import predict
 from sextant_plan.ledger import Record, read_run
-from sextant_plan.schema import Attack, CorruptionName
+from sextant_plan.schema import Attack, CorruptionName, Explanation
 from sextant_plan.verdicts import Verdict
+from sextant_serving.architectures import Network
+from sextant_serving.architectures.gradient_boosting import Trees
 
 
 def _pictures(channels: int) -> Any:
@@ -143,6 +151,42 @@ def test_an_evaluation_records_its_studies(made: Any, bars: Any, home: Path, ope
     tables = {name: digest for record in records.values() for name, digest in record.artifacts.items()}
     assert context.artifacts.read_bytes(tables["corruptions.json"]).count(b'"severity"') == 2 * len(SEVERITIES)
     assert {"attack.json", "strangers.json", "cold_start.json", "found_slices.json", "explanation.png"} <= set(tables)
+    cold = json.loads(context.artifacts.read_bytes(tables["cold_start.json"]))
+    assert [row["name"] for row in cold] == ["process start to ready, s", "first answer, ms"]
+    assert all(row["value"] > 0 for row in cold)
+
+
+@pytest.fixture
+def explained(made: Made, sealed: Examples, open_run_at: Any, home: Path, tmp_path: Path) -> Callable[..., Record]:
+    """Return a function that records the explanation of a network's answers, and returns the record."""
+
+    def record(network: Network, *, budget: float) -> Record:
+        context = open_run_at(tmp_path / f"r{budget:g}", home=home)
+        wanted = Explanation(method="integrated-gradients", budget=budget)
+        rows = sealed.take(range(12))
+        with context.ledger(Step.EVALUATE) as ledger:
+            record_explanation(
+                ledger, wanted, made.spec, lambda inputs: predict(network, inputs), rows, network=network
+            )
+        found: Record = read_run(context.run)[Step.EVALUATE][0]
+        return found
+
+    return record
+
+
+def test_an_explanation_that_random_weights_would_give_fails(made: Made, explained: Callable[..., Record]) -> None:
+    """The sanity check of Adebayo et al. (2018): Captum's answer has to hang on what was learned."""
+    found = explained(random_network(made.spec), budget=3600.0)
+    assert found.verdict is Verdict.FAIL
+    assert found.value == "within the budget; likeness to random weights 1.00"
+
+
+def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callable[..., Record]) -> None:
+    """What users are promised includes how long it takes."""
+    network = load_network(made.model, read_model(made.model))
+    assert not isinstance(network, Trees)
+    assert explained(network, budget=3600.0).verdict is Verdict.PASS
+    assert explained(network, budget=1e-6).value.startswith("over the budget; ")
 
 
 def test_without_the_network_what_needs_gradients_is_unknown(
