@@ -105,13 +105,13 @@ def test_the_augmentation_in_use_keeps_the_labels(context: RunContext, digits: E
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(lambda image: image.flip(1), id="upside-down"),
-        pytest.param(lambda image: (image.float() * 0 + 255).to(image.dtype), id="washed-out"),
-        pytest.param(lambda image: image.roll(1, 0), id="another-rows-picture"),
+        pytest.param(lambda image, _generator: image.flip(1), id="upside-down"),
+        pytest.param(lambda image, _generator: (image.float() * 0 + 255).to(image.dtype), id="washed-out"),
+        pytest.param(lambda image, _generator: image.roll(1, 0), id="another-rows-picture"),
     ],
 )
 def test_a_broken_augmentation_is_stopped_before_training(
-    context: RunContext, digits: Examples, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Any]
+    context: RunContext, digits: Examples, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any, Any], Any]
 ) -> None:
     """Pictures that no longer show their label fail `augmentation keeps labels`."""
     monkeypatch.setattr(augmentation, "_light", fault)
