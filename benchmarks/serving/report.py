@@ -18,7 +18,8 @@ NOT_TAKEN = {
     "bentoml": "its batchable endpoint takes nested lists, sent in JSON; no bare bytes, no gRPC",
     "litserve": "JSON bodies only; a JPEG goes in base64",
     "ray": "bytes on a route of its own: the same document, bare tensor or JPEG; no gRPC of the protocol",
-    "mosec": "bytes on a route of its own: the same document, bare tensor or JPEG; no gRPC",
+    "mosec": "bytes on a route of its own: the same document, bare tensor or JPEG; no gRPC. Its front is Rust, "
+    "which is its lead on networks of microseconds",
 }
 
 Cells = dict[tuple[str, str, str, int], Cell]
