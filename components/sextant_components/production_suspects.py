@@ -12,19 +12,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sextant_components.data_rates import judged_share
 from sextant_components.gates import Settled, unavailable
 from sextant_components.logged_window import LoggedWindow
 from sextant_components.suspects.labels import MIN_CLASS_ROWS, Judged, label_suspects
 from sextant_components.suspects.pictures import measured_suspects
 from sextant_components.suspects.suspect import Suspect
-from sextant_plan.bounds import proportion
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.prediction_log import PICTURE_MEASURES
-from sextant_plan.schema import Criterion, Plan
-from sextant_plan.verdicts import Verdict, judge
+from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
 
 SUSPECTS_FILE = "production-suspects.jsonl"
-CONFIDENCE = 0.95  # of a share that no criterion asks for
 
 
 def record_production_suspects(ledger: LedgerWriter, plan: Plan, logged: LoggedWindow) -> None:
@@ -92,22 +91,13 @@ def _record(
     what: str,
     how: str,
 ) -> None:
-    wanted: list[Criterion | None] = [criterion for criterion in plan.criteria if criterion.metric == metric]
-    for criterion in wanted or [None]:
-        verdict, estimate, listed = Verdict.UNKNOWN, None, list[Suspect]()
-        if not isinstance(found, Settled):
-            listed = sorted(found)
-            bad = len({suspect.row_id for suspect in listed})
-            estimate = proportion(bad, len(identifiers), criterion.confidence if criterion else CONFIDENCE)
-            verdict = Verdict.PASS
-            if criterion is not None:
-                verdict = judge(estimate, at_least=None, at_most=criterion.limit, min_n=criterion.min_n)
-        lines = [
-            {**suspect.as_json(), "row_id": None, "prediction_id": identifiers[suspect.row_id]} for suspect in listed
-        ]
-        text = "".join(
-            json.dumps({key: value for key, value in line.items() if value is not None}) + "\n" for line in lines
-        )
+    listed = [] if isinstance(found, Settled) else sorted(found)
+    count = found if isinstance(found, Settled) else len({suspect.row_id for suspect in found})
+    lines = [{**suspect.as_json(), "row_id": None, "prediction_id": identifiers[suspect.row_id]} for suspect in listed]
+    text = "".join(
+        json.dumps({key: value for key, value in line.items() if value is not None}) + "\n" for line in lines
+    )
+    for criterion, estimate, verdict in judged_share(plan, metric, count, len(identifiers)):
         limit = f"at most {criterion.limit:g} of" if criterion is not None else "it is known how many of"
         ledger.record(
             f"anomalies: {metric.removesuffix('_issue_rate')}s in production",
