@@ -22,8 +22,9 @@ import click
 
 from sextant_pipelines.belt import Belt, Parcel
 from sextant_pipelines.module_command import exit_code_of
+from sextant_pipelines.options import examples_option, require_new
 from sextant_pipelines.parcel_bench import Bench, set_up
-from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
+from sextant_plan.errors import ExitCode, InfrastructureError
 
 if TYPE_CHECKING:
     from sextant_plan.schema import Plan
@@ -37,13 +38,7 @@ HOME = Path(".sextant") / "boards"
 
 
 @click.command("board-previews")
-@click.option(
-    "--examples",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=Path("examples"),
-    show_default=True,
-    help="Folder of the example plans.",
-)
+@examples_option
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help="A new folder."
 )
@@ -63,8 +58,7 @@ HOME = Path(".sextant") / "boards"
 )
 def command(examples: Path, folder: Path, images: Path, seconds: float) -> int:
     """Train, serve, watch by Prometheus, shift the input, and draw each board over all of it."""
-    if folder.exists():
-        raise UsageError(f"{folder}: the boards are drawn in a new folder. Remove this one or give another --folder.")
+    require_new(folder, option="--folder", what="the boards are drawn in")
     if shutil.which("prometheus") is None:
         raise InfrastructureError("prometheus is not installed: apt-get install prometheus, or put it on the PATH.")
     bench = set_up(folder, (examples / "selftest" / "plan.yaml").read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ import click
 
 from sextant_pipelines.belt import Belt, read_parcels, write_table
 from sextant_pipelines.module_command import exit_code_of
+from sextant_pipelines.options import examples_option, require_new
 from sextant_pipelines.vigil import Vigil
 from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
 
@@ -71,13 +72,7 @@ class Story:
 
 
 @click.command("drift-demo")
-@click.option(
-    "--examples",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=Path("examples"),
-    show_default=True,
-    help="Folder of the example plans.",
-)
+@examples_option
 @click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help="A new folder."
 )
@@ -90,8 +85,7 @@ class Story:
 )
 def command(examples: Path, home: Path, within: float) -> int:
     """Train, serve, shift the input, and follow the drift until a new version has ended it."""
-    if home.exists():
-        raise UsageError(f"{home}: the demonstration needs a new folder. Remove this one or give another --home.")
+    require_new(home, option="--home", what="the demonstration needs")
     story = Story(deadline=within)
     plan_path = examples / "drift" / "plan.yaml"
     data = plan_path.parent / "data"

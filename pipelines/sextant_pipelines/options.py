@@ -30,6 +30,24 @@ def home_option(function: Function) -> Function:
     return option(function)
 
 
+def examples_option(function: Function) -> Function:
+    """Add `--examples`, the folder of the example plans, for the commands that tell a story with them."""
+    option = click.option(
+        "--examples",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        default=Path("examples"),
+        show_default=True,
+        help="Folder of the example plans.",
+    )
+    return option(function)
+
+
+def require_new(folder: Path, *, option: str, what: str) -> None:
+    """Raise UsageError if there is something at `folder`, in which `what` is to happen."""
+    if folder.exists():
+        raise UsageError(f"{folder}: {what} a new folder. Remove this one or give another {option}.")
+
+
 def json_option(function: Function) -> Function:
     """Add `--json`, which replaces the text on standard output by one JSON document."""
     option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

@@ -20,11 +20,11 @@ import click
 from sextant_components.drills.held_back import MODULE
 from sextant_pipelines.belt import Belt
 from sextant_pipelines.module_command import exit_code_of
-from sextant_pipelines.options import json_option, print_json
+from sextant_pipelines.options import examples_option, json_option, print_json, require_new
 from sextant_pipelines.parcel_bench import Bench, run_in, set_up
 from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Scene, Store, spoilt
 from sextant_pipelines.vigil import Vigil
-from sextant_plan.errors import ExitCode, UsageError
+from sextant_plan.errors import ExitCode
 
 PACE, SENDERS = 60.0, 128  # requests a second; so many at once that a slow server still answers a windowful
 LOOK_SECONDS = 0.5
@@ -33,13 +33,7 @@ HOME = Path(".sextant") / "selftest"
 
 
 @click.command("selftest")
-@click.option(
-    "--examples",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=Path("examples"),
-    show_default=True,
-    help="Folder of the example plans.",
-)
+@examples_option
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help="A new folder."
 )
@@ -47,8 +41,7 @@ HOME = Path(".sextant") / "selftest"
 @json_option
 def command(examples: Path, folder: Path, report: Path | None, *, as_json: bool) -> int:
     """Seed each fault, wait for the gate or alert that has to catch it, and print what caught it and when."""
-    if folder.exists():
-        raise UsageError(f"{folder}: the self-test needs a new folder. Remove this one or give another --folder.")
+    require_new(folder, option="--folder", what="the self-test needs")
     bench = set_up(folder, (examples / "selftest" / "plan.yaml").read_text(encoding="utf-8"))
     found = [_told(_offline(bench, fault)) for fault in OFFLINE]
     fired: set[str] = set()
