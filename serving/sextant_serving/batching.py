@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sextant_serving.deadlines import Deadlines
+from sextant_serving.device import recent_mean
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from sextant_serving.rows import Answer, Rows
-
-MEMORY = 0.2  # the weight of the last batch in the mean of their seconds: ten batches forget nine tenths
 
 
 class Traffic:
@@ -218,8 +217,7 @@ class Batcher:
         begun = self._clock()
         try:
             await self._run(jobs)
-            seconds = self._clock() - begun
-            self._batch_seconds += (MEMORY if self._batch_seconds else 1.0) * (seconds - self._batch_seconds)
+            self._batch_seconds = recent_mean(self._batch_seconds or None, self._clock() - begun)
         except Exception as error:  # whatever went wrong with the batch is the answer of each of its jobs
             for job in jobs:
                 if not job.future.done():

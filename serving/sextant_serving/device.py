@@ -11,7 +11,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SHORT_SECONDS = 0.0003  # two to three times what a thread takes to wake up, and for the loop to be woken by it
-MEMORY = 0.2  # the weight of the last batch in the mean of their seconds
+MEMORY = 0.2  # the weight of the last batch
+
+
+def recent_mean(before: float | None, seconds: float) -> float:
+    """Return the mean of a batch's seconds and those before it, of which ten batches forget nine tenths."""
+    return seconds if before is None else before + MEMORY * (seconds - before)
 
 
 class Device:
@@ -42,6 +47,5 @@ class Device:
         begun = self._clock()
         result = batch()
         seconds = self._clock() - begun
-        before = self._mean_seconds.get(size, seconds)
-        self._mean_seconds[size] = before + MEMORY * (seconds - before)
+        self._mean_seconds[size] = recent_mean(self._mean_seconds.get(size), seconds)
         return result

@@ -10,6 +10,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE
 from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.metrics import ModelMetrics
@@ -24,6 +27,11 @@ class Found:
 
     rows: list[StoredRow | None]
     reasons: list[str | None]
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Where a row goes without, BOOL (rows,)."""
+        return np.array([reason is not None for reason in self.reasons], dtype=np.bool_)
 
 
 class Lookups:

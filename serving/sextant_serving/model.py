@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -24,8 +23,6 @@ from sextant_serving.preprocessing import encode_columns, picture_statistics
 from sextant_serving.row_counts import Seen, Statistics
 from sextant_serving.rows import Answer, Rows, Signature, Times, joined
 from sextant_serving.stand_ins import Guarded
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -49,7 +46,6 @@ class Model:
         self.form = self.signature.form
         self._engine = Guarded(loaded.engine, loaded.stand_ins)
         self._training_range = loaded.training_range
-        self._judges_range = loaded.training_range is not None and loaded.spec.serving.abstain_outside is not None
         self._thread = device
         # A copy for a shadow never takes the loop's time.
         self._device = Device(device, here=traffic is not None)
@@ -138,7 +134,7 @@ class Model:
         statistics: Statistics | None = None
         if self.spec.image:
             inputs["image"] = joined([job.rows.image for job in jobs])
-            if self._judges_range:
+            if self._training_range is not None:
                 statistics = picture_statistics(inputs["image"])
         if self.spec.columns:
             inputs["features"] = joined([self._features_of(job, found.get(job)) for job in jobs])
@@ -171,7 +167,7 @@ class Model:
             if job.rows.missing is not None:
                 missing[part] |= job.rows.missing
             if job in found:
-                missing[part] |= np.array([reason is not None for reason in found[job].reasons])
+                missing[part] |= found[job].missing
         return missing
 
     def _doubts(self, inputs: Inputs, statistics: Statistics | None, outputs: NDArray[np.float32]) -> list[str | None]:
@@ -219,10 +215,10 @@ class Model:
         for job, part in _parts(jobs):
             if job not in found:
                 continue
-            missing = found[job].reasons
-            fallbacks[part] = [reason or other for reason, other in zip(missing, fallbacks[part], strict=True)]
+            reasons = found[job].reasons
+            fallbacks[part] = [reason or other for reason, other in zip(reasons, fallbacks[part], strict=True)]
             if self.spec.serving.missing_features == "abstain":
-                abstained[part] |= np.array([reason is not None for reason in missing])
+                abstained[part] |= found[job].missing
 
     def _note_times(self, jobs: list[Job], taken: float, found: float | None, seconds: float) -> None:
         """Write into the answers, which nobody has read yet, when they passed each stage."""
