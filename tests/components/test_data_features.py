@@ -107,6 +107,43 @@ def test_an_event_that_arrives_late_is_served_after_the_next_run(stocked: Any) -
     assert answer["mass"] == [77.0]
 
 
+@pytest.mark.filterwarnings("ignore")  # Feast and its imports warn of their own future
+def test_repositories_of_one_name_keep_their_own_views_in_one_process(tmp_path: Path) -> None:
+    """Feast remembers views by the memory address of what it read, which the next reading may have got."""
+    feast = import_feast()
+    from feast.infra.registry.proto_registry_utils import list_feature_views
+    from feast.types import Float64, String
+
+    item = feast.Entity(name="item", join_keys=["item"], value_type=feast.ValueType.STRING)
+    registries = []
+    for columns in (("mass",), ("mass", "lane")):
+        config = feast.RepoConfig(
+            project="shades",
+            provider="local",
+            registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path}/{len(columns)}.db"},
+            online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
+            entity_key_serialization_version=3,
+        )
+        store = feast.FeatureStore(config=config)
+        fields = [feast.Field(name="item", dtype=String), *(feast.Field(name=name, dtype=Float64) for name in columns)]
+        source = feast.FileSource(name="facts", path=str(tmp_path / "facts.parquet"), timestamp_field="at")
+        store.apply([item, feast.FeatureView(name="facts", entities=[item], schema=fields, source=source)])
+        registries.append(store.registry)
+
+    def columns_of(reading: Any) -> set[str]:
+        (view,) = list_feature_views(reading, "shades", None)
+        return {feature.name for feature in view.features}
+
+    first, second = registries
+    reading, kept = first.proto(), []
+    address = id(reading)
+    assert columns_of(reading) == {"mass"}
+    del reading
+    while id(reading := second.proto()) != address and len(kept) < 100:
+        kept.append(reading)  # nearly always the first reading gets the address
+    assert columns_of(reading) == {"mass", "lane"}
+
+
 def test_importing_feast_leaves_torch_and_typeguard_as_they_were() -> None:
     """What the import hides is hidden only while it runs."""
     import typeguard
