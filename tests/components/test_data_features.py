@@ -135,7 +135,8 @@ def test_repositories_of_one_name_keep_their_own_views_in_one_process(tmp_path: 
         return {feature.name for feature in view.features}
 
     first, second = registries
-    reading, kept = first.proto(), []
+    kept: list[Any] = []
+    reading = first.proto()
     address = id(reading)
     assert columns_of(reading) == {"mass"}
     del reading
