@@ -64,14 +64,16 @@ def test_tasks_go_out_and_decisions_come_back(run: RunContext, tmp_path: Path, s
     (task,) = json.loads(tasks.read_text())
     assert task["data"]["sextant"] == {"entity": "I-03"}
     chosen = {"from_name": "label", "to_name": "item", "type": "choices", "value": {"choices": ["light"]}}
+    people = tmp_path / "people.json"
+    people.write_text('[{"id": 1, "email": "ada@example.org"}]')
     annotation = {
-        "completed_by": {"email": "ada@example.org"},
+        "completed_by": 1,
         "created_at": "2026-11-23T10:00:00Z",
         "result": [chosen],
     }
     export.write_text(json.dumps([{**task, "annotations": [annotation]}]))
     plan = str(tmp_path / "plan.yaml")
-    assert sextant("label", "import", str(export), "--plan", plan).code == 0
+    assert sextant("label", "import", str(export), "--plan", plan, "--people", str(people)).code == 0
     (line,) = (tmp_path / "corrections.jsonl").read_text().splitlines()
     assert json.loads(line)["action"] == "relabel"
     assert json.loads(line)["author"] == "ada@example.org"

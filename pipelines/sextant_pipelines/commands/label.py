@@ -27,8 +27,9 @@ def command() -> None:
     metavar="URL",
     help="Where Label Studio finds the pictures, by their file names. Default: pictures are embedded in the tasks.",
 )
+@click.option("--blind", is_flag=True, help="Suggest no label: Label Studio would have it chosen already.")
 @json_option
-def queue(run_dir: Path, out: Path, limit: int | None, pictures_at: str | None, *, as_json: bool) -> int:
+def queue(run_dir: Path, out: Path, limit: int | None, pictures_at: str | None, *, blind: bool, as_json: bool) -> int:
     """Write RUN's label queue as a file that Label Studio imports, and its labelling page beside it as .xml.
 
     Suspect labels come first, then rows on which the raters disagree, then those that the model is least sure of.
@@ -36,7 +37,7 @@ def queue(run_dir: Path, out: Path, limit: int | None, pictures_at: str | None, 
     from sextant_components.context import open_run
     from sextant_components.label_studio import write_tasks
 
-    found = write_tasks(open_run(str(run_dir)), out, limit=limit, pictures_at=pictures_at)
+    found = write_tasks(open_run(str(run_dir)), out, limit=limit, pictures_at=pictures_at, blind=blind)
     if as_json:
         print_json({"tasks": str(out), "page": str(out.with_suffix(".xml")), **vars(found)})
         return 0
@@ -56,15 +57,23 @@ def queue(run_dir: Path, out: Path, limit: int | None, pictures_at: str | None, 
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of corrections to append to. Default: data.corrections of the plan.",
 )
+@click.option(
+    "--people",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Label Studio's answer at /api/users, for the people's addresses. Default: an author is named by number, "
+    "where the export has no more.",
+)
 @home_option
 @json_option
-def import_(export: Path, plan_path: Path, out: Path | None, home: Path, *, as_json: bool) -> int:
+def import_(export: Path, plan_path: Path, out: Path | None, people: Path | None, home: Path, *, as_json: bool) -> int:
     """Append the decisions of EXPORT, Label Studio's JSON export, to the plan's corrections.
 
-    No line that is there is changed. A row on which the people disagree is named and left alone. Exits 2 for a row
-    or a label that the data does not have; then nothing is written.
+    No line that is there is changed. Of one person's annotations of a row the last counts; a row on which people
+    disagree is named and left alone. Exits 2 for a row or a label that the data does not have; then nothing is
+    written.
     """
-    from sextant_components.label_studio import import_export
+    from sextant_components.label_answers import import_export, read_people
     from sextant_components.remote_sources import fetch_source, source_root
     from sextant_plan.loading import load_plan
 
@@ -72,7 +81,7 @@ def import_(export: Path, plan_path: Path, out: Path | None, home: Path, *, as_j
     fetch_source(plan, home)
     root = source_root(plan, plan_path.resolve().parent, home)
     target = out or _corrections_of(plan.data.source, plan.data.corrections, root)
-    found = import_export(export, plan, root, target, home)
+    found = import_export(export, plan, root, target, home, people=read_people(people) if people else {})
     if as_json:
         print_json({"corrections": str(target), **vars(found)})
         return 0
