@@ -1,16 +1,20 @@
 """The quality and drift profile of 1,000,000 rows and 60 columns, by the functions that verify and monitoring use.
 
-    python -m benchmarks.profile_speed [--rows 1000000] [--columns 60] [--repeats 3]
+    python -m benchmarks.profile_speed [--rows 1000000] [--columns 60] [--repeats 3] [--peers DIR]
 
 Quality: every value against its column's rule, the missing ones, repeated rows. Drift: reference bins at the
 quantiles of one table, and the bias-corrected PSI of another against them. The tables lie in Parquet; reading them is
-part of the time.
+part of the time. With `--peers`, Evidently and NannyML profile the same files afterwards, each in an environment made
+in DIR from its lock in `benchmarks/monitoring/peers`.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import statistics
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,6 +24,7 @@ from pathlib import Path
 import click
 import numpy as np
 import polars as pl
+from benchmarks.environments import WITHOUT_TELEMETRY, make_environment
 
 from sextant_components.column_rules import violations
 from sextant_components.table_files import as_numbers
@@ -28,6 +33,8 @@ from sextant_plan.schema import ColumnRule
 
 SHIFTED_COLUMNS = 3  # of the current table, by half a standard deviation
 BAD_VALUES = 1000  # out of range, in the first column of the current table
+PEERS = ("nannyml", "evidently")  # the slower one last
+HERE = Path(__file__).parent
 CATEGORIES = ("north", "south", "east", "west")
 
 
@@ -89,10 +96,11 @@ def _counts(column: pl.Series) -> dict[str, int]:
 @click.option("--rows", default=1_000_000, show_default=True, help="Rows of each table.")
 @click.option("--columns", default=60, show_default=True, help="Columns; every sixth is a category.")
 @click.option("--repeats", default=3, show_default=True, help="Profiles made; the median counts.")
-def main(rows: int, columns: int, repeats: int) -> None:
+@click.option("--peers", type=click.Path(path_type=Path, file_okay=False), help="Measure peers; their environments.")
+def main(rows: int, columns: int, repeats: int, peers: Path | None) -> None:
     """Print the seconds of a profile and the process's greatest memory, and prove that it found what was seeded."""
-    with tempfile.TemporaryDirectory() as name:
-        reference, current = Path(name, "reference.parquet"), Path(name, "current.parquet")
+    with tempfile.TemporaryDirectory() as folder:
+        reference, current = Path(folder, "reference.parquet"), Path(folder, "current.parquet")
         for path, seed, shifted in ((reference, 1, False), (current, 2, True)):
             # In a process of its own, so that the memory measured is the profile's.
             writer = get_context("spawn").Process(
@@ -115,9 +123,22 @@ def main(rows: int, columns: int, repeats: int) -> None:
             assert found.drifted == [f"n{index + 1:02d}" for index in range(SHIFTED_COLUMNS)], found.drifted
             assert sum(found.missing.values()) == 0
             assert found.repeated == 0
-    wall, cpu = (statistics.median(times) for times in zip(*seconds, strict=True))
-    print(f"{rows:,} rows, {columns} columns: {wall:.2f} s, {cpu:.2f} s of processor time")
-    print(f"greatest memory {_peak_megabytes():,.0f} MB, of which the libraries take {before:,.0f}")
+        wall, cpu = (statistics.median(times) for times in zip(*seconds, strict=True))
+        print(f"{rows:,} rows, {columns} columns: {wall:.2f} s, {cpu:.2f} s of processor time")
+        print(f"greatest memory {_peak_megabytes():,.0f} MB, of which the libraries take {before:,.0f}")
+        for name in PEERS if peers else ():
+            _tell_of_peer(name, peers, reference, current)
+
+
+def _tell_of_peer(name: str, environments: Path, reference: Path, current: Path) -> None:
+    python = make_environment(HERE / "monitoring" / "peers" / f"{name}.txt", environments)
+    command = [str(each) for each in (python, HERE / "profile_peers.py", name, reference, current)]
+    answer = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, **WITHOUT_TELEMETRY}
+    )
+    found = json.loads(answer.stdout.splitlines()[-1])
+    told = f"{found['seconds']:.2f} s, {found['processor']:.2f} s of processor time, {found['peak']:,.0f} MB"
+    print(f"{name}: {told}; {found['drifted']} columns drifted")
 
 
 def _peak_megabytes() -> float:

@@ -19,12 +19,12 @@ from typing import Any
 
 import click
 import numpy as np
+from benchmarks.environments import WITHOUT_TELEMETRY, make_environment
 from benchmarks.monitoring.report import render
 from benchmarks.monitoring.windows import CATEGORIES, SHIFTS, TABLES, Shift, load_table, reference_of, windows_of
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-WITHOUT_TELEMETRY = {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}  # a call home is no part of a detector
 PEERS = ("alibi-detect", "nannyml", "evidently")  # the slowest last
 OURS, THEIRS, TIMED = 10_000, 500, 50
 LIMITS = ("sextant", "sextant-0.07")  # ours at the usual limit, and at a lower one
@@ -114,21 +114,13 @@ def _write_windows(path: Path, cells: Sequence[tuple[str, Shift]], count: int, w
 
 
 def _measure(name: str, windows: Path, result: Path, work: Path) -> None:
-    python = Path(sys.executable) if name in LIMITS else _environment(name, work)
+    python = (
+        Path(sys.executable)
+        if name in LIMITS
+        else make_environment(HERE / "peers" / f"{name}.txt", work / "environments")
+    )
     command = [str(each) for each in (python, HERE / "measure.py", name, windows, result)]
     subprocess.run(command, check=True, env={**os.environ, **WITHOUT_TELEMETRY})
-
-
-def _environment(peer: str, work: Path) -> Path:
-    """Return the Python of a peer's environment, made from its lock if it is not there."""
-    folder = work / "environments" / peer
-    if not (folder / "bin" / "python").exists():
-        uv = Path(sys.executable).with_name("uv")
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-        lock = HERE / "peers" / f"{peer}.txt"
-        sync = [uv, "pip", "sync", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", lock]
-        subprocess.run(sync, check=True)
-    return folder / "bin" / "python"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.environments import make_environment, peer_version
+from benchmarks.environments import make_environment, version_in
 from benchmarks.serving.measure import Cell, measure, measure_raw
 from benchmarks.serving.models import MODELS, BenchModel, make_bundle
 from benchmarks.serving.report import write_report
@@ -25,6 +25,7 @@ from benchmarks.serving.servers import CONTENDERS, OURS, Contender, running
 from benchmarks.serving.wires import WIRES
 
 ROOT = Path(__file__).parents[2]
+PEERS = Path(__file__).parent / "peers"
 
 
 def main() -> int:
@@ -98,8 +99,7 @@ def _version(name: str, environments: Path) -> str:
 
         return __version__
     print(f"the environment of {name}", file=sys.stderr)
-    make_environment(name, environments)
-    return peer_version(name, environments)
+    return version_in(make_environment(PEERS / f"{name}.txt", environments), name)
 
 
 def _cpu_name() -> str:
