@@ -149,8 +149,11 @@ class BundleSpec(Closed):
 
     @property
     def digest(self) -> str:
-        """The bundle's digest: everything in it is bound by this one."""
-        return digest_of(self.model_dump(mode="json"))
+        """The bundle's digest: everything in it is bound by this one.
+
+        It is that of `bundle.json` as it was written, without the fields that later versions have and it lacks.
+        """
+        return digest_of(self.model_dump(mode="json", exclude_unset=True))
 
 
 def answer_name(classes: Sequence[str]) -> str:
@@ -192,7 +195,6 @@ def seal_bundle(directory: Path, spec: BundleSpec) -> BundleSpec:
     """Write `bundle.json` over the files that lie in `directory`; return the spec with their digests."""
     names = [str(file.relative_to(directory)) for file in directory.rglob("*") if file.is_file()]
     files = {name: digest_of_file(directory / name) for name in sorted(names) if name != BUNDLE_FILE}
-    sealed = spec.model_copy(update={"files": files})
-    text = json.dumps(sealed.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    text = json.dumps(spec.model_copy(update={"files": files}).model_dump(mode="json"), indent=2, ensure_ascii=False)
     (directory / BUNDLE_FILE).write_text(text + "\n", encoding="utf-8")
-    return sealed
+    return BundleSpec.model_validate_json(text)

@@ -71,7 +71,8 @@ class Job:
     ahead: asyncio.Future[Any] | None = None
 
 
-RunBatch = Callable[[list[Job]], Awaitable[None]]
+RunBatch = Callable[[list[Job]], Awaitable[None] | None]
+"""Answers the jobs' futures: before it returns None, or by the end of what it returns."""
 
 
 class Batcher:
@@ -209,20 +210,37 @@ class Batcher:
 
     def _start(self, jobs: list[Job]) -> None:
         self._free -= 1
-        task = self._loop.create_task(self._finish(jobs))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _finish(self, jobs: list[Job]) -> None:
         begun = self._clock()
         try:
-            await self._run(jobs)
+            rest = self._run(jobs)
+        except Exception as error:
+            self._end(jobs, begun, error)
+        else:
+            if rest is not None:
+                task = self._loop.create_task(self._finish(jobs, begun, rest))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            self._end(jobs, begun)
+        if self._queue:
+            self._loop.call_soon(self._consider)  # others get their turn between two batches
+
+    async def _finish(self, jobs: list[Job], begun: float, rest: Awaitable[None]) -> None:
+        try:
+            await rest
+        except Exception as error:
+            self._end(jobs, begun, error)
+        else:
+            self._end(jobs, begun)
+        self._consider()
+
+    def _end(self, jobs: list[Job], begun: float, error: Exception | None = None) -> None:
+        """Free a batch's place; whatever went wrong with it is the answer of each of its jobs."""
+        if error is None:
             self._batch_seconds = recent_mean(self._batch_seconds or None, self._clock() - begun)
-        except Exception as error:  # whatever went wrong with the batch is the answer of each of its jobs
+        else:
             for job in jobs:
                 if not job.future.done():
                     job.future.set_exception(error)
-        finally:
-            self._free += 1
-            self._hold(-len(jobs))
-            self._consider()
+        self._free += 1
+        self._hold(-len(jobs))

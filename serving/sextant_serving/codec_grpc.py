@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from sextant_serving.codec_v2 import Served, check_output, output_of, rows_of
+from sextant_serving.codec_v2 import HEAD_BYTES_KEPT, HEADS_KEPT, Served, check_output, output_of, rows_of
 from sextant_serving.errors import BadRequest
 from sextant_serving.grpc_protocol import message
+from sextant_serving.grpc_wire import split
 from sextant_serving.rows import Answer, Rows, Signature
 from sextant_serving.tensors import (
     InputTensor,
@@ -19,7 +23,8 @@ from sextant_serving.tensors import (
     fill_from_numbers,
 )
 
-ModelInferResponse = message("ModelInferResponse")
+ModelInferRequest, ModelInferResponse = message("ModelInferRequest"), message("ModelInferResponse")
+NO_CONTENTS = message("InferTensorContents")()
 
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -46,36 +51,87 @@ CONTENT_DTYPES = {
 }
 
 
-def parse_grpc(request: Any, signature: Signature) -> tuple[Rows, list[str]]:
-    """Return the rows of a ModelInferRequest and the outputs it asks for. Raises BadRequest."""
-    names: list[str] = []
-    for index, output in enumerate(request.outputs):
-        names.append(check_output(output.name, signature.form.outputs, names, f"outputs[{index}].name"))
-    return rows_of(_read_inputs(request), signature), names or list(signature.form.outputs)
+class Head:
+    """What a ModelInferRequest says beside its id and its raw contents; many requests may share it."""
+
+    def __init__(self, request: Any) -> None:
+        self.model, self.version = request.model_name, request.model_version
+        self._inputs, self._outputs = list(request.inputs), [output.name for output in request.outputs]
+
+    @cached_property
+    def inputs(self) -> list[tuple[str, str, list[int], Any]]:
+        """Return name, datatype, shape and typed contents, None if it has none, of each input. Raises BadRequest."""
+        found: dict[str, tuple[str, str, list[int], Any]] = {}
+        for index, given in enumerate(self._inputs):
+            where = f"inputs[{index}]"
+            if given.name in found:
+                raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
+            check_head(given.datatype, given.shape, where)
+            contents = given.contents if given.HasField("contents") else None
+            found[given.name] = given.name, given.datatype, list(given.shape), contents
+        if not found:
+            raise BadRequest("inputs", "no tensors", "Send at least one")
+        return list(found.values())
+
+    def outputs(self, known: tuple[str, ...]) -> list[str]:
+        """Return the outputs that are asked for, of a model that has these. Raises BadRequest."""
+        names: list[str] = []
+        for index, name in enumerate(self._outputs):
+            names.append(check_output(name, known, names, f"outputs[{index}].name"))
+        return names or list(known)
 
 
-def _read_inputs(request: Any) -> list[InputTensor]:
-    raw = request.raw_input_contents
-    if not request.inputs:
-        raise BadRequest("inputs", "no tensors", "Send at least one")
-    if raw and len(raw) != len(request.inputs):
-        raise BadRequest("raw_input_contents", "another number than of inputs", "Send one entry an input, or none")
-    tensors, names = [], set()
-    for index, given in enumerate(request.inputs):
-        where = f"inputs[{index}]"
-        if given.name in names:
-            raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
-        names.add(given.name)
-        tensor = InputTensor(given.name, given.datatype, list(given.shape))
-        check_head(tensor.datatype, tensor.shape, where)
-        if not raw:
-            _fill_from_contents(tensor, given.contents, f"{where}.contents")
-        elif given.HasField("contents"):
-            raise BadRequest(f"{where}.contents", "contents beside raw_input_contents", "Send one of them")
-        else:
-            fill_from_binary(tensor, memoryview(raw[index]), where)
-        tensors.append(tensor)
-    return tensors
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A ModelInferRequest; `raw` holds the raw contents of each input, or nothing where they are typed."""
+
+    head: Head
+    identifier: str
+    raw: Sequence[memoryview]
+
+    @classmethod
+    def read(cls, sent: bytes) -> InferRequest:
+        """Return the request that a client sent. Raises BadRequest."""
+        parts = split(sent)
+        if parts is None or len(parts.head) > HEAD_BYTES_KEPT:
+            request = read_message(ModelInferRequest, sent)
+            return cls(Head(request), request.id, [memoryview(each) for each in request.raw_input_contents])
+        try:
+            return cls(_kept_head(parts.head), parts.identifier.decode(), parts.raw)
+        except UnicodeDecodeError:
+            raise BadRequest("id", "not UTF-8", "Send text or leave it out") from None
+
+    def rows(self, signature: Signature) -> Rows:
+        """Return the rows of the request. Raises BadRequest."""
+        inputs = self.head.inputs
+        if self.raw and len(self.raw) != len(inputs):
+            raise BadRequest("raw_input_contents", "another number than of inputs", "Send one entry an input, or none")
+        tensors = []
+        for index, (name, datatype, shape, contents) in enumerate(inputs):
+            where = f"inputs[{index}]"
+            tensor = InputTensor(name, datatype, shape)
+            if not self.raw:
+                _fill_from_contents(tensor, contents or NO_CONTENTS, f"{where}.contents")
+            elif contents is not None:
+                raise BadRequest(f"{where}.contents", "contents beside raw_input_contents", "Send one of them")
+            else:
+                fill_from_binary(tensor, self.raw[index], where)
+            tensors.append(tensor)
+        return rows_of(tensors, signature)
+
+
+@lru_cache(maxsize=HEADS_KEPT)
+def _kept_head(head: bytes) -> Head:
+    return Head(read_message(ModelInferRequest, head))
+
+
+def read_message(kind: Any, sent: bytes) -> Any:
+    """Return the message of a class that a client sent; raises BadRequest, where gRPC would blame the server."""
+    try:
+        return kind.FromString(sent)
+    except DecodeError:
+        name = kind.DESCRIPTOR.name
+        raise BadRequest("message", f"not a {name}", "Send it as inference.proto has it") from None
 
 
 def _fill_from_contents(tensor: InputTensor, contents: Any, where: str) -> None:
@@ -100,17 +156,28 @@ def render_grpc(
     prediction_id: str,
     request_id: str,
     raw: bool,
-) -> Any:
-    """Return the ModelInferResponse: `raw` contents for a request that came raw, typed ones for another."""
-    response = ModelInferResponse(model_name=served.name, model_version=served.version, id=request_id or prediction_id)
+) -> bytes:
+    """Return a serialized ModelInferResponse: `raw` contents for a request that came raw, typed ones for another."""
+    tensors = [output_of(name, answer, served.form, ids) for name in names]
+    response = ModelInferResponse(id=request_id or prediction_id)
     response.parameters["prediction_id"].string_param = prediction_id
-    for name in names:
-        tensor = output_of(name, answer, served.form, ids)
-        output = response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape)
-        if raw:
-            response.raw_output_contents.append(tensor.raw())
-            continue
+    if raw:
+        response.raw_output_contents.extend([tensor.raw() for tensor in tensors])
+        described = tuple((tensor.name, tensor.datatype, *tensor.shape) for tensor in tensors)
+        # Serialized messages, one after the other, are their merge.
+        return _kept_description(served.name, served.version, described) + bytes(response.SerializeToString())
+    response.model_name, response.model_version = served.name, served.version
+    for tensor in tensors:
+        output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         plain = tensor.plain()
         elements = [text.encode() for text in plain] if tensor.datatype == "BYTES" else plain
         getattr(output.contents, CONTENTS[tensor.datatype]).extend(elements)
-    return response
+    return bytes(response.SerializeToString())
+
+
+@lru_cache(maxsize=HEADS_KEPT)
+def _kept_description(model: str, version: str, described: tuple[tuple[Any, ...], ...]) -> bytes:
+    response = ModelInferResponse(model_name=model, model_version=version)
+    for name, datatype, *shape in described:
+        response.outputs.add(name=name, datatype=datatype, shape=shape)
+    return bytes(response.SerializeToString())

@@ -32,14 +32,22 @@ class Device:
         self._under_way = 0
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, rows: int, batch: Callable[[], T]) -> T:
-        """Return what `batch`, of so many rows, returns, or raise what it raises."""
+    def is_short(self, rows: int) -> bool:
+        """Tell whether `run_here` may run a batch of so many rows now."""
         size = rows.bit_length()
-        if self._here and not self._under_way and self._mean_seconds.get(size, SHORT_SECONDS) < SHORT_SECONDS:
-            return self._timed(size, batch)
+        return self._here and not self._under_way and self._mean_seconds.get(size, SHORT_SECONDS) < SHORT_SECONDS
+
+    def run_here(self, rows: int, batch: Callable[[], T]) -> T:
+        """Return what `batch`, of so many rows, returns, or raise what it raises; it runs on the event loop."""
+        return self._timed(rows.bit_length(), batch)
+
+    async def run(self, rows: int, batch: Callable[[], T]) -> T:
+        """Return what `batch` returns, or raise what it raises, wherever it runs best."""
+        if self.is_short(rows):
+            return self.run_here(rows, batch)
         self._under_way += 1
         try:
-            return await self._loop.run_in_executor(self._thread, self._timed, size, batch)
+            return await self._loop.run_in_executor(self._thread, self._timed, rows.bit_length(), batch)
         finally:
             self._under_way -= 1
 

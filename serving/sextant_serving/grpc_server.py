@@ -7,19 +7,19 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from sextant_plan import __version__
 from sextant_serving.application import EXTENSIONS, Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
-from sextant_serving.codec_grpc import parse_grpc, render_grpc
+from sextant_serving.codec_grpc import InferRequest, ModelInferResponse, read_message, render_grpc
 from sextant_serving.codec_v2 import Served, describe_inputs, describe_outputs
-from sextant_serving.errors import BadRequest, CannotListen, NotReady, PortInUse, RequestError
+from sextant_serving.errors import CannotListen, NotReady, PortInUse, RequestError
 from sextant_serving.grpc_protocol import SERVICE, message, service
 from sextant_serving.logs import log_failure
 from sextant_serving.repository import Repository, check_parameters
@@ -92,11 +92,13 @@ class GrpcServer:
 
     def _handler(self, method: Any) -> Any:
         """Return gRPC's handler of a method of the service, whose implementation has the method's name."""
-        kind = message(method.input_type.name)
         codecs = {"response_serializer": message(method.output_type.name).SerializeToString}
         if method.name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(self._stream, **codecs)
+        read: Callable[[bytes], Any] = partial(read_message, message(method.input_type.name))
         implementation: Method = self._infer if method.name == "ModelInfer" else getattr(self, f"_{method.name}")
+        if method.name == "ModelInfer":
+            read, codecs = InferRequest.read, {}  # its answers are serialized already
         is_open = method.name in OPEN_CALLS
 
         async def answer(sent: bytes, context: Any) -> Any:
@@ -104,7 +106,7 @@ class GrpcServer:
             try:
                 if not is_open:
                     self._repository.access.check(metadata.get(b"authorization"))
-                return await implementation(_read(kind, sent), metadata, context.peer())
+                return await implementation(read(sent), metadata, context.peer())
             except RequestError as error:
                 code, words = CODES[error.status], str(error)
             except Exception as error:
@@ -117,7 +119,7 @@ class GrpcServer:
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answer a stream's requests in their order; a refusal is an answer, not the stream's end."""
         metadata, peer = _metadata(context), context.peer()
-        asked, answered = message("ModelInferRequest"), message("ModelStreamInferResponse")
+        answered = message("ModelStreamInferResponse")
         try:
             self._repository.access.check(metadata.get(b"authorization"))
         except RequestError as error:
@@ -125,8 +127,8 @@ class GrpcServer:
         async for sent in requests:
             identifier = ""
             try:
-                request = _read(asked, sent)
-                identifier = request.id
+                request = InferRequest.read(sent)
+                identifier = request.identifier
                 response = await self._infer(request, metadata, peer)
             except RequestError as error:
                 yield answered(error_message=str(error), infer_response={"id": identifier})
@@ -134,21 +136,28 @@ class GrpcServer:
                 log_failure(_log, "a gRPC stream's request failed", error)
                 yield answered(error_message=INTERNAL, infer_response={"id": identifier})
             else:
-                yield answered(infer_response=response)
+                yield answered(infer_response=ModelInferResponse.FromString(response))
 
-    async def _ModelInfer(self, request: Any, metadata: dict[bytes, bytes], peer: str) -> Any:  # noqa: N802
+    async def _ModelInfer(self, request: InferRequest, metadata: dict[bytes, bytes], peer: str) -> bytes:  # noqa: N802
         """Answer one inference request, counted and batched like those over HTTP. Raises RequestError."""
         application, received = self._application, time.monotonic()
         if application.variants is None:
             raise NotReady
-        call = Call(application.variants, metadata, lambda model: parse_grpc(request, model.signature)[0])
+        call = Call(application.variants, metadata, lambda model: request.rows(model.signature))
         with self._counted(call, peer, received):
-            champion = application.served(request.model_name, request.model_version or None)
-            rows, names = parse_grpc(request, champion.signature)
+            head = request.head
+            champion = application.served(head.model, head.version or None)
+            names, rows = head.outputs(champion.signature.form.outputs), request.rows(champion.signature)
             answer, identifier, ids = await application.predict(call, call.assign(rows), received)
-            served = Served(call.model.name, call.model.version, call.model.form)
-            raw = bool(request.raw_input_contents)
-            return render_grpc(answer, names, served, ids, prediction_id=identifier, request_id=request.id, raw=raw)
+            return render_grpc(
+                answer,
+                names,
+                Served(call.model.name, call.model.version, call.model.form),
+                ids,
+                prediction_id=identifier,
+                request_id=request.identifier,
+                raw=bool(request.raw),
+            )
 
     @contextmanager
     def _counted(self, call: Call, peer: str, received: float) -> Iterator[None]:
@@ -212,15 +221,6 @@ class GrpcServer:
 
     def _is_ready(self) -> bool:
         return self._application.is_ready
-
-
-def _read(kind: Any, sent: bytes) -> Any:
-    """Return the message of a class that a client sent; raises BadRequest, where gRPC would blame the server."""
-    try:
-        return kind.FromString(sent)
-    except DecodeError:
-        name = kind.DESCRIPTOR.name
-        raise BadRequest("message", f"not a {name}", "Send it as inference.proto has it") from None
 
 
 def _metadata(context: Any) -> dict[bytes, bytes]:

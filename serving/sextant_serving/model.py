@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +26,21 @@ from sextant_serving.rows import Answer, Rows, Signature, Times, joined
 from sextant_serving.stand_ins import Guarded
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch after the device: `outputs` FP32 (rows, classes or 1), and the seconds that the device took.
+
+    `statistics` are the pictures' if they decide. `stood_in` says who answered for a network that failed, which it
+    does for all rows of a batch.
+    """
+
+    inputs: Inputs
+    statistics: Statistics | None
+    outputs: NDArray[np.float32]
+    stood_in: str | None
+    seconds: float
 
 
 class Model:
@@ -70,27 +86,50 @@ class Model:
         """Run `work` on the model's own thread."""
         return await self._loop.run_in_executor(self._thread, work)
 
-    async def _answer_batch(self, jobs: list[Job]) -> None:
-        now = time.monotonic()
+    def _answer_batch(self, jobs: list[Job]) -> Awaitable[None] | None:
+        """Answer a short batch that needs no lookup at once, any other by the end of what is returned."""
+        taken = time.monotonic()
         for job in jobs:
-            self.metrics.queue_seconds.observe(now - job.arrived)
+            self.metrics.queue_seconds.observe(taken - job.arrived)
+        if self._lookups is not None:
+            return self._answer_with_lookup(jobs, taken)
+        rows = _count(jobs)
+        if not self._device.is_short(rows):
+            return self._answer_on_device(jobs, rows, {}, taken)
+        self._tell(jobs, self._device.run_here(rows, lambda: self._compute(jobs, rows, {})), {}, taken)
+        return None
+
+    async def _answer_with_lookup(self, jobs: list[Job], taken: float) -> None:
         found = await self._look_up(jobs)
         looked_up = time.monotonic() if self.timed and found else None
         jobs = self._reject_unserved(jobs, found)
-        if not jobs:
-            return
-        rows = sum(job.rows.count for job in jobs)
-        inputs, statistics, (outputs, stood_in), seconds = await self._device.run(
-            rows, lambda: self._compute(jobs, rows, found)
-        )
-        self.metrics.device_seconds.observe(seconds)
+        if jobs:
+            await self._answer_on_device(jobs, _count(jobs), found, taken, looked_up)
+
+    async def _answer_on_device(
+        self, jobs: list[Job], rows: int, found: dict[Job, Found], taken: float, looked_up: float | None = None
+    ) -> None:
+        computed = await self._device.run(rows, lambda: self._compute(jobs, rows, found))
+        self._tell(jobs, computed, found, taken, looked_up)
+
+    def _tell(
+        self,
+        jobs: list[Job],
+        computed: Computed,
+        found: dict[Job, Found],
+        taken: float,
+        looked_up: float | None = None,
+    ) -> None:
+        """Answer the jobs and count what was computed for them."""
+        outputs, rows = computed.outputs, len(computed.outputs)
+        self.metrics.device_seconds.observe(computed.seconds)
         self.metrics.batch_rows.observe(rows)
-        doubts = self._doubts(inputs, statistics, outputs)
-        self._deliver(jobs, outputs, found, doubts, stood_in=stood_in)
+        self._deliver(jobs, computed, found)
         if self.timed:
-            self._note_times(jobs, now, looked_up, seconds)
+            self._note_times(jobs, taken, looked_up, computed.seconds)
+        features, image = computed.inputs.get("features"), computed.inputs.get("image")
         missing = self._missing(jobs, rows, found)
-        self.metrics.seen.see(Seen(inputs.get("features"), inputs.get("image"), outputs, missing, statistics))
+        self.metrics.seen.see(Seen(features, image, outputs, missing, computed.statistics))
 
     def look_ahead(self, rows: Rows) -> asyncio.Future[Found] | None:
         """Ask for the features of rows that are not yet fit for the queue; None if they need none."""
@@ -123,13 +162,8 @@ class Model:
                 job.future.set_exception(error)
         return kept
 
-    def _compute(
-        self, jobs: list[Job], rows: int, found: dict[Job, Found]
-    ) -> tuple[Inputs, Statistics | None, tuple[NDArray[np.float32], str | None], float]:
-        """Assemble the batch and run it; returns inputs, picture statistics if they decide, answers, device seconds.
-
-        With the answers comes who stood in for the network, of which a batch that it fails has one for all its rows.
-        """
+    def _compute(self, jobs: list[Job], rows: int, found: dict[Job, Found]) -> Computed:
+        """Assemble the batch and run it."""
         inputs: dict[str, NDArray[Any]] = {}
         statistics: Statistics | None = None
         if self.spec.image:
@@ -146,7 +180,7 @@ class Model:
         ]
         answers = joined([outputs for outputs, _ in parts])
         stood_in = next((reason for _, reason in parts if reason is not None), None)
-        return inputs, statistics, (answers, stood_in), time.perf_counter() - begun
+        return Computed(inputs, statistics, answers, stood_in, time.perf_counter() - begun)
 
     def _features_of(self, job: Job, found: Found | None) -> NDArray[np.float32]:
         rows = job.rows
@@ -170,31 +204,24 @@ class Model:
                 missing[part] |= found[job].missing
         return missing
 
-    def _doubts(self, inputs: Inputs, statistics: Statistics | None, outputs: NDArray[np.float32]) -> list[str | None]:
+    def _doubts(self, computed: Computed) -> list[str | None]:
         """Return by row why the model does not stand by its answer, None where it does."""
-        unsure = self.form.unsure(outputs, self.spec.serving.abstain_below)
+        unsure = self.form.unsure(computed.outputs, self.spec.serving.abstain_below)
         doubts = [LOW_CONFIDENCE if row else None for row in unsure.tolist()]
         limit = self.spec.serving.abstain_outside
         if self._training_range is not None and limit is not None:
-            outside = self._training_range.distance(inputs.get("features"), statistics or {}) > limit
+            outside = self._training_range.distance(computed.inputs.get("features"), computed.statistics or {}) > limit
             doubts = [
                 OUT_OF_DISTRIBUTION if far else doubt for far, doubt in zip(outside.tolist(), doubts, strict=True)
             ]
         return doubts
 
-    def _deliver(
-        self,
-        jobs: list[Job],
-        outputs: NDArray[np.float32],
-        found: dict[Job, Found],
-        doubts: list[str | None],
-        *,
-        stood_in: str | None,
-    ) -> None:
-        """Split a batch's answers over its jobs, applying the plan's fallbacks; `stood_in` is who gave them."""
-        best = self.form.best(outputs)
+    def _deliver(self, jobs: list[Job], computed: Computed, found: dict[Job, Found]) -> None:
+        """Split a batch's answers over its jobs, applying the plan's fallbacks."""
+        outputs = computed.outputs
+        best, doubts = self.form.best(outputs), self._doubts(computed)
         abstained = np.array([doubt is not None for doubt in doubts], dtype=np.bool_)
-        fallbacks = [doubt or stood_in for doubt in doubts]
+        fallbacks = [doubt or computed.stood_in for doubt in doubts]
         if found:
             self._apply_missing(jobs, found, abstained, fallbacks)
         self.metrics.count_rows(best, abstained, fallbacks)
@@ -226,6 +253,10 @@ class Model:
         for job in jobs:
             if not job.future.cancelled() and job.future.exception() is None:
                 job.future.result().times = Times(job.arrived, taken, found, ended - seconds, ended)
+
+
+def _count(jobs: Iterable[Job]) -> int:
+    return sum(job.rows.count for job in jobs)
 
 
 def _parts(jobs: Iterable[Job]) -> Iterator[tuple[Job, slice]]:

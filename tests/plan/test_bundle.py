@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sextant_plan.bundle import BUNDLE_FILE, BundleSpec, Member, ServingSpec, Tensor, read_bundle, seal_bundle
-from sextant_plan.canonical import digest_of_bytes
+from sextant_plan.canonical import digest_of, digest_of_bytes
 from sextant_plan.errors import BundleCorrupt
 
 FILES = {"model.onnx": b"\x08\x07network", "reference.json": b"{}", "golden.npz": b"PK\x03\x04", "labels/eu.txt": b"a"}
@@ -73,6 +73,15 @@ def test_sealing_again_changes_nothing(tmp_path: Path) -> None:
     """The seal does not seal itself, so a second seal is the same."""
     first = sealed(tmp_path)
     assert seal_bundle(tmp_path, SPEC) == first
+
+
+def test_a_bundle_of_an_earlier_version_keeps_its_digest(tmp_path: Path) -> None:
+    """What a later version adds with a default was not there to be sealed, so that promoted bundles stay valid."""
+    sealed(tmp_path)
+    document = json.loads((tmp_path / BUNDLE_FILE).read_text())
+    del document["serving"]["on_demand"], document["serving"]["log"]
+    (tmp_path / BUNDLE_FILE).write_text(json.dumps(document))
+    assert read_bundle(tmp_path).digest == digest_of(document)
 
 
 @given(name=st.sampled_from(sorted(FILES)), position=st.integers(0, 1000), flip=st.integers(1, 255))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Awaitable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,6 +62,77 @@ def test_a_batch_leaves_when_every_open_request_is_queued() -> None:
         return device.batches
 
     assert asyncio.run(run()) == [[1, 2]]
+
+
+def answer_at_once(jobs: list[Job]) -> None:
+    """Answer each job before returning, as a model does whose batches are short."""
+    for job in jobs:
+        count = job.rows.count
+        answer = np.zeros((count, 1), np.float32), np.zeros(count, np.intp), np.zeros(count, bool)
+        job.future.set_result(Answer(*answer, fallbacks=[None] * count))
+
+
+def test_a_batch_that_needs_no_waiting_is_answered_before_submit_returns() -> None:
+    """A lone request costs no task and no turn of the loop; its place in the queue is free again."""
+
+    async def run() -> None:
+        traffic = traffic_of("a")
+        queue = Batcher(answer_at_once, traffic, max_rows=4, max_wait=LONG, queue_rows=8, deadline=LONG)
+        for _ in range(20):
+            assert queue.submit(Rows(1)).done()
+        assert traffic.held == 0
+
+    asyncio.run(run())
+
+
+def test_batches_that_need_no_waiting_let_others_have_their_turn() -> None:
+    """Between two of them the loop goes round, so that a queue that has grown holds up nobody else."""
+
+    async def run() -> list[int]:
+        gate = asyncio.Event()
+
+        async def busy(jobs: list[Job]) -> None:
+            await gate.wait()
+            answer_at_once(jobs)
+
+        def run_batch(jobs: list[Job]) -> Awaitable[None] | None:
+            if not gate.is_set():
+                return busy(jobs)
+            answer_at_once(jobs)
+            return None
+
+        clients = traffic_of("a", "b", "c", "d")
+        queue = Batcher(run_batch, clients, max_rows=4, max_wait=LONG, queue_rows=16, deadline=LONG)
+        waiting = [queue.submit(Rows(4)) for _ in range(4)]
+        gate.set()
+        await waiting[0]
+        answered = [sum(one.done() for one in waiting)]
+        while answered[-1] < len(waiting):
+            await asyncio.sleep(0)
+            answered.append(sum(one.done() for one in waiting))
+        return answered
+
+    answered = asyncio.run(run())
+    assert all(now - before <= 1 for before, now in pairwise(answered))
+    assert answered[0] < len(answered)
+
+
+def test_a_batch_that_fails_at_once_fails_its_jobs_alone() -> None:
+    """The next batch finds a free place."""
+    failing = [True, False]
+
+    def run_batch(jobs: list[Job]) -> None:
+        if failing.pop(0):
+            raise ZeroDivisionError
+        answer_at_once(jobs)
+
+    async def run() -> None:
+        queue = Batcher(run_batch, traffic_of("a"), max_rows=4, max_wait=LONG, queue_rows=8, deadline=LONG)
+        with pytest.raises(ZeroDivisionError):
+            await queue.submit(Rows(1))
+        assert queue.submit(Rows(1)).done()
+
+    asyncio.run(run())
 
 
 def test_a_client_answered_just_now_is_waited_for() -> None:
@@ -185,8 +258,8 @@ def test_batches_of_less_than_a_tick_count_in_the_expected_wait() -> None:
         with pytest.raises(Overloaded):
             queue.submit(Rows(200))
         device.gate.set()
-        del loop.time
         await asyncio.gather(busy, waiting)
+        del loop.time
 
     asyncio.run(run())
 
