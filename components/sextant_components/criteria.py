@@ -120,21 +120,22 @@ def _net_value(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     return metrics.net_value(_classes(evidence), economics, below, criterion.confidence)
 
 
-def compared_values(criterion: Criterion, evidence: Evidence) -> list[str] | Settled:
-    """Return the value by row of the column between whose values a criterion asks for a gap."""
-    if criterion.slice is None:
-        return unavailable("the criterion names no column to compare")
-    values = evidence.slices[criterion.slice]
-    if len(set(values)) < 2:
-        return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
-    return values
+def gap_between(metric: Callable[[Evidence, list[str], float], Estimate]) -> Answer:
+    """Return the answer of a metric that compares the values of the criterion's column, given by row."""
+
+    def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
+        if criterion.slice is None:
+            return unavailable("the criterion names no column to compare")
+        values = evidence.slices[criterion.slice]
+        if len(set(values)) < 2:
+            return unavailable(f"the sealed rows have fewer than two values of {criterion.slice}")
+        return metric(evidence, values, criterion.confidence)
+
+    return answer
 
 
-def _accuracy_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    values = compared_values(criterion, evidence)
-    if isinstance(values, Settled):
-        return values
-    return metrics.accuracy_gap(_classes(evidence), values, criterion.confidence)
+def _accuracy_gap(evidence: Evidence, values: list[str], confidence: float) -> Estimate:
+    return metrics.accuracy_gap(_classes(evidence), values, confidence)
 
 
 def _corrupted_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -179,7 +180,7 @@ _CLASSES: dict[str, Answer] = {
     "calibration_error": _calibration_error,
     "coverage": _coverage,
     "net_value": _net_value,
-    "accuracy_gap": _accuracy_gap,
+    "accuracy_gap": gap_between(_accuracy_gap),
     "corrupted_accuracy": _corrupted_accuracy,
     "attacked_accuracy": _attacked_accuracy,
     "stranger_auroc": _stranger_auroc,

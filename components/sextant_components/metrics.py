@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from math import nan, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,28 +152,33 @@ def net_value(answers: Answers, economics: Economics, abstain_below: float, conf
 
 
 def accuracy_gap(answers: Answers, values: Sequence[str], confidence: float) -> Estimate:
-    """Return the largest difference of accuracy between two of `values`, one a row, of which two differ.
+    """Return the largest difference of accuracy between two of `values`, one a row, of which two differ."""
+    return largest_gap(answers.right, values, accuracy, confidence)
+
+
+def largest_gap(
+    rows: NDArray[Any], values: Sequence[str], level: Callable[[NDArray[Any], float], Estimate], confidence: float
+) -> Estimate:
+    """Return the largest difference of `level` between the rows of two of `values`, one a row, of which two differ.
 
     As in `lowest`, passing needs no correction: the gap is within its bound if each difference is within its own.
     That any difference is real is a choice among all ordered pairs, so failing takes Holm's first step.
     """
     column = np.asarray(values)
-    counts = [(int(answers.right[own].sum()), int(own.sum())) for own in (column == name for name in np.unique(column))]
-    pairs = list(permutations(counts, 2))
+    pairs = list(permutations([rows[column == name] for name in np.unique(column)], 2))
     corrected = 1 - (1 - confidence) / len(pairs)
-    differences = [_difference(one, other, confidence) for one, other in pairs]
+
+    def difference(one: NDArray[Any], other: NDArray[Any], confidence: float) -> Estimate:
+        return combined([(1.0, level(one, confidence)), (-1.0, level(other, confidence))])
+
+    found = [difference(one, other, confidence) for one, other in pairs]
     return Estimate(
-        value=max(each.value for each in differences),
-        low=max(0.0, *(_difference(one, other, corrected).low for one, other in pairs)),
-        high=max(each.high for each in differences),
+        value=max(each.value for each in found),
+        low=max(0.0, *(difference(one, other, corrected).low for one, other in pairs)),
+        high=max(each.high for each in found),
         n=len(column),
         confidence=confidence,
     )
-
-
-def _difference(one: tuple[int, int], other: tuple[int, int], confidence: float) -> Estimate:
-    """Return how much larger the first of two shares is, each given as (successes, rows)."""
-    return combined([(1.0, proportion(*one, confidence)), (-1.0, proportion(*other, confidence))])
 
 
 def confusion(answers: Answers, classes: int) -> NDArray[np.int64]:

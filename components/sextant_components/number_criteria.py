@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sextant_components import number_metrics
-from sextant_components.criteria import Answer, Evidence, compared_values, rows_of
+from sextant_components.criteria import Answer, Evidence, gap_between, rows_of
 from sextant_components.gates import Settled
 from sextant_components.number_metrics import NumberAnswers
 from sextant_plan.bounds import mean, proportion
@@ -36,11 +36,8 @@ def _mae(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     return mean(np.abs(_numbers(evidence).errors[rows]) + other[rows], criterion.confidence)
 
 
-def _mae_gap(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    values = compared_values(criterion, evidence)
-    if isinstance(values, Settled):
-        return values
-    return number_metrics.mae_gap(_numbers(evidence), values, criterion.confidence)
+def _mae_gap(evidence: Evidence, values: list[str], confidence: float) -> Estimate:
+    return number_metrics.mae_gap(_numbers(evidence), values, confidence)
 
 
 def _coverage(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -57,7 +54,7 @@ def _numbers(evidence: Evidence) -> NumberAnswers:
 ANSWERS: dict[str, Answer] = {
     "mae": _mae,
     "rmse": _of_rows(number_metrics.rmse),
-    "mae_gap": _mae_gap,
+    "mae_gap": gap_between(_mae_gap),
     "r_squared": _of_rows(number_metrics.r_squared),
     "coverage": _coverage,
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.bounds import bootstrap, combined, root_mean_square, size_mean
+from sextant_components.metrics import largest_gap
+from sextant_plan.bounds import bootstrap, root_mean_square, size_mean
 from sextant_plan.verdicts import Estimate
 
 
@@ -53,23 +53,5 @@ def r_squared(answers: NumberAnswers, confidence: float) -> Estimate:
 
 
 def mae_gap(answers: NumberAnswers, values: Sequence[str], confidence: float) -> Estimate:
-    """Return the largest difference of the mean absolute error between two of `values`, one a row, of which two differ.
-
-    As in `metrics.accuracy_gap`, passing needs no correction, and failing takes Holm's first step over ordered pairs.
-    """
-    column = np.asarray(values)
-    groups = [np.abs(answers.errors[column == name]) for name in np.unique(column)]
-    pairs = list(permutations(groups, 2))
-    corrected = 1 - (1 - confidence) / len(pairs)
-
-    def difference(one: NDArray[np.float64], other: NDArray[np.float64], confidence: float) -> Estimate:
-        return combined([(1.0, size_mean(one, confidence)), (-1.0, size_mean(other, confidence))])
-
-    found = [difference(one, other, confidence) for one, other in pairs]
-    return Estimate(
-        value=max(each.value for each in found),
-        low=max(0.0, *(difference(one, other, corrected).low for one, other in pairs)),
-        high=max(each.high for each in found),
-        n=len(column),
-        confidence=confidence,
-    )
+    """Return the largest difference of the mean absolute error between two of `values`, one a row; two must differ."""
+    return largest_gap(np.abs(answers.errors), values, size_mean, confidence)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.metrics import paired_gain
-from sextant_plan.bounds import mean
+from sextant_components.metrics import accuracy, paired_gain
+from sextant_plan.bounds import mean, size_mean
 from sextant_plan.catalogue import PAIRED_BOUND, PAIRED_MEAN_BOUND
 from sextant_plan.verdicts import Estimate
 
@@ -65,12 +65,18 @@ class Objective(Protocol):
     def gain(self, one: Merit, other: Merit, confidence: float) -> Estimate:
         """Return how much better the first is on the same rows, with bounds."""
 
+    level_name: str
+    """What `level` returns, in words."""
+
+    def level(self, merit: Merit, confidence: float) -> Estimate:
+        """Return how good the answers are on their own: what a curve over age or a window shows."""
+
 
 class Classes:
     """Classes by cross-entropy, compared by how often they are right."""
 
     score_name, better, bound, loss_unit = "accuracy", "more accurate", PAIRED_BOUND, "nats"
-    scale = 1.0
+    level_name, scale = "accuracy", 1.0
 
     def fit_scale(self, network: Network) -> None:
         """Do nothing: probabilities have no scale."""
@@ -108,6 +114,10 @@ class Classes:
         """Return the difference of accuracy on the same rows."""
         return paired_gain(one, other, confidence)
 
+    def level(self, merit: Merit, confidence: float) -> Estimate:
+        """Return the accuracy."""
+        return accuracy(merit, confidence)
+
 
 class SoftClasses(Classes):
     """Classes that are learned from a probability of each, as another model gives them, and judged by labels."""
@@ -134,6 +144,7 @@ class Numbers:
 
     score_name, better, bound = "r_squared", "closer to the label", PAIRED_MEAN_BOUND
     loss_unit = "squared standard deviations of the label"
+    level_name = "mean absolute error"
 
     @property
     def scale(self) -> float:
@@ -178,6 +189,10 @@ class Numbers:
     def gain(self, one: Merit, other: Merit, confidence: float) -> Estimate:
         """Return by how much the mean absolute error is smaller on the same rows, in the label's unit."""
         return mean(one - other, confidence)
+
+    def level(self, merit: Merit, confidence: float) -> Estimate:
+        """Return the mean absolute error, in the label's unit."""
+        return size_mean(-merit, confidence)
 
 
 def objective_of(labels: NDArray[Any]) -> Objective:

@@ -1,7 +1,8 @@
-"""How a model's accuracy falls as it ages, and when it is due for retraining.
+"""How a model's answers get worse as it ages, and when it is due for retraining.
 
 The chosen settings are fitted again on the oldest half of the rows that are not sealed and asked of the newer half,
-window by window. What falls is a straight line in age; a curve over few windows would be read from noise.
+window by window. What falls is a straight line in age; a curve over few windows would be read from noise. A loss is one
+of accuracy; of numbers, it is what the mean absolute error grows by, in standard deviations of the training labels.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 
 from sextant_components.context import RunContext
 from sextant_components.fitting import fit_candidate
-from sextant_components.metrics import accuracy
 from sextant_components.model_file import TrainedModel, read_model
+from sextant_components.objectives import Merit, Objective, objective_of
 from sextant_components.tables import read_split
-from sextant_components.tensors import Examples, load_examples
+from sextant_components.tensors import load_examples
 from sextant_components.training import Settings, Shape, predict
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Staleness
 from sextant_plan.verdicts import Verdict
+from sextant_serving.architectures import as_begun
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +38,7 @@ FEWEST_ROWS = 10  # a window
 
 @dataclass(frozen=True)
 class Decline:
-    """The loss of accuracy a day with its one-sided bounds, least squares of right answers on age."""
+    """The loss a day with its one-sided bounds, least squares of the answers' merit on age."""
 
     value: float
     low: float
@@ -64,20 +66,21 @@ def record_staleness(
     if len(later) < FEWEST_ROWS * wanted.windows or times[later[-1]] == times[past[-1]]:
         _record(ledger, context, wanted, "too few rows, or no time, after the oldest half", [])
         return
-    right = _answers_of_the_past(context, described, snapshot, rows, past)
+    objective, merit = _answers_of_the_past(context, described, snapshot, rows, past)
     ages = (times[later] - times[past[-1]]) / DAY
-    table = [_window(ages[part], right[part]) for part in np.array_split(np.arange(len(later)), wanted.windows)]
-    _record(ledger, context, wanted, decline(ages, right), table)
+    parts = np.array_split(np.arange(len(later)), wanted.windows)
+    table = [_window(objective, ages[part], merit[part]) for part in parts]
+    _record(ledger, context, wanted, decline(ages, merit / objective.scale), table)
 
 
-def decline(ages: NDArray[np.float64], right: NDArray[np.bool_]) -> Decline:
-    """Return how much accuracy is lost a day, by the ordinary slope with heteroscedastic errors (White 1980)."""
+def decline(ages: NDArray[np.float64], merit: Merit) -> Decline:
+    """Return how much of `merit`, one a row, is lost a day: the ordinary slope with errors by White (1980)."""
     from scipy.special import ndtri
 
     centred = ages - ages.mean()
     spread = float((centred**2).sum())
-    slope = float((centred * right).sum() / spread)
-    residuals = right - right.mean() - slope * centred
+    slope = float((centred * merit).sum() / spread)
+    residuals = merit - merit.mean() - slope * centred
     error = float(np.sqrt(((centred * residuals) ** 2).sum()) / spread)
     z = float(ndtri(CONFIDENCE))
     return Decline(-slope, -slope - z * error, -slope + z * error)
@@ -85,30 +88,33 @@ def decline(ages: NDArray[np.float64], right: NDArray[np.bool_]) -> Decline:
 
 def _answers_of_the_past(
     context: RunContext, described: TrainedModel, snapshot: Path, rows: pl.DataFrame, past: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Fit the chosen settings on the oldest rows; return which later rows it answers rightly, the oldest first."""
-    shape = Shape(described.image, described.columns, described.classes, context.plan_dir)
+) -> tuple[Objective, Merit]:
+    """Fit the chosen settings on the oldest rows; return the merit of its answers to later ones, the oldest first."""
+    model = context.plan.model
+    shape = Shape(described.image, described.columns, described.classes, context.plan_dir, tuple(model.augment))
     examples = load_examples(snapshot, rows, image=shape.image, columns=shape.columns)
     fitted_on, watched = np.split(past, [round(KEPT * len(past))])
     settings = Settings(
         architecture=described.architecture,
-        params=described.params,
+        params=as_begun(described.architecture, described.params),
         learning_rate=described.learning_rate,
         weight_decay=described.weight_decay,
-        epochs=context.plan.model.epochs,
-        batch_size=context.plan.model.batch_size,
+        epochs=model.epochs,
+        batch_size=model.batch_size,
         seed=described.seed,
+        training=model.training,
     )
-    fitted = fit_candidate(settings, shape, examples.take(fitted_on), examples.take(watched))
-    later: Examples = examples.take(np.arange(len(past), len(examples)))
-    right: NDArray[np.bool_] = predict(fitted.network, later.inputs).argmax(axis=1) == later.labels
-    return right
+    taught = examples.take(fitted_on)
+    fitted = fit_candidate(settings, shape, taught, examples.take(watched))
+    later, objective = examples.take(np.arange(len(past), len(examples))), objective_of(taught.labels)
+    return objective, objective.merit(predict(fitted.network, later.inputs), later.labels)
 
 
-def _window(ages: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
-    found = accuracy(right, CONFIDENCE)
+def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit) -> dict[str, Any]:
+    found = objective.level(merit, CONFIDENCE)
     return {
         "age_days": round(float(ages.mean()), 3),
+        "measure": objective.level_name,
         "value": found.value,
         "low": found.low,
         "high": found.high,
@@ -132,7 +138,7 @@ def _record(
     }  # fmt: skip
     ledger.record(
         "staleness",
-        requirement=f"the age that the plan allows a model costs at most {wanted.tolerated_loss:g} of its accuracy",
+        requirement=f"the age that the plan allows a model costs at most {wanted.tolerated_loss:g} of {_lost(context)}",
         risk="the world moves on and the model is trusted as on its first day",
         qa_method="the chosen settings fitted on the oldest half of the training and validation rows, asked of later "
         f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date",
@@ -141,3 +147,8 @@ def _record(
         artifacts={"ageing.json": ledger.artifacts.put_json(list(table))} if table else {},
         counts=bool(allowed),
     )
+
+
+def _lost(context: RunContext) -> str:
+    by_class = context.plan.model.answers == "class"
+    return "its accuracy" if by_class else "the labels' spread in mean absolute error"

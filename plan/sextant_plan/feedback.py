@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -15,11 +17,16 @@ A number is neither right nor wrong, so its label is `measured` against it.
 """
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # what the join with predictions reads too
 
 Stars = Annotated[int, Field(strict=True, ge=1, le=5)]
 RATED = "rated"  # the outcome that answers a rating without a label
 SATISFIED_FROM = 4  # of five, as where users try a canary (rollout.acceptance)
+
+
+def is_number(label: str) -> bool:
+    """Tell whether a label is a finite decimal number, the only truth that a number can be held against."""
+    return _DECIMAL.fullmatch(label) is not None and math.isfinite(float(label))
 
 
 class Feedback(Closed):

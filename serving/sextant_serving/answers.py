@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sextant_plan.bundle import PROBABILITIES, VALUE, BundleSpec
 from sextant_plan.catalogue import PREDICTED_CLASS
-from sextant_plan.feedback import Outcome
+from sextant_plan.feedback import Outcome, is_number
 from sextant_plan.reference import FeatureReference, Reference
 from sextant_serving.tensors import OutputTensor
 
@@ -51,6 +51,9 @@ class AnswerForm(Protocol):
 
     def places(self, labels: Sequence[str]) -> NDArray[Any]:
         """Return what `drifting` gave for answers of which only `labels` are left, shape (rows,)."""
+
+    def takes(self, label: str) -> bool:
+        """Tell whether a label that came back can be the truth of such an answer."""
 
     def met(self, predicted: str, label: str) -> Outcome:
         """Return how a label that came back meets its prediction."""
@@ -109,6 +112,10 @@ class ClassForm:
         """Return each class's place."""
         place = {name: index for index, name in enumerate(self._classes)}
         return np.array([place[label] for label in labels], dtype=np.intp)
+
+    def takes(self, label: str) -> bool:  # noqa: ARG002
+        """Return that any can: the truth may be a class that the model never learned."""
+        return True
 
     def met(self, predicted: str, label: str) -> Outcome:
         """Return whether both are the same class."""
@@ -183,6 +190,10 @@ class NumberForm:
     def places(self, labels: Sequence[str]) -> NDArray[Any]:
         """Return the numbers."""
         return np.array([float(label) for label in labels], dtype=np.float64)
+
+    def takes(self, label: str) -> bool:
+        """Return whether it is a finite number."""
+        return is_number(label)
 
     def met(self, predicted: str, label: str) -> Outcome:  # noqa: ARG002
         """Return that the log holds both: a number is neither right nor wrong."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sextant_plan.feedback import RATED, Feedback, FeedbackRecord, Outcome
 from sextant_serving.answers import AnswerForm
-from sextant_serving.errors import LogUnwritable
+from sextant_serving.errors import BadRequest, LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
 # The predicted label, None where the model abstained, and who counts it.
@@ -57,11 +57,17 @@ class FeedbackBook:
 
         The first label of a prediction counts and is logged; a later one is `repeated`. It also counts for, and is
         logged beside, what shadows said of the same request. A rating counts for `current` where the maker of its
-        prediction is not known any more.
+        prediction is not known any more. Raises BadRequest, and counts nothing, for a label that is no number where the
+        answer was one.
         """
+        made = self._predictions.get(feedback.prediction_id)
+        maker = made[1] if made is not None else current
+        if feedback.label is not None and not maker.form.takes(feedback.label):
+            raise BadRequest(
+                "label", "not a finite number, as the model's answers are", 'Send one as text, like "12.5"'
+            )
         if feedback.rating is not None:
-            made = self._predictions.get(feedback.prediction_id)
-            (made[1] if made is not None else current).ratings[feedback.rating] += 1
+            maker.ratings[feedback.rating] += 1
         if feedback.label is None:
             return RATED
         return self._receive_label(feedback.prediction_id, feedback.label, current).outcome

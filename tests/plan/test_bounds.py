@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta, binom, multinomial, norm
+from scipy.stats import beta, binom, multinomial, norm, ttest_1samp
 
-from sextant_plan.bounds import bootstrap, combined, paired_difference, proportion, quantile, rows_to_prove
+from sextant_plan.bounds import bootstrap, combined, mean, paired_difference, proportion, quantile, rows_to_prove
 
 
 @given(n=st.integers(1, 3000), share=st.floats(0, 1), confidence=st.floats(0.6, 0.999))
@@ -59,6 +59,17 @@ def test_a_paired_difference_is_that_of_mcnemar_at_zero() -> None:
         found = paired_difference(won, fell, 200, 0.95)
         assert (found.low > 0) == ((won - fell) / math.sqrt(won + fell) > z)
     assert paired_difference(0, 0, 100, 0.95).low == pytest.approx(-(z**2) / (100 + z**2))
+
+
+@pytest.mark.parametrize("rows", [2, 3, 40])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_bounds_of_a_mean_are_students_as_scipys_test_inverts_to(rows: int, confidence: float) -> None:
+    """One-sided at the level each, so together scipy's two-sided interval at twice the level less one."""
+    values = np.random.default_rng(rows).normal(3, 2, rows)
+    found = mean(values, confidence)
+    expected = ttest_1samp(values, 0.0).confidence_interval(2 * confidence - 1)
+    assert (found.value, found.n) == (pytest.approx(values.mean()), rows)
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
 
 
 def test_combined_bounds_swap_sides_with_the_sign() -> None:

@@ -167,16 +167,19 @@ def _corruptions(content: list[dict[str, Any]]) -> list[Plot]:
 
 
 def _ageing(content: list[dict[str, Any]]) -> list[Plot]:
+    measure = str(content[0].get("measure", "accuracy"))
     lowest, oldest = min(float(each["low"]) for each in content), float(content[-1]["age_days"])
-    axes = Axes((0.0, oldest * (1 + MARGIN)), (max(0.0, lowest - MARGIN), 1.0))
+    highest = 1.0 if measure == "accuracy" else max(float(each["high"]) for each in content) * (1 + MARGIN)
+    axes = Axes((0.0, oldest * (1 + MARGIN)), (max(0.0, lowest - MARGIN), highest))
     for each in content:
         axes.line([(each["age_days"], each["low"]), (each["age_days"], each["high"])], "interval")
         axes.dot(each["age_days"], each["value"], "main")
     axes.line([(each["age_days"], each["value"]) for each in content], "main")
-    text = f"Accuracy of a model fitted on the oldest half of the rows, over {number(len(content))} later windows of "
+    named = measure[0].upper() + measure[1:]
+    text = f"{named} of a model fitted on the oldest half of the rows, over {number(len(content))} later windows of "
     text += f"time, with bounds: {number(round(content[0]['value'], 4))} in the first and "
     text += f"{number(round(content[-1]['value'], 4))} in the last."
-    return [axes.plot("Accuracy as a model ages", text, across="age, days", up="accuracy")]
+    return [axes.plot(f"{named} as a model ages", text, across="age, days", up=measure)]
 
 
 _DRAWERS: dict[str, Callable[[Any], list[Plot]]] = {

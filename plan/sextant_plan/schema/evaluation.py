@@ -49,7 +49,8 @@ class Experts(Closed):
 class Staleness(Closed):
     """How accuracy falls with age: a model is fitted on the oldest rows and asked of `windows` later spans of time.
 
-    The model is due for retraining at the age at which it has lost `tolerated_loss` of its accuracy.
+    The model is due for retraining at the age at which it has lost `tolerated_loss` of its accuracy; where the
+    label is a number, at which its mean absolute error has grown by so many standard deviations of the label.
     """
 
     windows: int = Field(default=5, ge=3, le=50)

@@ -31,6 +31,7 @@ __all__ = [
     "Answering",
     "ArchitectureMisfit",
     "Network",
+    "as_begun",
     "build",
     "complete",
     "names",
@@ -119,6 +120,15 @@ def slim(
         return None
     state = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
     return {**params, module.SLIMMED: count}, module.slim(state, count, whole)
+
+
+def as_begun(name: str, params: Mapping[str, Param]) -> dict[str, Param]:
+    """Return parameters with which a network can be fitted anew, from the weights that they name if they name any.
+
+    Those fit the whole network alone, so that what `slim` left out is put back.
+    """
+    slimmed = getattr(_module(name), "SLIMMED", None)
+    return {key: value for key, value in params.items() if not (params.get("weights") and key == slimmed)}
 
 
 def _module(name: str) -> ModuleType:

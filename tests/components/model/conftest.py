@@ -17,7 +17,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from sextant_components.context import RunContext, create_run
+from sextant_components.context import RunContext, create_run, open_run
+from sextant_components.dossier.page import run_dossier
 from sextant_components.optimise import run_optimise
 from sextant_components.train import run_train
 from sextant_plan.bundle import BundleSpec, read_bundle
@@ -203,3 +204,15 @@ def made(bars: Data, session_home: Path, open_run_at: OpenRun) -> Made:
 def bundle(made: Made, tmp_path: Path) -> Path:
     """A copy of the trained bundle that a test may damage."""
     return shutil.copytree(made.bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def sealing_run(made: Made, tmp_path: Path) -> RunContext:
+    """The run that sealed the bundle, in a home of its own, with its dossier; a newer run has sealed nothing."""
+    folder = tmp_path / "home" / "runs" / "sealed"
+    shutil.copytree(made.context.run, folder)
+    (tmp_path / "home" / "runs" / "newer").mkdir()
+    (tmp_path / "home" / "runs" / "newer" / "run.json").write_text("{}")
+    context = open_run(str(folder))
+    run_dossier(context)
+    return context

@@ -35,7 +35,18 @@ def test_training_leaves_its_proofs(made: Any) -> None:
         records
     )
     assert set(records["search"].artifacts) == {"trials.json"}
-    assert records["seeds"].n == 2
+
+
+def test_the_seeds_differ_and_their_mean_has_students_interval(made: Any) -> None:
+    """Over two fits one degree of freedom is left: at 0.95, six standard errors to either side."""
+    seeds = read_model(made.model).seeds
+    assert [each.seed for each in seeds] == [0, 1]
+    assert seeds[0].valid_loss != seeds[1].valid_loss
+    scores = [each.valid_score for each in seeds]
+    middle, half = sum(scores) / 2, 6.313751514675043 * abs(scores[0] - scores[1]) / 2
+    record = _records(made, "train")["seeds"]
+    assert (record.value, record.n) == (pytest.approx(middle), 2)
+    assert record.interval == (pytest.approx(middle - half), pytest.approx(middle + half))
 
 
 def test_every_engine_answers_as_the_network(made: Any, bars: Any, tmp_path: Path) -> None:

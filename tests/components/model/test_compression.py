@@ -30,7 +30,7 @@ from sextant_plan.bundle import read_bundle
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.schema import ImageInput, Model
 from sextant_plan.verdicts import Verdict
-from sextant_serving.architectures import build, slim
+from sextant_serving.architectures import as_begun, build, slim
 from sextant_serving.engines import check_golden, load_engine
 
 Open = Callable[..., Any]
@@ -123,6 +123,7 @@ def test_a_pruned_backbone_does_not_ask_for_the_weights_that_the_whole_one_began
     params, start = slimmed
     fitted = fit(Settings("vit", params, 1e-3, 0.0, 1, 8, seed=0), shape, rows, rows, start=start)
     assert params["hidden"] == 32
+    assert as_begun("vit", params) == {**TINY_VIT, "weights": "published.safetensors"}
     assert size(fitted) < sum(tensor.numel() for tensor in whole.parameters())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from sextant_components.context import RunContext, Step
 from sextant_components.criteria import Evidence, answer, answered_metrics, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
+from sextant_components.robustness import stranger_areas
 from sextant_components.server_probe import Probe
 from sextant_plan.catalogue import METRICS
 from sextant_plan.ledger import Record
 from sextant_plan.schema import Criterion
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 ROWS = 200
 OpenRun = Callable[..., RunContext]
@@ -115,12 +117,15 @@ def test_the_criterions_own_confidence_sets_how_far_the_bounds_lie(
 
 
 def test_an_unknown_says_why(context: RunContext, evidence: Evidence) -> None:
-    """A slice without rows and a server that did not start are named."""
+    """A slice without rows, a column with nothing to compare and a server that did not start are named."""
     reasons = [_record(context, evidence, metric="accuracy", at_least=0.5, slice="light=dusk").value]
+    alike = Evidence(**{**vars(evidence), "slices": {"light": ["day"] * ROWS}})
+    reasons.append(_record(context, alike, metric="accuracy_gap", at_most=0.2, slice="light").value)
     stopped = Evidence(**{**vars(evidence), "probe": unavailable("the server did not start (exit code 4)")})
     reasons.append(_record(context, stopped, metric="error_rate", at_most=0.2).value)
     assert reasons == [
         "no sealed row has light=dusk",
+        "the sealed rows have fewer than two values of light",
         "the server did not start (exit code 4)",
     ]
 
@@ -136,6 +141,35 @@ def test_a_difference_names_its_own_bound(context: RunContext, evidence: Evidenc
     """The evidence says how it was bounded, and a paired difference is not bounded as a share is."""
     record = _record(context, evidence, metric="accuracy", at_least=0.5, relative_to="baseline")
     assert "Tango 1998" in record.qa_method
+
+
+def test_a_slice_is_compared_with_the_champion_on_its_own_rows(context: RunContext, evidence: Evidence) -> None:
+    """A champion that knows the nights alone is beaten by day, and not by night."""
+    night = np.arange(ROWS) >= 100
+    changed = Evidence(**{**vars(evidence), "others": {"champion": night}})
+    limit = {"metric": "accuracy", "at_least": 0.0, "relative_to": "champion"}
+    by_night, by_day = (_record(context, changed, **limit, slice=f"light={light}") for light in ("night", "day"))
+    assert (by_night.value, by_night.n, by_night.verdict) == (pytest.approx(-0.2), 100, Verdict.FAIL)
+    assert (by_day.value, by_day.n, by_day.verdict) == (pytest.approx(0.8), 100, Verdict.PASS)
+
+
+def test_of_strangers_the_kind_that_is_told_worst_judges(context: RunContext, evidence: Evidence) -> None:
+    """Each kind has to lie above the limit to pass; that any lies below is a choice among them, and corrected."""
+    generator, asked = np.random.default_rng(3), list[float]()
+    known, made = (
+        generator.normal(1.5, 1, 200),
+        {"near": generator.normal(1, 1, 200), "far": generator.normal(0, 1, 200)},
+    )
+
+    def areas(confidence: float) -> dict[str, Estimate]:
+        asked.append(confidence)
+        return stranger_areas(known, made, confidence)
+
+    near, surer = stranger_areas(known, made, 0.95)["near"], stranger_areas(known, made, 0.975)["near"]
+    record = _record(context, replace(evidence, strangers=areas), metric="stranger_auroc", at_least=0.8)
+    assert (record.value, record.interval) == (near.value, (near.low, surer.high))
+    assert asked == [0.95, 0.975]
+    assert record.verdict is Verdict.FAIL
 
 
 def test_a_first_release_says_that_there_was_no_champion(context: RunContext, evidence: Evidence) -> None:

@@ -51,6 +51,7 @@ def pair(bars: Data, open_run_at: Open, home: Path, tmp_path: Path) -> tuple[Any
     [
         pytest.param((slice(0, 12), slice(20, 32)), "if-proved", 2, id="errors-apart"),
         pytest.param((slice(0, 12), slice(0, 12)), "if-proved", 1, id="the-same-errors"),
+        pytest.param((slice(0, 12), slice(1, 13)), "if-proved", 1, id="one-row-better"),
         pytest.param((slice(0, 12), slice(20, 32)), "never", 1, id="not-wanted"),
     ],
 )

@@ -17,11 +17,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from tests.components.browsing import Browser
 
+from sextant_components.context import RunContext
 from sextant_components.exports.browser import RUNTIME, export_browser
 from sextant_components.tables import image_bytes
+from sextant_pipelines.commands.export import command
+from sextant_plan.canonical import digest_of_file
+from sextant_plan.ledger import LATER, ArtifactStore, read_run
+from sextant_plan.verdicts import Verdict
 from sextant_serving.local_model import LocalModel
 
 pytestmark = pytest.mark.browser
@@ -95,6 +101,22 @@ def test_the_page_proves_itself_and_answers_pictures_as_the_bundle(
     asked = [e["params"]["request"]["url"] for e in browser.events if e["method"] == "Network.requestWillBeSent"]
     origin = address.removesuffix("index.html")
     assert [url for url in asked if not url.startswith((origin, "data:", "blob:"))] == []
+
+
+def test_a_page_made_by_the_command_is_recorded_in_the_run_that_sealed_the_bundle(
+    sealing_run: RunContext, made: Any, runtime: Path, tmp_path: Path
+) -> None:
+    """With the digest of the page and of the model that lie in the folder."""
+    folders = ["--out", str(tmp_path / "page"), "--home", str(sealing_run.run.parent.parent)]
+    arguments = [str(made.bundle), "--to", "browser", "--runtime", str(runtime), *folders]
+    assert CliRunner().invoke(command, arguments, standalone_mode=False).exception is None
+    later = sealing_run.run / LATER
+    record, _ = read_run(later)["export_browser"]
+    assert (record.task, record.verdict) == ("export: browser", Verdict.PASS)
+    files = json.loads(ArtifactStore(later).read_bytes(record.artifacts["export-browser.json"]))
+    found = {line["file"]: line["sha256"] for line in files}
+    assert {name: digest_of_file(tmp_path / "page" / name) for name in found} == found
+    assert {"index.html", "page.js"} <= found.keys()
 
 
 def test_a_page_whose_model_was_changed_says_so_and_offers_no_form(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix, f1_score
 
 from sextant_components import metrics
 from sextant_components.corruptions import corrupt
 from sextant_components.metrics import Answers
-from sextant_plan.bounds import proportion
+from sextant_plan.bounds import combined, proportion
 from sextant_plan.schema import Economics
+from sextant_plan.verdicts import Estimate
 
 
 def _answers(labels: list[int], predicted: list[int], confidence: float = 0.9, classes: int = 3) -> Answers:
@@ -103,12 +104,44 @@ def test_net_value_counts_answers_errors_abstentions_and_serving() -> None:
     assert found.value == pytest.approx(100 * (1 + 1 - 3 - 0.5) / 4 - 24 * 0.25)
 
 
+def test_the_rows_of_the_confusion_matrix_are_labels() -> None:
+    """As in scikit-learn; the other way round it would blame the class that was taken for another."""
+    answers = _random(200)
+    expected = confusion_matrix(answers.labels, answers.predicted, labels=range(4))
+    assert metrics.confusion(answers, 4).tolist() == expected.tolist() != expected.T.tolist()
+
+
 def test_accuracy_gap_is_between_the_best_and_the_worst_value() -> None:
     """Nights at half the accuracy of days are a gap of a half."""
     answers = _answers([0] * 80, [0] * 40 + [0, 1] * 20)
     found = metrics.accuracy_gap(answers, ["day"] * 40 + ["night"] * 40, 0.95)
     assert found.value == pytest.approx(0.5)
     assert 0.3 < found.low < 0.5 < found.high < 0.7
+
+
+def test_a_gap_among_many_values_is_proved_at_a_level_that_allows_for_their_pairs() -> None:
+    """Between two of four equal shares chance makes a gap; the bound that fails is that of one of twelve choices."""
+    counts = {"a": 40, "b": 34, "c": 36, "d": 30}  # right of 50 each
+    predicted = [int(row >= right) for right in counts.values() for row in range(50)]
+    found = metrics.accuracy_gap(_answers([0] * 200, predicted), [name for name in counts for _ in range(50)], 0.95)
+
+    def difference(level: float) -> Estimate:
+        return combined([(1.0, proportion(40, 50, level)), (-1.0, proportion(30, 50, level))])
+
+    assert (found.value, found.n) == (pytest.approx(0.2), 200)
+    assert found.low == pytest.approx(max(0.0, difference(1 - 0.05 / 12).low))
+    assert found.low < difference(0.95).low
+    assert found.high == pytest.approx(difference(0.95).high)
+
+
+def test_equal_groups_are_taken_for_unequal_no_more_often_than_promised() -> None:
+    """Six groups of one accuracy: a gap is proved in at most 5 % of 200 samples, within three sigma."""
+    generator, proved = np.random.default_rng(12), 0
+    values = [str(row % 6) for row in range(300)]
+    for _ in range(200):
+        answers = _answers([0] * 300, (generator.random(300) < 0.2).astype(int).tolist())
+        proved += metrics.accuracy_gap(answers, values, 0.95).low > 0
+    assert proved <= 200 * 0.05 + 3 * np.sqrt(200 * 0.05 * 0.95)
 
 
 def test_a_paired_gain_uses_that_the_rows_are_the_same() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +14,9 @@ from sextant_components import number_metrics
 from sextant_components.baseline import fit_baseline
 from sextant_components.boosting import fit_trees
 from sextant_components.bundle_export import write_weights
+from sextant_components.criteria import Evidence
+from sextant_components.gates import unavailable
+from sextant_components.number_criteria import ANSWERS
 from sextant_components.number_labels import strata_of
 from sextant_components.number_metrics import NumberAnswers
 from sextant_components.objectives import Numbers
@@ -21,11 +26,13 @@ from sextant_components.training import Fitted, Settings, Shape, fit
 from sextant_components.tuning import choose, search
 from sextant_plan.bounds import mean
 from sextant_plan.bundle import BundleSpec, Column, Engine, Member, ServingSpec, Tensor
+from sextant_plan.feedback import Feedback
 from sextant_plan.reference import Reference, profile
-from sextant_plan.schema import Baseline, Candidate, Model
+from sextant_plan.schema import Baseline, Candidate, Criterion, Model
 from sextant_serving.answers import form_of
 from sextant_serving.codec_v1 import describe_rows
 from sextant_serving.engines import load_engine
+from sextant_serving.errors import BadRequest
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.row_counts import Seen
@@ -161,16 +168,34 @@ def test_answers_are_counted_by_the_bins_of_the_training_labels() -> None:
     assert metrics.predictions.tolist() == [3]
 
 
-def test_a_label_that_comes_back_is_measured_not_judged(tmp_path: Path) -> None:
-    """151.2 is not wrong because the truth was 151.0; the log has both."""
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[tuple[FeedbackBook, ModelMetrics]]:
+    """A feedback book that remembers the answer 151.2 of the prediction `a`, and who counts for it."""
     spec = _spec("onnx", Member(file="model.onnx", architecture="mlp"))
     metrics = ModelMetrics(spec, Reference(features=[], classes={}), ("numbers", "1", "stable"))
-    book = FeedbackBook(8, tmp_path / "feedback.jsonl")
-    book.remember(["a"], form_of(spec).labels(_answer([151.2])), metrics)
-    from sextant_plan.feedback import Feedback
+    made = FeedbackBook(8, tmp_path / "feedback.jsonl")
+    made.remember(["a"], form_of(spec).labels(_answer([151.2])), metrics)
+    yield made, metrics
+    made.close()
 
-    assert book.receive(Feedback(prediction_id="a", label="151.0"), metrics) == "measured"
-    book.close()
+
+def test_a_label_that_comes_back_is_measured_not_judged(book: tuple[FeedbackBook, ModelMetrics]) -> None:
+    """151.2 is not wrong because the truth was 151.0; the log has both."""
+    assert book[0].receive(Feedback(prediction_id="a", label="151.0"), book[1]) == "measured"
+
+
+@pytest.mark.parametrize("label", ["nan", "inf", "1e400", "heavy", "1_000", " 5"])
+@pytest.mark.parametrize("prediction", ["a", "forgotten"])
+def test_a_label_that_is_no_number_is_refused_and_takes_nothing_from_the_next(
+    book: tuple[FeedbackBook, ModelMetrics], tmp_path: Path, prediction: str, label: str
+) -> None:
+    """The field is named, nothing is counted or logged, and the number that is sent then is the first label."""
+    made, metrics = book
+    with pytest.raises(BadRequest, match=r"label: not a finite number.* Send one as text") as caught:
+        made.receive(Feedback(prediction_id=prediction, label=label, rating=1), metrics)
+    assert (caught.value.status, sum(metrics.feedback.values()), sum(metrics.ratings.values())) == (400, 0, 0)
+    assert (tmp_path / "feedback.jsonl").read_bytes() == b""
+    assert made.receive(Feedback(prediction_id="a", label="-1.5e2"), metrics) == "measured"
 
 
 def test_the_bounds_of_the_errors_hold_as_often_as_they_say() -> None:
@@ -202,6 +227,25 @@ def test_a_gap_between_groups_is_seen_and_equal_groups_have_no_proved_one() -> N
     uneven = number_metrics.mae_gap(NumberAnswers(worse, np.zeros(200)), groups, 0.95)
     assert even.low == 0.0
     assert uneven.low > 1.0
+
+
+def test_against_the_baseline_the_errors_of_the_same_rows_are_compared(open_run_at: Any, tmp_path: Path) -> None:
+    """On the slice's own rows: what the model errs by beyond the baseline, less than none where it is closer."""
+    labels, rows = np.linspace(0, 100, 60), np.arange(60)
+    off, others = np.where(rows < 30, 1.0, 5.0), np.where(rows < 30, -3.0, -2.0) + 0.01 * rows
+    evidence = Evidence(
+        plan=open_run_at(tmp_path / "r1", home=tmp_path / "home").plan,
+        classes=[],
+        answers=NumberAnswers(labels + off, labels),
+        slices={"half": ["low"] * 30 + ["high"] * 30},
+        others={"baseline": others},
+        corrupted={},
+        probe=unavailable("no server was asked"),
+    )
+    for half, rows_of_it in (("low", rows < 30), ("high", rows >= 30)):
+        limit = {"id": "c", "metric": "mae", "at_most": 0.0, "relative_to": "baseline", "slice": f"half={half}"}
+        found = ANSWERS["mae"](Criterion.model_validate(limit), evidence)
+        assert found == mean(off[rows_of_it] + others[rows_of_it], 0.95)
 
 
 def test_a_gain_is_the_error_saved_on_the_same_rows() -> None:

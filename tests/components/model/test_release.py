@@ -66,8 +66,10 @@ def context(tmp_path: Path, home: Path, open_run_at: OpenRun) -> RunContext:
     return open_run_at(tmp_path / "r1", home=home)
 
 
-def test_a_release_from_sealed_rows_to_a_live_version(made: Any, bars: Any) -> None:
-    """The real thing once: evaluate on a real server, decide, register, roll out, publish to MLflow."""
+def test_a_release_from_sealed_rows_to_a_live_version(
+    made: Any, bars: Any, tmp_path: Path, open_run_at: OpenRun
+) -> None:
+    """The real thing once: evaluate on a real server, decide, register, roll out, publish; then compare with it."""
     context, bundle = made.context, made.bundle
     assert run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=bundle) is Verdict.PASS
     evaluated = {record.task: record for record in read_run(context.run)["evaluate"]}
@@ -98,12 +100,26 @@ def test_a_release_from_sealed_rows_to_a_live_version(made: Any, bars: Any) -> N
     train = next(child for child in children if child.data.tags["sextant.step"] == "train")
     assert train.data.params["architecture"] == made.spec.members[0].architecture
     assert "trial0.valid_accuracy" in train.data.metrics
+    judged = next(child for child in children if child.data.tags["sextant.step"] == "evaluate").info.run_id
+    kept = {each.path for each in client.list_artifacts(judged, "evidence")}
+    assert {"evidence/confusion.json", "evidence/slices.json", "evidence/latency.json"} <= kept
+    ledgers = {each.path for each in client.list_artifacts(parent, "ledger")}
+    assert {f"ledger/{step}-1.jsonl" for step in read_run(context.run)} == ledgers
     assert client.get_run(parent).info.status == "FINISHED"
     tags = client.get_run(parent).data.tags
     assert (tags["sextant.verdict"], tags["sextant.bundle_digest"]) == ("pass", made.spec.digest)
     assert (tags["sextant.data_hash"], tags["sextant.plan_hash"]) == (made.spec.data_hash, context.plan_hash)
     assert tags["sextant.decision"] == read_run(context.run)["decide"][-1].id
     assert tags["sextant.criterion.accuracy"] == "pass"
+
+    second = open_run_at(tmp_path / "second", home=context.home)
+    run_evaluate(second, snapshot=bars.snapshot, splits=bars.splits, bundle=bundle)
+    evaluated = {record.task: record for record in read_run(second.run)["evaluate"]}
+    compared = evaluated["criterion no-worse"]  # with the champion, which is this model itself: on no row worse
+    assert (compared.value, compared.n, compared.verdict) == (0.0, 90, Verdict.PASS)
+    assert compared.interval is not None
+    assert evaluated["champion"].value == {"sequence": 1, "version": version}
+    assert evaluated["look"].value == {"look": 1, "budget": context.plan.evaluation.looks}
 
 
 def test_looks_are_spent_for_good(home: Path) -> None:

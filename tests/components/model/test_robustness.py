@@ -16,15 +16,19 @@ from sextant_components.attacks import fgsm, pgd
 from sextant_components.context import Step
 from sextant_components.corruptions import SEVERITIES, corrupt, kinds
 from sextant_components.evaluate import run_evaluate
-from sextant_components.evaluation_records import record_explanation
+from sextant_components.evaluation_records import record_explanation, record_served_parity
+from sextant_components.evaluation_studies import attack_rows, record_strangers, record_wrong_requests
 from sextant_components.explanation import random_network
+from sextant_components.gates import Settled, unavailable
 from sextant_components.model_file import load_network, read_model
 from sextant_components.objectives import Classes
-from sextant_components.robustness import auroc, strangers
+from sextant_components.robustness import auroc, stranger_areas, strangers
+from sextant_components.server_probe import Probe
 from sextant_components.tables import read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.training import predict
-from sextant_plan.ledger import Record, read_run
+from sextant_components.wrong_inputs import Refusal
+from sextant_plan.ledger import LedgerWriter, Record, read_run
 from sextant_plan.schema import Attack, CorruptionName, Explanation
 from sextant_plan.verdicts import Verdict
 from sextant_serving.architectures import Network
@@ -90,6 +94,8 @@ def test_the_area_is_scikit_learns_and_its_bounds_have_a_width_at_the_edge() -> 
     scores, is_inside = np.concatenate([inside, outside]), [1] * 80 + [0] * 60
     assert found.value == pytest.approx(roc_auc_score(is_inside, scores))
     assert found.low < found.value < found.high
+    ties = auroc(inside.round(), outside.round(), 0.95)
+    assert ties.value == pytest.approx(roc_auc_score(is_inside, scores.round()))
     edge = auroc(inside + 100, outside, 0.95)
     assert (edge.value, edge.high) == (1.0, 1.0)
     assert 0.9 < edge.low < 1.0
@@ -189,14 +195,87 @@ def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callabl
     assert explained(network, budget=1e-6).value.startswith("over the budget; ")
 
 
-def test_without_the_network_what_needs_gradients_is_unknown(
-    made: Any, bars: Any, home: Path, open_run_at: Any, tmp_path: Path
+def test_the_stronger_attack_is_the_one_that_is_judged(made: Made, sealed: Examples) -> None:
+    """Projected gradient descent finds errors that plain rows have not; without gradients it is unknown, and why."""
+    network = load_network(made.model, read_model(made.model))
+    assert not isinstance(network, Trees)
+
+    def run(inputs: Any) -> Any:
+        return predict(network, inputs)
+
+    found = attack_rows(run, network, sealed, Attack(pixels=24, rows=60))
+    assert not isinstance(found.right, Settled)
+    assert found.right.tolist() == found.by_method["pgd"].tolist()
+    assert found.right.mean() < found.by_method["none"].mean()
+    missing = unavailable("the trained network was not handed over")
+    assert attack_rows(run, missing, sealed, Attack()).right == missing
+
+
+@pytest.fixture
+def recorded(open_run_at: Any, home: Path, tmp_path: Path) -> Callable[..., tuple[Record, Verdict]]:
+    """Return a function that lets something record once, and returns the record and the step's verdict."""
+
+    def run(record: Callable[[LedgerWriter], None]) -> tuple[Record, Verdict]:
+        context = open_run_at(tmp_path / "r1", home=home)
+        with context.ledger(Step.EVALUATE) as ledger:
+            record(ledger)
+        found, end = read_run(context.run)[Step.EVALUATE]
+        return found, end.verdict
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [pytest.param(2.0, Verdict.PASS, id="told"), pytest.param(0.0, Verdict.UNKNOWN, id="not-told")],
+)
+def test_strangers_that_are_not_proved_to_be_told_apart_are_unknown(
+    recorded: Any, shift: float, verdict: Verdict
 ) -> None:
-    """A criterion on an attack that could not be made does not pass, and says why."""
-    criteria = [{"id": "attacked", "metric": "attacked_accuracy", "at_least": 0.0, "min_n": 20}]
-    evaluation = {"attack": {}, "latency_requests": 5}
-    context = open_run_at(tmp_path / "r1", home=home, criteria=criteria, evaluation=evaluation)
-    run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=made.bundle)
-    records = {record.task: record for record in read_run(context.run)["evaluate"]}
-    assert records["criterion attacked"].verdict is Verdict.UNKNOWN
-    assert records["criterion attacked"].value == "the trained network was not handed over"
+    """The worst kind decides, however well another is told."""
+    generator = np.random.default_rng(5)
+    made = {"far": generator.normal(-9, 1, 80), "near": generator.normal(0, 1, 80)}
+    areas = stranger_areas(generator.normal(shift, 1, 80), made, 0.95)
+    found, _ = recorded(lambda ledger: record_strangers(ledger, areas, 0.5))
+    assert found.verdict is verdict
+    assert found.value["worst"] == "near"
+
+
+@pytest.mark.parametrize(
+    ("status", "unharmed", "verdict"),
+    [
+        pytest.param(400, True, Verdict.PASS, id="refused"),
+        pytest.param(500, True, Verdict.FAIL, id="taken-for-the-servers-fault"),
+        pytest.param(200, True, Verdict.FAIL, id="answered"),
+        pytest.param(400, False, Verdict.FAIL, id="harmed-the-next"),
+    ],
+)
+def test_a_server_that_falls_over_a_wrong_request_fails(
+    recorded: Any, status: int, unharmed: bool, verdict: Verdict
+) -> None:
+    """No plan has to ask for it: the step fails."""
+    probe = Probe([1.0], 0, [None], refusals=[Refusal("no JSON", status), Refusal("no rows", 422)], unharmed=unharmed)
+    found, step = recorded(lambda ledger: record_wrong_requests(ledger, probe))
+    assert (found.verdict, step) == (verdict, verdict)
+    assert found.value["not_refused"] == ({} if status == 400 else {"no JSON": status})
+
+
+@pytest.mark.parametrize(
+    ("changed", "stored", "verdicts"),
+    [
+        pytest.param(0.0, None, (Verdict.PASS, Verdict.PASS), id="the-same"),
+        pytest.param(0.1, None, (Verdict.FAIL, Verdict.FAIL), id="another"),
+        pytest.param(None, None, (Verdict.UNKNOWN, Verdict.UNKNOWN), id="one-missing"),
+        pytest.param(0.1, "features", (Verdict.UNKNOWN, Verdict.PASS), id="stored-features"),
+    ],
+)
+def test_a_server_has_to_answer_as_was_evaluated(
+    recorded: Any, made: Made, changed: float | None, stored: str | None, verdicts: tuple[Verdict, Verdict]
+) -> None:
+    """One row of three that differs fails; where features are stored today's may differ, which only informs."""
+    outputs = np.full((3, 3), 1 / 3, np.float32)
+    last = None if changed is None else outputs[2] + np.float32(changed)
+    probe = Probe([1.0] * 3, 0, [outputs[0], outputs[1], last])
+    spec = made.spec.model_copy(update={"feature_service": stored})
+    found = recorded(lambda ledger: record_served_parity(ledger, spec, outputs, probe, rows=3))
+    assert (found[0].verdict, found[1]) == verdicts

@@ -11,10 +11,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.components.model.conftest import PLAN
 
+from sextant_components import staleness
+from sextant_components.boosting import fit_trees
 from sextant_components.context import RunContext, Step
+from sextant_components.fitting import fit_candidate
+from sextant_components.model_file import read_model, write_model
 from sextant_components.staleness import decline, record_staleness
+from sextant_components.tensors import Examples
+from sextant_components.training import Settings, Shape
 from sextant_monitoring.ageing import read_loss_per_day
+from sextant_plan.bundle import Column
 from sextant_plan.ledger import Record, read_run
 from sextant_plan.schema import Staleness
 from sextant_plan.verdicts import Verdict
@@ -80,3 +88,100 @@ def test_an_age_that_costs_more_than_tolerated_fails(
     curve = json.loads(context.artifacts.read_bytes(record.artifacts["ageing.json"]))
     assert len(curve) == 4
     assert curve[0]["value"] > curve[-1]["value"] + 0.2
+
+
+NUMBERS: dict[str, Any] = {
+    "goal": {"business": "Say how much.", "why_ml": "A line is learned.", "baseline": {"kind": "mean"}},
+    "criteria": [
+        {"id": "mae", "metric": "mae", "at_most": 9},
+        {"id": "age", "metric": "model_age_days", "at_most": 90, "enforce": ["alert"]},
+    ],
+    "data": {
+        "source": "data",
+        "table": "table.csv",
+        "label": "grams",
+        "columns": {"grams": {"type": "number"}, "x": {"type": "number"}},
+        "timestamp": "seen",
+        "licence": {"name": "CC0-1.0", "source": "drawn by the test", "allows_training": True},
+        "consent": {"basis": "No person is shown."},
+    },
+    "model": {
+        "task": "tabular-regression",
+        "inputs": {"columns": ["x"]},
+        "candidates": [{"architecture": "gradient-boosting"}],
+    },
+    "evaluation": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("drift", "verdict"), [pytest.param(0.5, Verdict.FAIL, id="moving"), pytest.param(0.0, Verdict.PASS, id="still")]
+)
+def test_of_numbers_the_growth_of_the_error_is_measured_in_spreads_of_the_label(
+    open_run_at: Any, home: Path, tmp_path: Path, drift: float, verdict: Verdict
+) -> None:
+    """A label that moves away by a half a day is missed by so much more, over the spread of what was learned."""
+    days, generator = np.linspace(0, 200, 400), np.random.default_rng(6)
+    x = generator.normal(size=400)
+    grams = 1000 + 40 * x + generator.normal(scale=2, size=400) + np.clip(days - 100, 0, None) * drift
+    times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=float(day)) for day in days]
+    rows = pl.DataFrame({"row_id": range(400), "label": grams, "x": x, "seen": times})
+    for name, part in (("train", rows[::2]), ("valid", rows[1::2])):
+        part.write_parquet(tmp_path / f"{name}.parquet")
+    shape = Shape(None, [Column(name="x")], [])
+    settings = Settings("gradient-boosting", {"leaf_rows": 5}, 0.1, 0.0, 1, 1, seed=0)
+    examples = Examples(list(range(400)), {"features": x[:, None].astype(np.float32)}, grams)
+    write_model(tmp_path / "model", [fit_trees(settings, shape, examples, examples)], shape, [], [])
+    context = open_run_at(tmp_path / "r1", home=home, **NUMBERS)
+    with context.ledger(Step.EVALUATE) as ledger:
+        wanted = Staleness(windows=4, tolerated_loss=0.3)
+        record_staleness(ledger, context, wanted, snapshot=tmp_path, splits=tmp_path, model=tmp_path / "model")
+    record = _recorded(context)
+    assert record.verdict is verdict
+    assert record.requirement.endswith("0.3 of the labels' spread in mean absolute error")
+    value, due = record.value["lost_a_day"][0], record.value["retrain_after_days"]
+    assert value == pytest.approx(drift / grams[days <= 100].std(), rel=0.2, abs=2e-3)
+    curve = json.loads(context.artifacts.read_bytes(record.artifacts["ageing.json"]))
+    assert {window["measure"] for window in curve} == {"mean absolute error"}
+    assert (curve[-1]["value"] > curve[0]["value"] + 20) == (drift > 0)
+    assert (due is not None and due == pytest.approx(0.3 / value, abs=1e-2) and due < 90) == (drift > 0)
+
+
+@pytest.fixture
+def dated(open_run_at: Any, home: Path, tmp_path: Path) -> RunContext:
+    """A run whose rows have a time, and whose plan trains in a way of its own."""
+    model = {**PLAN["model"], "training": {"schedule": "cosine", "class_weights": "balanced"}, "augment": ["shift"]}
+    data = {**PLAN["data"], "timestamp": "seen"}
+    context: RunContext = open_run_at(tmp_path / "r1", home=home, data=data, model=model)
+    return context
+
+
+def _measured(context: RunContext, wanted: Staleness, made: Any, splits: Path) -> Record:
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_staleness(ledger, context, wanted, snapshot=splits.parent / "none", splits=splits, model=made.model)
+    return _recorded(context)
+
+
+def test_the_past_is_learned_as_the_plan_has_it_learned(
+    made: Any, bars: Any, aged: Path, dated: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the plan's ways of training and its augmentation: another way would age otherwise."""
+    asked: list[tuple[Settings, Shape]] = []
+
+    def fit(settings: Settings, shape: Shape, *rows: Examples) -> Any:
+        asked.append((settings, shape))
+        return fit_candidate(settings, shape, *rows)
+
+    monkeypatch.setattr(staleness, "fit_candidate", fit)
+    with dated.ledger(Step.EVALUATE) as ledger:
+        record_staleness(ledger, dated, Staleness(windows=3), snapshot=bars.snapshot, splits=aged, model=made.model)
+    ((settings, shape),) = asked
+    assert settings.training == dated.plan.model.training
+    assert (shape.augment, settings.params) == (("shift",), read_model(made.model).params)
+
+
+def test_too_few_rows_for_the_windows_give_no_curve(made: Any, aged: Path, dated: RunContext) -> None:
+    """A hundred later rows are not split into fifty windows, and nothing is fitted for them."""
+    record = _measured(dated, Staleness(windows=50), made, aged)
+    assert (record.verdict, record.artifacts) == (Verdict.UNKNOWN, {})
+    assert record.value == "too few rows, or no time, after the oldest half"

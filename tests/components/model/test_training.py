@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from tests.components.model.conftest import Data, Made, OpenRun
+import torch
+from tests.components.model.conftest import PLAN, Data, Made, OpenRun
 
 from sextant_components.checkpoints import Epoch
+from sextant_components.epochs import optimiser_and_schedule
 from sextant_components.explanation import integrated_gradients
 from sextant_components.sanity import loss_fell, overfit_one_batch
+from sextant_components.teams import current_team
 from sextant_components.tensors import Examples
 from sextant_components.train import run_train
-from sextant_components.training import Fitted, Settings, Shape, fit, predict
+from sextant_components.training import Fitted, Settings, Shape, fit, new_network, predict, repeatable
 from sextant_components.tuning import Found, choose, search
 from sextant_plan.bundle import Column
 from sextant_plan.canonical import digest_of_file
+from sextant_plan.ledger import read_run
 from sextant_plan.schema import Candidate, ImageInput, Model, Training
 from sextant_plan.verdicts import Verdict
 
@@ -156,6 +162,109 @@ def test_every_way_of_training_learns(training: dict[str, Any]) -> None:
     fitted = fit(replace(settings, training=Training.model_validate(training)), PICTURES, _pictures(160), valid)
     assert fitted.score > 0.9
     np.testing.assert_allclose(predict(fitted.network, valid.inputs), fitted.outputs, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"training": Training(precision="bfloat16")}, id="bfloat16"),
+        pytest.param({"training": Training(clip_norm=1e-3)}, id="clip-norm"),
+        pytest.param({"training": Training(schedule="cosine")}, id="cosine"),
+        pytest.param({"training": Training(schedule="constant")}, id="constant"),
+        pytest.param({"augment": ()}, id="without-augmentation"),
+    ],
+)
+def test_what_the_plan_says_of_training_is_done(changes: dict[str, Any]) -> None:
+    """Each way leaves other weights than the usual one: none is read and forgotten."""
+    settings = Settings("small-cnn", {"width": 4}, 1e-2, 1e-4, 1, 16, seed=0)
+    train, valid = _pictures(64), _pictures(16)
+    usual = fit(settings, PICTURES, train, valid)
+    shape = replace(PICTURES, augment=changes.get("augment", PICTURES.augment))
+    other = fit(replace(settings, training=changes.get("training", Training())), shape, train, valid)
+    assert _weights(usual) != _weights(other)
+
+
+def test_a_fit_with_channels_last_lays_its_kernels_out_so() -> None:
+    """The kernels' channels lie next to each other in memory, which is what the option is for."""
+    settings = Settings("small-cnn", {"width": 4}, 1e-2, 1e-4, 1, 16, seed=0, training=Training(channels_last=True))
+    for each, laid_out in ((settings, True), (replace(settings, training=Training()), False)):
+        network: Any = fit(each, PICTURES, _pictures(32), _pictures(16)).network
+        kernels = [kernel for kernel in network.parameters() if kernel.dim() == 4 and kernel.shape[1] > 1]
+        assert kernels
+        assert all(kernel.is_contiguous(memory_format=torch.channels_last) == laid_out for kernel in kernels)
+
+
+def test_a_clipped_gradient_moves_nothing() -> None:
+    """Far below AdamW's own epsilon a step is nothing, and the loss of a batch stays what it was."""
+    train, valid = _examples(64), _examples(32)
+    settings = replace(SETTINGS, weight_decay=0.0, training=Training(clip_norm=1e-14))
+    losses = [epoch.valid_loss for epoch in fit(settings, SHAPE, train, valid).history]
+    assert max(losses) - min(losses) < 1e-4
+    free = [epoch.valid_loss for epoch in fit(replace(settings, training=Training()), SHAPE, train, valid).history]
+    assert free[0] - free[-1] > 0.02
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
+def test_the_rate_follows_its_schedule(schedule: str) -> None:
+    """It stands still, or rises to the plan's rate over the first part of the steps and falls to nearly nothing."""
+    training = Training.model_validate({"schedule": schedule})
+    settings = replace(SETTINGS, epochs=10, training=training)
+    network = new_network(settings, SHAPE, _examples(160))
+    optimiser, scheduler = optimiser_and_schedule(network, settings, 160, current_team())
+    rates = []
+    for _ in range(100):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert max(rates) == pytest.approx(1e-2, rel=1e-3)
+    if schedule == "constant":
+        assert set(rates) == {1e-2}
+    else:
+        peak = rates.index(max(rates))
+        assert peak == pytest.approx(10 if schedule == "cosine" else 30, abs=2)
+        assert rates[:peak] == sorted(rates[:peak])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert rates[-1] < 1e-4
+
+
+def test_a_fit_ends_when_so_many_epochs_brought_nothing_better() -> None:
+    """On labels that nothing explains the best comes early; two epochs later there is no more to wait for."""
+    train, valid = _examples(64, constant=True), _examples(32, constant=True)
+    settings = replace(SETTINGS, epochs=40, training=Training(patience=2))
+    history = fit(settings, SHAPE, train, valid).history
+    ranks = [(epoch.valid_score, -epoch.valid_loss) for epoch in history]
+    assert len(history) < 40
+    assert ranks.index(max(ranks)) == len(history) - 3
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_deterministic_fit_allows_torch_nothing_else(deterministic: bool) -> None:
+    """One thread and deterministic kernels while it lasts, and torch as it was afterwards."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    with repeatable(0, Training(deterministic=deterministic)):
+        state = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    after = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(before[1])
+    assert state == ((True, 1) if deterministic else (before[0], 2))
+    assert after == (before[0], 2)
+
+
+def test_a_training_that_shows_nothing_says_so(bars: Data, tmp_path: Path, home: Path, open_run_at: OpenRun) -> None:
+    """Pictures that are all the same, one epoch, one trial, one seed: each check says so by itself, and none passes."""
+    snapshot = shutil.copytree(bars.snapshot, tmp_path / "snapshot")
+    pictures = pl.read_parquet(snapshot / "images.parquet")
+    pictures.with_columns(data=pl.lit(pictures["data"][0])).write_parquet(snapshot / "images.parquet")
+    model = {**PLAN["model"], "epochs": 1, "seeds": 1, "search": {"trials": 1}}
+    context = open_run_at(tmp_path / "run", home=home, model=model)
+    assert run_train(context, snapshot=snapshot, splits=bars.splits, model=tmp_path / "model") is Verdict.FAIL
+    records = {record.task: record for record in read_run(context.run)["train"]}
+    verdicts = {task: record.verdict for task, record in records.items()}
+    assert {verdicts[f"overfit one batch: {name}"] for name in ("mlp", "small-cnn")} == {Verdict.FAIL}
+    for task in ("loss falls", "search", "tuning", "seeds", "augmentation keeps labels"):
+        assert verdicts[task] is Verdict.UNKNOWN, task
+    assert verdicts["beats baseline"] is not Verdict.PASS
+    assert dict(records["search"].value)["not_tried"] == ["mlp"]  # type: ignore[call-overload]
 
 
 def test_balanced_weights_favour_the_rare_class() -> None:

@@ -73,6 +73,20 @@ def test_importances_are_shares_over_enough_trials() -> None:
         assert set(found["mlp"]) == {"learning_rate", "weight_decay", "mlp.hidden", "mlp.dropout"}
 
 
+def test_a_trial_that_falls_behind_is_stopped_and_is_never_the_best() -> None:
+    """Among learning rates of six orders the slow ones are pruned: fewer epochs, and a score of the last of them."""
+    model = _model(14, learning_rate=(1e-7, 1e-1)).model_copy(update={"epochs": 6})
+    found = _search(model)
+    pruned = [trial for trial in found.trials if trial.state == "pruned"]
+    whole = [trial for trial in found.trials if trial.state == "complete"]
+    assert pruned
+    assert all(2 <= trial.epochs < 6 for trial in pruned)  # a third of the epochs is let pass before any is judged
+    assert {trial.epochs for trial in whole} == {6}
+    best = max(trial.valid_score for trial in whole)
+    assert max(trial.valid_score for trial in pruned) <= best
+    assert max(fitted.score for fitted in found.best.values()) == best
+
+
 def test_a_search_counts_what_others_have_tried(tmp_path: Path) -> None:
     """Three trials by a helper are three of the five; the best fits are found whoever has made them."""
     place = Place(str(tmp_path / "study"), "study")
