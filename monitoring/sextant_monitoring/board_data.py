@@ -50,6 +50,13 @@ def _features(model: str) -> tuple[Panel, ...]:
             runbook=AlertKind.FEATURES_STALE,
         ),
         Panel(
+            "Stale and absent",
+            "Share of the rows looked up whose features were past the view's time to live, or not in the store.",
+            "percentunit",
+            (q.unusable_features(model),),
+            runbook=AlertKind.FEATURES_STALE,
+        ),
+        Panel(
             "Feature lookup",
             "99th percentile of a batch.",
             "s",

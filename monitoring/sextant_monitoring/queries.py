@@ -25,6 +25,7 @@ from sextant_plan.catalogue import (
     EXPECTED_ACCURACY,
     FALLBACKS,
     FEATURE_BINS,
+    FEATURE_ROWS,
     FEATURE_SECONDS,
     FEATURE_TIME,
     FEEDBACK,
@@ -295,6 +296,17 @@ def feature_age(model: str) -> Query:
     """Return the seconds since the newest event of each view."""
     newest = Selector.of(FEATURE_TIME.name, model=model).promql()
     return Query(f"time() - max by (view) ({newest})", "{{view}}")
+
+
+def unusable_features(model: str) -> Query:
+    """Return the share of the rows looked up of each view that were stale, or absent."""
+    rows = Selector.of(FEATURE_ROWS.name, model=model)
+    unusable = rows.where(Matcher("state", "found", negated=True))
+    share = (
+        f"sum by (view, state) (rate({unusable.promql()}[{RATE}])) "
+        f"/ on (view) group_left () (sum by (view) (rate({rows.promql()}[{RATE}])) > 0)"
+    )
+    return Query(share, "{{view}} {{state}}")
 
 
 def gpu(series: str, model: str) -> Query:

@@ -154,6 +154,16 @@ FLAWED_ROWS = Series(
 FEATURE_TIME = Series(
     "sextant_feature_event_timestamp_seconds", "gauge", "seconds", "Newest event time seen of a view.", ("view",)
 )
+FEATURE_ROWS = Series(
+    "sextant_feature_rows_total",
+    "counter",
+    "rows",
+    "Rows looked up of a view: found, `stale` for past its time to live, or absent from the store.",
+    ("view", "state"),
+)
+
+# The values of the label `state` of FEATURE_ROWS.
+FEATURE_STATES = ("found", "stale", "absent")
 
 # The values of the label `outcome` of UNITS.
 UNIT_OUTCOMES = ("agree", "disagree", "abstained")
@@ -272,6 +282,7 @@ SERIES: dict[str, Series] = {
         MODEL_CREATED,
         FLAWED_ROWS,
         FEATURE_TIME,
+        FEATURE_ROWS,
     )
 }
 

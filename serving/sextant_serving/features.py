@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sextant_plan.bundle import BundleSpec
+from sextant_plan.catalogue import FEATURE_STATES
 from sextant_serving.feast_import import import_feast
 from sextant_serving.on_demand import Transform
 
@@ -42,12 +43,14 @@ class FeatureLookup:
         self._names |= {full: name for transform in transforms for full, name in transform.names.items()}
         views = {full.split("__", 1)[0] for full in self._names}
         self.newest: dict[str, float] = {}  # Unix time of the newest event seen, by view
+        self.rows = {(view, state): 0 for view in sorted(views) for state in FEATURE_STATES}  # looked up so far
         ttls = {view: self._store.get_feature_view(view).ttl or timedelta(0) for view in views}
         self._ttl_seconds = {view: ttl.total_seconds() for view, ttl in ttls.items()}
         # The first lookup resolves the service and connects, which is no work for the first request to wait for; a
         # store that is away now may be back by then.
         with contextlib.suppress(Exception):
             self.lookup([""])
+        self.rows = dict.fromkeys(self.rows, 0)
 
     def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
         """Return the features by column name for each key, or None where one is absent or past its ttl.
@@ -61,21 +64,23 @@ class FeatureLookup:
             features=self._service, entity_rows={self._entity: list(keys)}, full_feature_names=True
         )
         rows: list[StoredRow] = [{} for _ in keys]
-        missing: set[int] = set()
-        views: set[str] = set()
-        absent = FieldStatus.NOT_FOUND
+        expired: dict[str, set[int]] = {}
+        absent: dict[str, set[int]] = {}
         for full, vector in zip(response.proto.metadata.feature_names.val, response.proto.results, strict=True):
             name = self._names.get(full)
             if name is None:
                 continue
             view = full.split("__", 1)[0]
-            if view not in views:  # all features of a view have one time
-                views.add(view)
-                missing.update(self._expired(view, [stamp.seconds for stamp in vector.event_timestamps]))
-            if absent in vector.statuses:
-                missing.update(index for index, status in enumerate(vector.statuses) if status == absent)
+            if view not in expired:  # all features of a view have one time
+                expired[view] = set(self._expired(view, [stamp.seconds for stamp in vector.event_timestamps]))
+                absent[view] = set()
+            if FieldStatus.NOT_FOUND in vector.statuses:
+                statuses = enumerate(vector.statuses)
+                absent[view].update(index for index, status in statuses if status == FieldStatus.NOT_FOUND)
             for row, value in zip(rows, vector.values, strict=True):
                 row[name] = _plain(value)
+        self._count(len(keys), expired, absent)
+        missing = set().union(*expired.values(), *absent.values())
         found = [None if index in missing else row for index, row in enumerate(rows)]
         complete = [index for index, row in enumerate(found) if row is not None]
         self._compute([rows[index] for index in complete], complete, request or {})
@@ -90,6 +95,13 @@ class FeatureLookup:
             for name, values in given.items():
                 for row, value in zip(rows, values, strict=True):
                     row[name] = value
+
+    def _count(self, rows: int, expired: Mapping[str, set[int]], absent: Mapping[str, set[int]]) -> None:
+        """Count the rows of a lookup by view; what is absent has no time, and so has expired as well."""
+        for view, old in expired.items():
+            gone, stale = len(absent[view]), len(old - absent[view])
+            for state, count in zip(FEATURE_STATES, (rows - stale - gone, stale, gone), strict=True):
+                self.rows[view, state] += count
 
     def _expired(self, view: str, times: Sequence[int]) -> Iterator[int]:
         """Note the newest event (Unix times, 0 for none) and yield the places of those past the view's ttl."""

@@ -80,6 +80,7 @@ class Lookups:
         try:
             found = await self._ask_store(keys, self._requested_of([rows for rows, _ in asked]))
             self._metrics.feature_times.update(self._store.newest)
+            self._metrics.feature_rows.update(self._store.rows)
             reason = FEATURE_MISS
         except Exception as error:  # each online store raises its own classes when it is away
             _log.warning("the feature store did not answer: %s", type(error).__name__)

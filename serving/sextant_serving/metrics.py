@@ -76,6 +76,7 @@ class ModelMetrics:
         self.mirror_dropped = 0
         self.log_rows = {"written": 0, "dropped": 0}
         self.feature_times: dict[str, float] = {}
+        self.feature_rows: dict[tuple[str, str], int] = {}
         self.form = form_of(spec)
         self.predictions = np.zeros(len(self.form.counted), dtype=np.int64)
         self.ready = False
@@ -123,6 +124,7 @@ class ModelMetrics:
         yield Samples(catalogue.REFERENCE_RATIO, bins, [share for profile in profiles for share in profile.ratio])
         yield _by_label(catalogue.FLAWED_ROWS, self.seen.flaws())
         yield _by_label(catalogue.FEATURE_TIME, self.feature_times)
+        yield Samples(catalogue.FEATURE_ROWS, list(self.feature_rows), list(self.feature_rows.values()))
         yield Samples(catalogue.READY, [()], [self.ready])
         yield Samples(catalogue.MODEL_CREATED, [()], [self.created])
 

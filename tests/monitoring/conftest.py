@@ -236,6 +236,8 @@ def healthy() -> Story:
     story.stands("sextant_ready", 1)
     story.stands("sextant_model_created_timestamp_seconds", -10 * 86400.0)
     story.stands("sextant_feature_event_timestamp_seconds", 0.0, view="measures")
+    for state, rows in (("found", 300), ("stale", 6), ("absent", 3)):
+        story.grows("sextant_feature_rows_total", rows, view="measures", state=state)
     story.stands("sextant_probe_success", 1)
     story.stands("sextant_probe_seconds", 0.01)
     for bound, value in (("value", 0.9), ("low", 0.86), ("high", 0.93)):

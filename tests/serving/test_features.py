@@ -146,6 +146,11 @@ def test_features_of_many_requests_come_in_one_lookup(
     assert not third.abstained.any()
     assert model.metrics.fallbacks["feature-miss"] == 2
     assert sum(model.metrics.feature_seconds.counts) == 1
+    assert model.metrics.feature_rows == {
+        ("shelves", "found"): 2,
+        ("shelves", "stale"): 1,
+        ("shelves", "absent"): 1,
+    }
 
 
 def test_a_miss_can_make_the_model_abstain(
@@ -248,6 +253,7 @@ class HangingStore(FeatureLookup):
     def __init__(self) -> None:
         self.asked = 0
         self.newest = {}
+        self.rows: dict[tuple[str, str], int] = {}
         self.was_asked, self.answers = threading.Event(), threading.Event()
 
     def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
