@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,29 +106,39 @@ def _place(
     where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split, times=times)
     counts = {split: Counter(label for label, at in zip(labels, where, strict=True) if at == split) for split in SPLITS}
     for label in sorted(set(labels)) if plan.model.answers == "class" else ():
-        _require_class(
-            snapshot, rows, label, counts, len({g for g, own in zip(groups, labels, strict=True) if own == label})
-        )
-    unvalidated = sorted(label for label in set(labels) if not counts["valid"][label])
+        own = len({group for group, each in zip(groups, labels, strict=True) if each == label})
+        _require_class(snapshot, rows, label, counts, groups=own, by_time=times is not None)
+    by_stratum = times is None or plan.model.answers == "class"  # a number may rise with time out of its old range
+    unvalidated = sorted(label for label in set(labels) if by_stratum and not counts["valid"][label])
     shared = len({(group, at) for group, at in zip(groups, where, strict=True)}) - len(set(groups))
     kind = "class" if plan.model.answers == "class" else "tenth of the label's range, by quantile,"
     ledger.record(
         "splits",
         requirement=f"each {kind} is trained, validated and sealed, and no group stands in two splits",
         risk="the sealed rows are known to the model, or say nothing of a class",
-        qa_method=f"stratified by {kind}; grouped by group, entity, equal inputs and near-duplicate pictures; "
-        f"placed {'newest first' if times else 'by a hash of content'}",
+        qa_method="grouped by group, entity, equal inputs and near-duplicate pictures; "
+        + ("the newest groups are sealed" if times else f"stratified by {kind} and placed by a hash of content"),
         value={
             "rows": {split: sum(counts[split].values()) for split in SPLITS},
             "groups": len(set(groups)),
             "groups_in_two_splits": shared,
             "classes_without_valid_rows": unvalidated,
             "seed": SPLIT_SEED,
+            **_time_overlap(times, where),
         },
         verdict=Verdict.FAIL if unvalidated or shared else Verdict.PASS,
         artifacts={"rows_by_class": ledger.artifacts.put_json({split: dict(counts[split]) for split in SPLITS})},
     )
     return {split: pl.Series([at == split for at in where], dtype=pl.Boolean) for split in SPLITS}
+
+
+def _time_overlap(times: Sequence[datetime] | None, where: Sequence[SplitName]) -> dict[str, int]:
+    """Return how many sealed rows are no newer than the newest row that trains: rows of groups that go past the cut."""
+    if times is None:
+        return {}
+    newest = max(at for at, split in zip(times, where, strict=True) if split == "train")
+    within = sum(split == "sealed" and at <= newest for at, split in zip(times, where, strict=True))
+    return {"sealed_rows_within_the_training_time": within}
 
 
 def _strata(plan: Plan, rows: pl.DataFrame) -> list[str]:
@@ -160,8 +171,17 @@ def _group_keys(plan: Plan, rows: pl.DataFrame, twins: dict[int, int]) -> list[l
 
 
 def _require_class(
-    snapshot: Path, rows: pl.DataFrame, label: str, counts: dict[SplitName, Counter[str]], groups: int
+    snapshot: Path,
+    rows: pl.DataFrame,
+    label: str,
+    counts: dict[SplitName, Counter[str]],
+    *,
+    groups: int,
+    by_time: bool,
 ) -> None:
+    remedy = "Collect rows of the class in at least 3 groups, or leave the class out"
+    if by_time:
+        remedy = "Collect rows of it before and after the cut, split by content, or leave the class out"
     for split, consequence in (("train", "trained"), ("sealed", "tested")):
         if counts[split][label]:  # type: ignore[index]
             continue
@@ -171,7 +191,7 @@ def _require_class(
             snapshot / ROWS_FILE,
             f"class {label} would not be {consequence}: its {len(row_ids)} kept rows (row_id {shown}) "
             f"form {groups} group{'s' if groups > 1 else ''}",
-            "Collect rows of the class in at least 3 groups, or leave the class out",
+            remedy,
         )
 
 

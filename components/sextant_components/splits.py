@@ -1,4 +1,4 @@
-"""Train, valid and sealed rows: grouped, stratified by class, and the same for the same data every time."""
+"""Train, valid and sealed rows: grouped, by class or by time, and the same for the same data every time."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def split_rows(
     A group goes whole into one split. Groups are taken by their rarest class, in the order of a hash of their
     smallest name, and fill the sealed share of the class first, then the valid share; the rest trains. Every
     class keeps a group to train on, and one to seal as soon as it has two. `names` identify rows by content,
-    so that neither the rows' order nor added rows of another class move anything. With `times` the groups of
-    a class are taken from the newest on instead, by their latest row: what is sealed lies after what trains.
+    so that neither the rows' order nor added rows of another class move anything. With `times` all groups are
+    taken from the newest on instead, by their latest row and whatever their class: what is sealed lies after what
+    trains, and a class may be missing from a split.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
@@ -60,7 +61,8 @@ def split_rows(
     frequency = Counter(labels)
     strata: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for group, rows in members.items():
-        stratum = min((labels[row] for row in rows), key=lambda label: (frequency[label], label))
+        rarest = min((labels[row] for row in rows), key=lambda label: (frequency[label], label))
+        stratum = rarest if times is None else ""  # a cut for each class would train one beyond another's sealed rows
         rank = _rank(min(names[row] for row in rows), seed)
         newest = -max(times[row].timestamp() for row in rows) if times is not None else 0.0
         strata[stratum].append((newest, rank, group))

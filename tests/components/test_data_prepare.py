@@ -25,6 +25,7 @@ from sextant_components.tables import (
 from sextant_components.verify import run_verify
 from sextant_plan.bundle import Column
 from sextant_plan.errors import DataError
+from sextant_plan.ledger import read_run
 from sextant_plan.reference import PICTURE_FEATURES, read_reference
 from sextant_plan.verdicts import Verdict
 from sextant_serving.preprocessing import encode_columns
@@ -115,6 +116,28 @@ def test_larger_windows_are_counted_in_finer_bins(workshop: Any) -> None:
     run, _ = _prepare(workshop)
     bins = {feature.name: len(feature.counts) for feature in read_reference(run / "p" / "reference.json").features}
     assert {bins[name] for name in PICTURE_FEATURES} == {25}
+
+
+def test_a_split_by_time_says_how_many_sealed_rows_are_of_the_training_s_time(workshop: Any) -> None:
+    """Two rows an hour apart are one group, but for a group of the first and the last row, which is sealed whole."""
+    workshop.plan["data"]["group"] = "batch"
+    workshop.plan["evaluation"]["split_by"] = "time"
+    workshop.replace("batch", 0, "B-29")
+    run, _ = _prepare(workshop)
+    newest = read_split(run / "p", "train")["seen"].max()
+    assert (read_split(run / "p", "sealed")["seen"] <= newest).sum() == 1
+    recorded = next(record.value for record in read_run(run)["prepare"] if record.task == "splits")
+    assert isinstance(recorded, dict)
+    assert recorded["sealed_rows_within_the_training_time"] == 1
+
+
+def test_a_class_without_a_future_is_refused_by_a_split_by_time(workshop: Any) -> None:
+    """It would be sealed in no row, and no figure would tell."""
+    workshop.plan["evaluation"]["split_by"] = "time"
+    for row in range(6):
+        workshop.replace("kind", row, "black")
+    with pytest.raises(DataError, match=r"class black would not be tested.*before and after the cut, split by content"):
+        _prepare(workshop)
 
 
 def test_a_class_in_one_group_is_refused_by_name_and_rows(workshop: Any) -> None:

@@ -87,12 +87,13 @@ def test_rows_of_another_class_move_nothing() -> None:
     assert after[:50] == before[:50]
 
 
-@given(days=st.lists(st.integers(0, 365), min_size=6, max_size=60, unique=True))
-def test_by_time_the_future_is_sealed(days: list[int]) -> None:
+@given(days=st.lists(st.integers(0, 365), min_size=6, max_size=60, unique=True), data=st.data())
+def test_by_time_the_future_is_sealed_whatever_its_class(days: list[int], data: st.DataObject) -> None:
     """No row that trains is newer than one that validates, and none that validates newer than a sealed one."""
+    labels = data.draw(st.lists(st.sampled_from("abc"), min_size=len(days), max_size=len(days)))
     times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in days]
     names = [str(day) for day in days]
-    placed = split_rows(["a"] * len(days), list(range(len(days))), names, sealed=0.25, valid=0.2, times=times)
+    placed = split_rows(labels, list(range(len(days))), names, sealed=0.25, valid=0.2, times=times)
     newest = {
         split: max(at for at, where in zip(times, placed, strict=True) if where == split) for split in set(placed)
     }

@@ -58,7 +58,7 @@ class Staleness(Closed):
 
 
 class Evaluation(Closed):
-    """How the model is judged; `split_by: time` seals each class's newest rows, so that it is tested on its future."""
+    """How the model is judged; `split_by: time` seals the newest rows of all, so that it is tested on the future."""
 
     split_by: Literal["content", "time"] = "content"
     sealed_split: float = Field(default=0.2, gt=0, lt=0.9)
