@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,31 @@ def test_lint_finds_no_fault(name: str, helm: Helm) -> None:
         "images.serve.digest=sha256:abc",
         "namespaces.serving=Not_A_Name",
         "autoscaling.queueWaitSeconds=soon",
+        "feast.schedule=hourly",
     ],
 )
 def test_a_value_that_the_schema_does_not_know_is_refused(setting: str, helm: Helm) -> None:
     refused = helm(*TEMPLATE, "--set", setting, check=False)
     assert refused.returncode != 0
     assert "values don't meet the specifications of the schema" in refused.stderr
+
+
+def values_of(settings: Object, above: str = ".Values") -> Iterator[str]:
+    """Yield the path of each value as a template reads it."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from values_of(value, f"{above}.{key}")
+        else:
+            yield f"{above}.{key}"
+
+
+def test_every_value_is_read_by_a_template() -> None:
+    """By itself or with all that is beside it: a value that changes nothing is a promise not kept."""
+    text = "\n".join(path.read_text("utf-8") for path in (CHART / "templates").rglob("*") if path.is_file())
+    read = set(re.findall(r"\.Values(?:\.\w+)+", text))
+    values = values_of(yaml.safe_load((CHART / "values.yaml").read_text("utf-8")))
+    unread = [value for value in values if not any(f"{value}.".startswith(f"{path}.") for path in read)]
+    assert unread == []
 
 
 def test_the_defaults_bring_no_known_password(helm: Helm) -> None:
