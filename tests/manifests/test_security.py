@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 Object = dict[str, Any]
 NAMESPACES = ("sextant", "sextant-system")
@@ -42,6 +45,14 @@ def test_every_pod_is_restricted(sources: dict[str, Object]) -> None:
             assert own["allowPrivilegeEscalation"] is False, path
             assert own["readOnlyRootFilesystem"] is True, path
             assert own["capabilities"] == {"drop": ["ALL"]}, path
+
+
+@pytest.mark.parametrize("room", ["serving", "components", "pipelines"])
+def test_each_image_gives_its_number_a_name(room: str) -> None:
+    """Nothing in an image knows the user 65532: kopf and torch end when neither a list of users nor USER names it."""
+    lines = (ROOT / room / "Dockerfile").read_text("utf-8").splitlines()
+    after = " ".join(lines[lines.index("USER 65532:65532") :])
+    assert " USER=sextant " in after
 
 
 def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object]) -> None:
