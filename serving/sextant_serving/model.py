@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sextant_plan.catalogue import FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
-from sextant_serving.batching import Batcher, Job, Traffic
+from sextant_serving.batching import Batcher, Job, RunBatch, Traffic
 from sextant_serving.device import Device
 from sextant_serving.engines import Inputs
 from sextant_serving.errors import FeatureOutage, MissingFeatures
@@ -73,7 +74,7 @@ class Model:
             requested, patience = list(self.signature.requested), serving.deadline / 2
             self._lookups = Lookups(loaded.lookup, lookup_thread, self.metrics, requested=requested, patience=patience)
         self.batcher = Batcher(
-            self._answer_batch,
+            _unheld(self._answer_batch),
             traffic,
             max_rows=serving.max_rows,
             max_wait=serving.max_wait,
@@ -253,6 +254,20 @@ class Model:
         for job in jobs:
             if not job.future.cancelled() and job.future.exception() is None:
                 job.future.result().times = Times(job.arrived, taken, found, ended - seconds, ended)
+
+
+def _unheld(method: Callable[[list[Job]], Awaitable[None] | None]) -> RunBatch:
+    """Return the method without a hold on its model, which every request under way has.
+
+    A model that is replaced is then freed with its last request, and not when the garbage collector comes by.
+    """
+    reference = WeakMethod(method)
+
+    def run(jobs: list[Job]) -> Awaitable[None] | None:
+        alive = reference()
+        return None if alive is None else alive(jobs)
+
+    return run
 
 
 def _count(jobs: Iterable[Job]) -> int:

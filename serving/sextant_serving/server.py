@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -155,6 +156,7 @@ class Server:
         for model in variants.models:
             model.metrics.ready, model.timed = True, self._tracing is not None
         self._page.show([model.metrics for model in variants.models])
+        _spare_collector()
         others = len(variants.models) - 1
         _log.info("serving %s version %s and %d challengers", champion.name, champion.version, others)
 
@@ -185,6 +187,12 @@ class Server:
         await self._ports.drain()
         self._fleet.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _spare_collector() -> None:
+    """Keep the garbage collector from what is loaded, which it would look through again and again in vain."""
+    gc.collect()
+    gc.freeze()
 
 
 def _stamp(home: Path) -> tuple[int, int] | None:
