@@ -83,6 +83,8 @@ TINY_VIT = {"side": 16, "patch": 8, "layers": 2, "heads": 2, "width": 16}
         pytest.param("small-cnn", {"width": 8}, True, {"width": 6}, id="small-cnn"),
         pytest.param("fusion", {"width": 8, "hidden": 4}, True, {"width": 6, "hidden": 4}, id="fusion"),
         pytest.param("resnet18", {"inner": 8}, True, {"inner": 6}, id="resnet18"),
+        pytest.param("efficientnet-b0", {}, True, {"inner": 75}, id="efficientnet-b0"),
+        pytest.param("mobilenet-v3-small", {}, True, {"inner": 75}, id="mobilenet-v3-small"),
         pytest.param("vit", TINY_VIT, True, {**TINY_VIT, "hidden": 48}, id="vit"),
     ],
 )
@@ -125,6 +127,17 @@ def test_a_pruned_backbone_does_not_ask_for_the_weights_that_the_whole_one_began
     assert params["hidden"] == 32
     assert as_begun("vit", params) == {**TINY_VIT, "weights": "published.safetensors"}
     assert size(fitted) < sum(tensor.numel() for tensor in whole.parameters())
+
+
+def test_what_was_pruned_can_be_pruned_again() -> None:
+    """Half of a half is a quarter of the whole, block by block, whatever the first half rounded to."""
+    image = ImageInput(height=12, width=12, channels=1)
+    half = build("mobilenet-v3-small", {"inner": 49}, image=image, columns=0, classes=2)
+    found = slim("mobilenet-v3-small", half, {"inner": 49}, share=0.5)
+    assert found is not None
+    params, state = found
+    assert params == {"inner": 24}
+    build("mobilenet-v3-small", params, image=image, columns=0, classes=2).load_state_dict(state)
 
 
 def test_an_architecture_without_hidden_units_is_not_pruned() -> None:

@@ -79,6 +79,13 @@ def test_calibration_error_is_the_gap_of_confidence_and_accuracy(confidence: flo
     assert metrics.calibration_error(answers, 0.95).value == pytest.approx(expected, abs=0.02)
 
 
+def test_too_sure_here_does_not_make_up_for_too_unsure_there() -> None:
+    """Half the rows say 0.95 and half 0.55, and of both three of four are right: off by a fifth each, and in all."""
+    sure, unsure = (_answers([0] * 200, [0, 0, 0, 1] * 50, confidence) for confidence in (0.95, 0.55))
+    both = Answers(np.concatenate([sure.probabilities, unsure.probabilities]), np.zeros(400, dtype=np.int64))
+    assert metrics.calibration_error(both, 0.95).value == pytest.approx(0.2, abs=0.02)
+
+
 def test_a_calibration_bound_is_never_below_what_was_measured() -> None:
     """Where every bin happens to agree to the row, taking off what chance adds would prove an error below none."""
     right = np.arange(200) % 5 != 0
