@@ -23,6 +23,7 @@ STOPPABLE = frozenset(
     {Phase.ADMITTING, Phase.STARTING, Phase.SHIFTING, Phase.OBSERVING, Phase.ACCEPTING, Phase.PROMOTING}
 )
 WITH_TRAFFIC = frozenset({Phase.SHIFTING, Phase.OBSERVING, Phase.ACCEPTING, Phase.PROMOTING})
+WITH_CANARY_LEFT = frozenset({Phase.HELD, Phase.REFUSED})
 # What belongs to one weight, and is forgotten when it changes.
 NOT_YET_CARRIED: dict[str, Any] = {"carried_since": None, "looked": None, "counters": {}, "unavailable_since": None}
 
@@ -180,12 +181,10 @@ class Tick:
         return self._ended(state, Phase.HELD) if self._is_settled(state) else state
 
     def _after_the_end(self, state: RolloutState) -> RolloutState:
-        """Let a held rollout go on, its evidence kept, or send its canary away; every other end is one."""
-        if state.phase is not Phase.HELD:
-            return state
-        if self.wishes.aborted:
+        """Send the canary away that a held or refused rollout has left, or let a held one go on, its evidence kept."""
+        if state.phase in WITH_CANARY_LEFT and self.wishes.aborted:
             return _withdrawn(state, Verdict.UNKNOWN, "aborted by request").model_copy(update={"ended": None})
-        if self.wishes.resumed_at <= (state.ended or 0.0):
+        if state.phase is not Phase.HELD or self.wishes.resumed_at <= (state.ended or 0.0):
             return state
         again = {"phase": Phase.STARTING, "reason": "resumed", "ended": None, "paused_since": None}
         deadline = self.now + self.policy.deadline

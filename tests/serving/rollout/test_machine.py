@@ -131,6 +131,16 @@ def test_a_refused_release_gets_no_traffic(world: Any, drive: Drive) -> None:
     assert world.concluded == [state]
 
 
+def test_an_abort_sends_the_canary_of_a_refused_release_away(world: Any, drive: Drive) -> None:
+    """It would stand in the way of the next release, which finds a canary there already."""
+    world.refusal = Refusal(Verdict.UNKNOWN, "the plan requires a signature", "Have it signed")
+    assert drive(world).phase is Phase.REFUSED
+    assert world.versions == ["stable", "canary"]
+    state = drive(world, wishes=Wishes(aborted=True))
+    assert (state.phase, state.verdict) == (Phase.ROLLED_BACK, Verdict.UNKNOWN)
+    assert world.versions == ["stable"]
+
+
 def test_a_pause_holds_the_weight_and_puts_off_the_deadline(world: Any, drive: Drive, make_plan: MakePlan) -> None:
     """While paused, looks go on and steps do not, longer than the deadline is."""
     plan = make_plan(deadline="15m")
