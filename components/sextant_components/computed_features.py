@@ -13,6 +13,8 @@ from sextant_serving.on_demand import Transform, on_demand_specs, request_values
 if TYPE_CHECKING:
     import polars as pl
 
+PIECE_ROWS = 50_000  # computed at a time: of ten features, some 16 MB of Python's numbers
+
 
 def with_computed(table: pl.DataFrame, transforms: Sequence[Transform], requested: pl.DataFrame) -> pl.DataFrame:
     """Return the table of `view__feature` columns with those that are computed from them.
@@ -21,12 +23,31 @@ def with_computed(table: pl.DataFrame, transforms: Sequence[Transform], requeste
     """
     for transform in transforms:
         if set(transform.spec.inputs) <= set(table.columns):  # else the model reads nothing of it
-            stored = {name: table[full].to_list() for full, name in transform.names.items()}
-            asked = {column.name: requested[column.name].to_list() for column in transform.spec.request}
-            found = transform.compute(stored | asked)
-            view = transform.spec.view
-            table = table.with_columns(_series(f"{view}__{name}", values) for name, values in found.items())
+            table = table.with_columns(_computed(table, transform, requested))
     return table
+
+
+def _computed(table: pl.DataFrame, transform: Transform, requested: pl.DataFrame) -> list[pl.Series]:
+    """Return the transform's columns, computed in pieces: all rows as lists of Python would be many times larger.
+
+    A server computes over as many rows as happen to come together, so no function may lean on seeing all of them.
+    """
+    pieces: dict[str, list[pl.Series]] = {name: [] for name in transform.spec.columns}
+    for start in range(0, max(1, table.height), PIECE_ROWS):
+        here = table.slice(start, PIECE_ROWS)
+        stored = {name: here[full].to_list() for full, name in transform.names.items()}
+        asked = {name: requested[name].slice(start, PIECE_ROWS).to_list() for name in transform.requested}
+        for name, values in transform.compute(stored | asked).items():
+            pieces[name].append(_series(f"{transform.spec.view}__{name}", values))
+    return [_joined(parts) for parts in pieces.values()]
+
+
+def _joined(parts: list[pl.Series]) -> pl.Series:
+    """Return the pieces of a column as one: text where one of them is."""
+    import polars as pl
+
+    alike = len({part.dtype for part in parts}) == 1
+    return pl.concat(parts if alike else [as_text(part) for part in parts])
 
 
 def requested_columns(plan: Plan, rows: pl.DataFrame) -> pl.DataFrame:

@@ -60,8 +60,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[dict[str,
     entity = Entity(name="key", join_keys=["key"], value_type=ValueType.STRING)
     fields = [Field(name="key", dtype=String), Field(name="size", dtype=Float64), Field(name="word", dtype=String)]
     source = FileSource(name="events", path=str(folder / "events.parquet"), timestamp_field="at")
-    found.apply([entity, FeatureView(name="view", entities=[entity], ttl=TTL, schema=fields, source=source)])
+    views = [FeatureView(name="view", entities=[entity], ttl=TTL, schema=fields, source=source)]
+    _twice(events).write_parquet(folder / "twice.parquet")
+    source = FileSource(
+        name="twice", path=str(folder / "twice.parquet"), timestamp_field="at", created_timestamp_column="made"
+    )
+    views.append(FeatureView(name="twice", entities=[entity], ttl=TTL, schema=fields[:2], source=source))
+    found.apply([entity, *views])
     return found, events
+
+
+def _twice(events: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return each event twice at one time, without a zone, the later made first: it is the correction."""
+    late = pl.DataFrame(events).select("key", "size", pl.col("at").dt.replace_time_zone(None), made=pl.col("at") + TTL)
+    return pl.concat([late, late.with_columns(pl.col("size") - 1000, made=pl.col("made") - TTL)])
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,19 @@ def test_every_row_gets_what_was_known_at_its_time(store: tuple[Any, list[dict[s
     assert found == expected
     assert any(row == (None, None) for row in expected)
     assert joined["key"].to_pylist() == keys
+
+
+def test_of_events_of_one_time_the_last_made_counts_and_a_time_without_a_zone_is_utc(
+    store: tuple[Any, list[dict[str, Any]]],
+) -> None:
+    """The corrections are the events of the other view, so both views give the same, and no row comes twice."""
+    feast, events = store
+    times = [event["at"] + timedelta(minutes=10) for event in events]
+    frame = pd.DataFrame({"key": [event["key"] for event in events], "event_timestamp": pd.Series(times)})
+    frame["event_timestamp"] = frame["event_timestamp"].astype("datetime64[us, UTC]")
+    features = ["view:size", "twice:size"]
+    joined = feast.get_historical_features(entity_df=frame, features=features, full_feature_names=True).to_arrow()
+    assert joined["twice__size"].to_pylist() == joined["view__size"].to_pylist() == [event["size"] for event in events]
 
 
 def test_an_event_counts_up_to_and_including_its_expiry(store: tuple[Any, list[dict[str, Any]]]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sextant_components import computed_features
 from sextant_components.feasibility.load import serve_quickly
 from sextant_components.ingest import run_ingest
 from sextant_components.plan import run_plan, study_of
@@ -36,7 +37,7 @@ from sextant_serving.codec_v1 import parse_v1
 from sextant_serving.codec_v2 import rows_of
 from sextant_serving.errors import CodeDiffers
 from sextant_serving.features import FeatureLookup
-from sextant_serving.on_demand import load_transform, on_demand_specs
+from sextant_serving.on_demand import Transform, load_transform, on_demand_specs
 from sextant_serving.preprocessing import encode_columns
 from sextant_serving.rows import Signature
 from sextant_serving.tensors import InputTensor
@@ -238,6 +239,25 @@ def test_a_function_that_gives_too_few_values_is_named(derived: Any) -> None:
         EntrypointError, match=r"user_features:short: it has to return 2 values for each of double, sign"
     ):
         load_transform(spec).compute({"mass": [1.0, 2.0], "lane": ["a", "b"]})
+
+
+def test_a_long_table_is_computed_in_pieces(derived: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven rows by threes give what a function of single rows gives of all; a column is text where one piece is."""
+    seen: list[int] = []
+
+    def halve(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        seen.append(len(inputs["mass"]))
+        halves = [None if mass is None else mass / 2 for mass in inputs["mass"]]
+        return {"double": halves, "sign": ["high" if half and half > 2 else half for half in halves]}
+
+    monkeypatch.setattr(computed_features, "PIECE_ROWS", 3)
+    (spec,) = on_demand_specs(derived.open().plan)
+    masses = [2.0, None, 4.0, 1.0, 2.0, 3.0, 6.0]
+    table = pl.DataFrame({"item_facts__mass": masses, "item_facts__lane": ["a"] * 7})
+    found = computed_features.with_computed(table, [Transform(spec, halve)], pl.DataFrame())
+    assert seen == [3, 3, 1]
+    assert found[f"{spec.view}__double"].to_list() == [1.0, None, 2.0, 0.5, 1.0, 1.5, 3.0]
+    assert found[f"{spec.view}__sign"].to_list() == ["1", None, "2", "0.5", "1", "1.5", "high"]
 
 
 @pytest.mark.parametrize(
