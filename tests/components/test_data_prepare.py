@@ -55,6 +55,17 @@ def test_splits_cover_the_kept_rows_once(workshop: Any) -> None:
         assert slice_values(table, "site") == rows["site"].gather(table["row_id"]).to_list()
 
 
+def test_what_prepare_fits_is_the_training_rows_alone(workshop: Any) -> None:
+    """The written default is the training rows' median, which is not that of all rows, and the profile counts them."""
+    run, _ = _prepare(workshop)
+    rows = read_rows(run / "s")
+    train = rows["weight"].gather(read_split(run / "p", "train")["row_id"])
+    (weight,) = [column for column in read_columns(run / "p") if column.name == "weight"]
+    assert weight.default == train.median() != rows["weight"].median()
+    profiled = {feature.name: sum(feature.counts) for feature in read_reference(run / "p" / "reference.json").features}
+    assert profiled["weight"] == train.len() < rows.height
+
+
 def test_two_runs_prepare_the_same_splits(workshop: Any) -> None:
     """The sealed rows are a property of the data, not of the run."""
     first, _ = _prepare(workshop)
