@@ -190,6 +190,14 @@ def test_a_source_that_is_not_there_is_named(workshop: Any, tmp_path: Path) -> N
         run_ingest(workshop.open(), snapshot=tmp_path / "s")
 
 
+def test_data_that_may_not_be_trained_on_fails_ingest(workshop: Any, tmp_path: Path, records: Any) -> None:
+    """The licence is judged where the data comes in, whatever planning said of it."""
+    workshop.plan["data"]["licence"]["allows_training"] = False
+    context = workshop.open()
+    assert run_ingest(context, snapshot=tmp_path / "s") is Verdict.FAIL
+    assert records(context, "ingest")["licence and consent"].verdict is Verdict.FAIL
+
+
 def test_alpha_agrees_with_krippendorffs_worked_example() -> None:
     """Krippendorff 2011, part C: four observers, twelve units, nominal alpha 0.743."""
     grid = [

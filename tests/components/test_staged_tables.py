@@ -13,6 +13,7 @@ from sextant_components.ingest import run_ingest
 from sextant_components.staged_tables import StagedTable, stage_table, store_of
 from sextant_components.table_files import read_table, scan_table
 from sextant_components.tables import read_rows, read_snapshot
+from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import DataError
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
@@ -138,6 +139,9 @@ def test_a_folder_of_tables_is_ingested_as_the_one_table(workshop: Any, tmp_path
     described = read_snapshot(tmp_path / "parts")
     assert described.data_hash == read_snapshot(tmp_path / "whole").data_hash
     assert [(item.file, item.rows) for item in described.lineage[:2]] == [("parts/1.csv", 25), ("parts/2.parquet", 35)]
+    assert [item.digest for item in described.lineage[:2]] == [
+        digest_of_file(workshop.data / item.file) for item in described.lineage[:2]
+    ]
 
 
 def test_a_column_is_numbers_only_if_every_file_says_so(workshop: Any, tmp_path: Path) -> None:
