@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from sextant_plan.errors import InfrastructureError
@@ -23,10 +24,19 @@ class ObjectMoved(ApiFailed):
     """An object is not as the request takes for granted: somebody else has changed it."""
 
 
-def _named_now() -> dict[str, str]:
-    """Return the argument that names KUBECONFIG's files: the client would remember those of its own import."""
-    named = os.environ.get("KUBECONFIG")
-    return {"config_file": named} if named else {}
+def _load_access(configuration: Any) -> None:
+    """Fill in the address and the credentials: KUBECONFIG's files, else the user's own, else the pod's account.
+
+    The client's `load_config` remembers KUBECONFIG as it was at its import, and prints to stdout inside a pod.
+    """
+    from kubernetes import config
+
+    own = Path("~/.kube/config").expanduser()
+    named = os.environ.get("KUBECONFIG") or (str(own) if own.exists() else None)
+    if named is not None:
+        config.load_kube_config(named, client_configuration=configuration)
+    else:
+        config.load_incluster_config(client_configuration=configuration)
 
 
 class Kube:
@@ -38,9 +48,10 @@ class Kube:
 
         configuration = client.Configuration()
         try:
-            config.load_config(client_configuration=configuration, **_named_now())
+            _load_access(configuration)
         except (config.ConfigException, OSError) as error:
-            raise ApiFailed("connect", "the cluster", f"{error}. Set KUBECONFIG, or run inside a pod") from error
+            problem = str(error).rstrip(".")
+            raise ApiFailed("connect", "the cluster", f"{problem}. Set KUBECONFIG, or run inside a pod") from error
         self._client = client.ApiClient(configuration)
 
     def get(self, path: str, **query: str) -> Json | None:
