@@ -112,7 +112,7 @@ def _record_parity(ledger: LedgerWriter, candidates: list[Candidate]) -> None:
         agrees = Verdict.PASS if candidate.agrees else Verdict.FAIL
         ledger.record(
             f"engine parity: {candidate.engine}",
-            requirement=f"{candidate.engine} gives the trained network's probabilities within {limit:g}",
+            requirement=f"{candidate.engine} gives the trained network's answers within {limit:g}",
             risk="what is served is not what was evaluated",
             qa_method="largest difference over every validation row; an engine that differs is not chosen",
             verdict=agrees if usable else Verdict.UNKNOWN,
@@ -124,9 +124,10 @@ def _record_parity(ledger: LedgerWriter, candidates: list[Candidate]) -> None:
 def _record_slices(ledger: LedgerWriter, fastest: Candidate) -> None:
     ledger.record(
         "slice loss",
-        requirement=f"the chosen engine loses at most {SLICE_LOSS:g} of accuracy on any slice",
+        requirement=f"the chosen engine loses at most {SLICE_LOSS:g} on any slice",
         risk="a faster engine is paid for by a minority of the rows",
-        qa_method="accuracy on every slice of the validation rows against the trained network",
+        qa_method="accuracy, or mean absolute error over the labels' spread, on every slice of the validation rows "
+        "against the trained network",
         verdict=Verdict.PASS,
         value=fastest.slice_loss,
     )

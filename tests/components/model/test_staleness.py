@@ -16,6 +16,9 @@ from tests.components.model.conftest import PLAN
 from sextant_components import staleness
 from sextant_components.boosting import fit_trees
 from sextant_components.context import RunContext, Step
+from sextant_components.dossier.blocks import Drawing
+from sextant_components.dossier.facts import Artifact
+from sextant_components.dossier.plotted import plot_of
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import read_model, write_model
 from sextant_components.staleness import decline, record_staleness
@@ -142,7 +145,9 @@ def test_of_numbers_the_growth_of_the_error_is_measured_in_spreads_of_the_label(
     value, due = record.value["lost_a_day"][0], record.value["retrain_after_days"]
     assert value == pytest.approx(drift / grams[days <= 100].std(), rel=0.2, abs=2e-3)
     curve = json.loads(context.artifacts.read_bytes(record.artifacts["ageing.json"]))
-    assert {window["measure"] for window in curve} == {"mean absolute error"}
+    (drawn,) = plot_of(Artifact("ageing.json", record.artifacts["ageing.json"], record), curve)
+    assert isinstance(drawn, Drawing)
+    assert (drawn.plot.title, drawn.plot.up_label) == ("Mean absolute error as a model ages", "mean absolute error")
     assert (curve[-1]["value"] > curve[0]["value"] + 20) == (drift > 0)
     assert (due is not None and due == pytest.approx(0.3 / value, abs=1e-2) and due < 90) == (drift > 0)
 

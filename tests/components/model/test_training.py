@@ -201,7 +201,7 @@ def test_a_clipped_gradient_moves_nothing() -> None:
     losses = [epoch.valid_loss for epoch in fit(settings, SHAPE, train, valid).history]
     assert max(losses) - min(losses) < 1e-4
     free = [epoch.valid_loss for epoch in fit(replace(settings, training=Training()), SHAPE, train, valid).history]
-    assert free[0] - free[-1] > 0.02
+    assert free[0] - free[-1] > 0.01
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
