@@ -234,7 +234,10 @@ def test_a_run_without_a_queue_says_so(workshop: Any) -> None:
 
 
 def test_suspects_come_before_disputes_and_disputes_before_doubts(workshop: Any) -> None:
-    """Each row once, with all the reasons for it."""
+    """Each row once, with all the reasons for it, and not one that a person has judged: row 11 is as doubtful."""
+    kept = {"entity": "I-011", "action": "keep", "author": "ada", "reason": "seen", "date": "2026-11-23"}
+    (workshop.data / "corrections.jsonl").write_text(json.dumps(kept) + "\n")
+    workshop.plan["data"]["corrections"] = "corrections.jsonl"
     workshop.table = workshop.table.with_columns(
         pl.Series("r1", workshop.table["kind"]),
         pl.Series("r2", ["grey" if row in {0, 2} else kind for row, kind in enumerate(workshop.table["kind"])]),
@@ -244,7 +247,7 @@ def test_suspects_come_before_disputes_and_disputes_before_doubts(workshop: Any)
     run_ingest(context, snapshot=context.run / "s")
     rows = read_rows(context.run / "s")
     probabilities = np.tile([0.9, 0.1, 0.0], (rows.height, 1))
-    probabilities[[2, 8, 9]] = [[0.6, 0.4, 0.0], [0.5, 0.45, 0.05], [0.6, 0.3, 0.1]]
+    probabilities[[2, 8, 9, 11]] = [[0.6, 0.4, 0.0], [0.5, 0.45, 0.05], [0.6, 0.3, 0.1], [0.5, 0.5, 0.0]]
     suspect = Suspect(5, LABEL, "", 0.1, "dim")
     queue = label_queue(
         context.plan, rows, Judged(probabilities, ["dim", "grey", "pale"]), [suspect], rows["row_id"].to_list()
