@@ -12,41 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.cluster.volumes import claimed_volume, volume_name
 
 from sextant_plan.bundle import GOLDEN_FILE, read_bundle
 from sextant_serving.client import Client
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
-
-
-def volume_of(cluster: Any, name: str, folder: Path) -> list[dict[str, Any]]:
-    """A claim bound to a folder of the node, which is how `pvc://` models reach a predictor."""
-    size, mode = {"storage": "1Gi"}, ["ReadOnlyMany"]
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": f"{cluster.namespace}-{name}"},
-            "spec": {
-                "capacity": size,
-                "accessModes": mode,
-                "storageClassName": "",
-                "hostPath": {"path": str(folder), "type": "Directory"},
-                "claimRef": {"namespace": cluster.namespace, "name": name},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": name, "namespace": cluster.namespace},
-            "spec": {
-                "accessModes": mode,
-                "storageClassName": "",
-                "volumeName": f"{cluster.namespace}-{name}",
-                "resources": {"requests": size},
-            },
-        },
-    ]
 
 
 def server_of(manifests: list[dict[str, Any]], cluster: Any, name: str) -> list[dict[str, Any]]:
@@ -90,7 +61,7 @@ def served(cluster: Any, manifests: list[dict[str, Any]], trained_bundle: Path) 
         if item["kind"] in {"ServiceAccount", "NetworkPolicy"}:
             item["metadata"]["namespace"] = cluster.namespace
             cluster.apply(item)
-    cluster.apply(*volume_of(cluster, "tiny", trained_bundle), *server_of(manifests, cluster, "tiny"))
+    cluster.apply(*claimed_volume(cluster.namespace, "tiny", trained_bundle), *server_of(manifests, cluster, "tiny"))
     cluster.kubectl("rollout", "status", "deployment/tiny", "--timeout=180s")
     address = cluster.get("service", "tiny")["spec"]["clusterIP"]
     with Client(f"http://{address}:80", "tiny") as client:
@@ -100,7 +71,7 @@ def served(cluster: Any, manifests: list[dict[str, Any]], trained_bundle: Path) 
             assert time.monotonic() < deadline, "the Service does not answer"
             pause.wait(0.2)
         yield client
-    cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-tiny", "--wait=false")
+    cluster.kubectl("delete", "persistentvolume", volume_name(cluster.namespace, "tiny"), "--wait=false")
 
 
 def test_what_was_trained_here_is_what_the_cluster_serves(served: Client, trained_bundle: Path) -> None:
@@ -145,7 +116,7 @@ def test_a_corrupt_bundle_never_becomes_ready(
     shutil.copytree(trained_bundle, corrupt)
     weights = next(file for file in corrupt.iterdir() if file.suffix in {".onnx", ".safetensors"})
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00\x01")
-    cluster.apply(*volume_of(cluster, "corrupt", corrupt), *server_of(manifests, cluster, "corrupt"))
+    cluster.apply(*claimed_volume(cluster.namespace, "corrupt", corrupt), *server_of(manifests, cluster, "corrupt"))
     cluster.kubectl(
         "wait", "pod", "-l", "app.kubernetes.io/instance=corrupt", "--timeout=120s",
         "--for=jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}=4",
@@ -157,4 +128,4 @@ def test_a_corrupt_bundle_never_becomes_ready(
     slices = cluster.kubectl("get", "endpoints", "corrupt", "-o", "jsonpath={.subsets[*].addresses[*].ip}").stdout
     assert slices == ""
     cluster.kubectl("delete", "deployment", "corrupt")
-    cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-corrupt", "--wait=false")
+    cluster.kubectl("delete", "persistentvolume", volume_name(cluster.namespace, "corrupt"), "--wait=false")

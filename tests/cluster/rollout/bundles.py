@@ -10,13 +10,16 @@ import numpy as np
 
 from sextant_plan.bundle import read_bundle, seal_bundle
 
+# A busy machine stands still for seconds. An answer that comes late is one all the same, and no failed request.
+DEADLINE_SECONDS = 30.0
+
 
 def changed_bundle(source: Path, root: Path, **changes: Any) -> Path:
     """Copy a bundle with parts of its description changed, below its digest; `slow` are products added to its work."""
     spec = read_bundle(source)
     staged = root / "staged"
     shutil.copytree(source, staged)
-    serving = spec.serving.model_copy(update=changes.pop("serving", {}))
+    serving = spec.serving.model_copy(update={"deadline": DEADLINE_SECONDS, **changes.pop("serving", {})})
     slow = changes.pop("slow", 0)
     if slow:
         slow_down(staged / spec.members[0].file, slow)

@@ -21,6 +21,8 @@ from tests.cluster.rollout.bundles import changed_bundle
 from tests.cluster.rollout.clients import Load
 from tests.cluster.rollout.controllers import Controllers, wait_for
 from tests.cluster.rollout.daemons import Daemon
+from tests.cluster.rollout.gateways import revive_gateway
+from tests.cluster.volumes import claimed_volume, volume_name
 from tests.object_store import free_port
 
 from sextant_plan.bundle import GOLDEN_FILE, read_bundle
@@ -36,6 +38,7 @@ from sextant_serving.rollout.state import Phase, RolloutState
 
 ROLLOUT = Path(__file__).parents[3] / "manifests" / "components" / "rollout"
 STANDIN = Path(__file__).with_name("kserve_standin.py")
+CLAIMS = ("bundles", "challengers")  # of one folder: a challenger's bundle comes from a claim of its own
 # Half of all requests over a second is decided by a few dozen requests, and not reached by a machine that is only busy.
 CRITERIA = [
     {"id": "errors", "metric": "error_rate", "at_most": 0.3, "min_n": 20, "enforce": ["canary"]},
@@ -169,6 +172,7 @@ class Workshop:
             self.cluster.kubectl("delete", "inferenceservice", *bundles)
 
     def routed(self, name: str) -> bool:
+        revive_gateway(self.cluster)
         found = self.cluster.kubectl("get", "httproute", name, "-o", "json", check=False)
         return found.returncode == 0 and '"Accepted"' in found.stdout
 
@@ -238,7 +242,7 @@ def workshop(
         folder.chmod(0o755)
     (runtime,) = [item for item in manifests if item["kind"] == "ServingRuntime"]
     runtime["metadata"]["namespace"] = cluster.namespace
-    cluster.apply(runtime, *volume(cluster, bundles), *volume(cluster, bundles, claim_name="challengers"))
+    cluster.apply(runtime, *(item for claim in CLAIMS for item in claimed_volume(cluster.namespace, claim, bundles)))
     port, targets = free_port(), root / "targets.json"
     targets.write_text("[]")
     with contextlib.ExitStack() as stack:
@@ -260,8 +264,8 @@ def workshop(
         url = f"http://127.0.0.1:{port}"
         access = controllers_access(cluster, root)
         yield Workshop(cluster, home, open_registry(home), bundles, url, gateway, prometheus, access)
-    for claim in ("bundles", "challengers"):
-        cluster.kubectl("delete", "persistentvolume", f"{cluster.namespace}-{claim}", "--wait=false")
+    for claim in CLAIMS:
+        cluster.kubectl("delete", "persistentvolume", volume_name(cluster.namespace, claim), "--wait=false")
 
 
 def controllers_access(cluster: Any, folder: Path) -> Path:
@@ -285,24 +289,6 @@ def has_kserve(cluster: Any) -> bool:
     """Tell whether the real controller runs, which then takes the stand-in's place."""
     found = cluster.kubectl("get", "deployments", "-A", "-l", "control-plane=kserve-controller-manager", "-o", "name")
     return bool(found.stdout.strip())
-
-
-def volume(cluster: Any, folder: Path, *, claim_name: str = "bundles") -> list[dict[str, Any]]:
-    """A claim bound to a folder of the node, which is how `pvc://` models reach a predictor."""
-    size, mode = {"storage": "1Gi"}, ["ReadOnlyMany"]
-    claim = {"namespace": cluster.namespace, "name": claim_name}
-    spec = {"accessModes": mode, "storageClassName": ""}
-    place = {"hostPath": {"path": str(folder), "type": "Directory"}, "claimRef": claim, "capacity": size}
-    name = f"{cluster.namespace}-{claim_name}"
-    return [
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**spec, **place}},
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": claim,
-            "spec": {**spec, "volumeName": name, "resources": {"requests": size}},
-        },
-    ]
 
 
 def prometheus_config(root: Path, targets: Path) -> Path:

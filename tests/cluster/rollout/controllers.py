@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.cluster.rollout.clients import Load
+from tests.cluster.rollout.gateways import revive_gateway
 from tests.object_store import free_port
 
 from sextant_serving.rollout.release import Release
@@ -85,6 +86,7 @@ class Controllers:
 
         def is_ready() -> Any:
             assert all(each.poll() is None for each in self._running), f"a controller ended: {self.log}"
+            revive_gateway(self.cluster)
             return ready()
 
         wait_for(what, is_ready, DEADLINE_SECONDS)

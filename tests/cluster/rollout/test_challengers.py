@@ -19,7 +19,7 @@ from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KINDS = {"better": "ab", "worse": "ab", "dark": "shadow"}
 GOAL = {

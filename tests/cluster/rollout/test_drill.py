@@ -15,7 +15,7 @@ from sextant_plan.drills import last_drills
 from sextant_plan.types import DrillName
 from sextant_plan.verdicts import Verdict
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 NAME = "tiny"  # of the plan whose life cycle trained the bundle
 
 
