@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -88,8 +90,15 @@ def helm(*arguments: str | Path) -> None:
 
 
 def on_a_node(cluster: Any, image: str) -> bool:
-    nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"]
-    return any(image in held.get("names", []) for node in nodes for held in node["status"].get("images", []))
+    """Tell whether a node has an image, of which it tells some seconds after its import."""
+    deadline, pause = time.monotonic() + 60, threading.Event()
+    while True:
+        nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+        if any(image in held.get("names", []) for node in nodes for held in node["status"].get("images", [])):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(2)
 
 
 def namespace(source: str, name: str) -> dict[str, Any]:
