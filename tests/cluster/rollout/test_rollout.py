@@ -8,7 +8,9 @@ the one that acts is killed twice on the way.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,19 @@ from typing import Any
 import pytest
 from tests.cluster.rollout.controllers import Outcome, roll_out, wait_for
 
+from sextant_plan import drills
 from sextant_plan.bundle import BundleSpec, read_bundle
-from sextant_plan.ledger import read_run
+from sextant_plan.ledger import LedgerWriter, Origin, read_run, verify_lines
+from sextant_plan.types import DrillName
 from sextant_plan.verdicts import Verdict
 from sextant_serving.rollout.release import Release
-from sextant_serving.rollout.state import Phase
+from sextant_serving.rollout.state import Phase, RolloutState
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 KINDS = ("good", "slow", "erroring", "wrong")
+REHEARSED = [{"mode": "dead-pod", "fallback": "another server is started", "recover_within": "60s"}]
+SHORTLY = {"max_age": "1s", "grace_first_release": False}
 
 
 def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
@@ -32,7 +38,7 @@ def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
     rotated = [*spec.classes[1:], spec.classes[0]]
     faults: dict[str, dict[str, Any]] = {
         "good": {"serving": {"queue_rows": spec.serving.queue_rows + 1}},
-        "slow": {"slow": 1500, "serving": {"deadline": 30.0}},
+        "slow": {"slow": 1500},
         "erroring": {"serving": {"deadline": 0.00001}},
         "wrong": {"classes": rotated},
     }
@@ -105,20 +111,80 @@ def test_every_decision_is_written_down(outcomes: dict[str, Outcome], workshop: 
         assert {"RolloutShifting", "RolloutObserving"} <= reasons
 
 
-def test_a_release_whose_gate_did_not_pass_is_refused(
-    outcomes: dict[str, Outcome], workshop: Any, trained_bundle: Path
+def held_drill(workshop: Any, name: str) -> list[str]:
+    """The ledger of a drill that passed just now."""
+    with LedgerWriter(workshop.home / "drills" / name, "drill", "monitoring", Origin(name, "-", "-", "-")) as ledger:
+        outcome = drills.Outcome(
+            drill=DrillName.DEAD_POD, plan=name, profile="local", modes=[], fault="-", detected_by="-",
+            detected_after=1.0, recovery="-", recovered_after=2.0, recover_within=60.0,
+        )  # fmt: skip
+        value = outcome.model_dump(mode="json")
+        ledger.record("drill", requirement="-", risk="-", qa_method="-", verdict=outcome.verdict, value=value)
+    return ledger.path.read_text().splitlines()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Where a release stands that was not admitted, and its service's predictors."""
+
+    state: RolloutState
+    spec: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def refused(outcomes: dict[str, Outcome], workshop: Any, trained_bundle: Path) -> dict[str, Refused]:
+    """Two releases on services whose last canary is gone: one decided as a fail, one whose drill is too old."""
+    failing, stale = (workshop.changed_bundle(trained_bundle, serving={"queue_rows": rows}) for rows in (77, 78))
+    releases = {
+        "wrong": workshop.release_of("wrong", failing, Verdict.FAIL),
+        "slow": workshop.release_of("slow", stale, failure=REHEARSED, drills=SHORTLY),
+    }
+    drill = held_drill(workshop, "slow")
+    ended = verify_lines((line.encode() for line in drill), "drill")[-1].time
+    wait_for("the drill's age", lambda: time.time() > ended + 1)
+    releases["slow"] = releases["slow"].model_copy(update={"drills": [drill]})
+    for name, release in releases.items():
+        workshop.documents(name).submit(release, f"pvc://bundles/{release.digest.removeprefix('sha256:')}")
+
+    def all_ended() -> bool:
+        return all(
+            workshop.ended(name) and workshop.state_of(name).digest == releases[name].digest for name in releases
+        )
+
+    with workshop.controllers() as controllers:
+        controllers.wait_for("the refusals", all_ended)
+    return {
+        name: Refused(workshop.state_of(name), workshop.cluster.get("inferenceservice", name)["spec"])
+        for name in releases
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "reason"),
+    [
+        pytest.param("wrong", Verdict.FAIL, "the decision is fail", id="failed at the gate"),
+        pytest.param(
+            "slow", Verdict.UNKNOWN, "the last drill dead-pod is 0.0 d old, and counts for 1s", id="old drill"
+        ),
+    ],
+)
+def test_a_release_without_its_evidence_is_refused(
+    refused: dict[str, Refused], name: str, verdict: Verdict, reason: str
 ) -> None:
     """The service keeps its predictor and the canary gets no weight; the reason stands on the object."""
-    name = "wrong"
-    canary = workshop.changed_bundle(trained_bundle, serving={"queue_rows": 77})
-    release = workshop.release_of(name, canary, Verdict.FAIL)
-    workshop.documents(name).submit(release, f"pvc://bundles/{canary.name}")
+    found = refused[name]
+    assert (found.state.phase, found.state.verdict) == (Phase.REFUSED, verdict)
+    assert found.state.reason.startswith(reason)
+    assert found.spec["predictor"]["name"] == "blue"
+    assert found.spec["canary"][0]["trafficPercent"] == 0
+
+
+def test_an_abort_makes_room_for_the_next_release(refused: dict[str, Refused], workshop: Any) -> None:
+    """By the annotation alone, as kubectl sets it: the canary of the refused release goes."""
+    assert "canary" in refused["slow"].spec
+    workshop.cluster.kubectl("annotate", "inferenceservice", "slow", "sextant.dev/abort=true", "--overwrite")
     with workshop.controllers() as controllers:
-        controllers.wait_for(
-            "the refusal", lambda: workshop.ended(name) and workshop.state_of(name).digest == release.digest
-        )
-    state = workshop.state_of(name)
-    assert (state.phase, state.verdict) == (Phase.REFUSED, Verdict.FAIL)
-    assert state.reason.startswith("the decision is fail")
-    document = workshop.cluster.get("inferenceservice", name)
-    assert document["spec"]["canary"][0]["trafficPercent"] == 0
+        controllers.wait_for("the canary's end", lambda: workshop.state_of("slow").phase is Phase.ROLLED_BACK)
+    spec = workshop.cluster.get("inferenceservice", "slow")["spec"]
+    assert "canary" not in spec
+    assert spec["predictor"]["name"] == "blue"
