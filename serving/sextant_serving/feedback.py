@@ -6,14 +6,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from sextant_plan.feedback import RATED, Feedback, FeedbackRecord, Outcome
-from sextant_serving.answers import AnswerForm
 from sextant_serving.errors import BadRequest, LogUnwritable
 from sextant_serving.metrics import ModelMetrics
 
 # The predicted label, None where the model abstained, and who counts it.
 Made = tuple[str | None, ModelMetrics]
+
+
+class Told(NamedTuple):
+    """The label that a prediction got, and whether it is its unit's first, by which the unit is counted."""
+
+    label: str
+    counts_for_unit: bool
 
 
 class FeedbackBook:
@@ -26,7 +33,7 @@ class FeedbackBook:
         self._units: dict[str, bytes] = {}
         self._counted_units: OrderedDict[bytes, None] = OrderedDict()
         self._copies: OrderedDict[str, list[Made]] = OrderedDict()
-        self._labelled: OrderedDict[str, None] = OrderedDict()
+        self._labelled: OrderedDict[str, Told] = OrderedDict()
         try:
             self._log = log.open("ab", buffering=0) if log else None
         except OSError as error:
@@ -46,9 +53,18 @@ class FeedbackBook:
             self._units.pop(oldest, None)
 
     def remember_copies(self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics) -> None:
-        """Keep what a shadow says of predictions that another variant made, to be judged by the same label."""
-        for identifier, label in zip(ids, labels, strict=True):
-            self._copies.setdefault(identifier, []).append((label, metrics))
+        """Keep what a shadow says of predictions that another variant made, to be judged by the same label.
+
+        A shadow is slower than who answers, so that the label may have come already.
+        """
+        for identifier, predicted in zip(ids, labels, strict=True):
+            told = self._labelled.get(identifier)
+            if told is None:
+                self._copies.setdefault(identifier, []).append((predicted, metrics))
+                continue
+            outcome = self._note_made(identifier, told.label, (predicted, metrics)).outcome
+            if told.counts_for_unit:
+                _count_for_unit(metrics, outcome)
         while len(self._copies) > self._capacity:
             self._copies.popitem(last=False)
 
@@ -75,28 +91,30 @@ class FeedbackBook:
     def _receive_label(self, identifier: str, label: str, current: ModelMetrics) -> FeedbackRecord:
         remembered = self._predictions.pop(identifier, None)
         copies = self._copies.pop(identifier, [])
-        if remembered is not None:
-            self._count_unit(self._units.pop(identifier, None), label, [remembered, *copies])
-        for predicted, metrics in copies:
-            self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
+        told = Told(label, remembered is not None and self._is_first_of_unit(self._units.pop(identifier, None)))
+        outcomes = [(made, self._note_made(identifier, label, made)) for made in copies]
         if remembered is None:
             outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
             return self._note(identifier, label, None, current, outcome)
-        self._mark_labelled(identifier)
-        predicted, metrics = remembered
-        return self._note(identifier, label, predicted, metrics, _judge(predicted, label, metrics.form))
+        self._mark_labelled(identifier, told)
+        answered = self._note_made(identifier, label, remembered)
+        for (_, metrics), record in [(remembered, answered), *outcomes] if told.counts_for_unit else ():
+            _count_for_unit(metrics, record.outcome)
+        return answered
 
-    def _count_unit(self, unit: bytes | None, label: str, made: list[Made]) -> None:
-        """Count the unit by its first label, for the variant that answered and for shadows that had a copy."""
+    def _is_first_of_unit(self, unit: bytes | None) -> bool:
+        """Tell whether a label counts for its unit, for who answered and for shadows that had a copy."""
         if unit is None or unit in self._counted_units:
-            return
+            return False
         self._counted_units[unit] = None
         if len(self._counted_units) > self._capacity:
             self._counted_units.popitem(last=False)
-        for predicted, metrics in made:
-            outcome = _judge(predicted, label, metrics.form)
-            if outcome in metrics.units:
-                metrics.units[outcome] += 1
+        return True
+
+    def _note_made(self, identifier: str, label: str, made: Made) -> FeedbackRecord:
+        predicted, metrics = made
+        outcome: Outcome = "abstained" if predicted is None else metrics.form.met(predicted, label)
+        return self._note(identifier, label, predicted, metrics, outcome)
 
     def _note(
         self, identifier: str, label: str, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
@@ -117,8 +135,8 @@ class FeedbackBook:
             self._log.write(record.model_dump_json().encode() + b"\n")
         return record
 
-    def _mark_labelled(self, identifier: str) -> None:
-        self._labelled[identifier] = None
+    def _mark_labelled(self, identifier: str, told: Told) -> None:
+        self._labelled[identifier] = told
         if len(self._labelled) > self._capacity:
             self._labelled.popitem(last=False)
 
@@ -128,5 +146,6 @@ class FeedbackBook:
             self._log.close()
 
 
-def _judge(predicted: str | None, label: str, form: AnswerForm) -> Outcome:
-    return "abstained" if predicted is None else form.met(predicted, label)
+def _count_for_unit(metrics: ModelMetrics, outcome: Outcome) -> None:
+    if outcome in metrics.units:
+        metrics.units[outcome] += 1

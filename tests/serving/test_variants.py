@@ -143,22 +143,31 @@ def test_a_failing_shadow_is_counted_and_not_seen(bundle: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_label_judges_the_shadow_by_the_same_request(bundle: Path) -> None:
-    """One label counts for the champion that answered, and for the shadow that had a copy."""
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_label_judges_the_shadow_by_the_same_request(bundle: Path, is_late: bool) -> None:
+    """One label counts for the champion that answered, and for the shadow's copy, even one that is answered later."""
 
     async def run() -> None:
         go_on = threading.Event()
-        go_on.set()
         bench = Bench(bundle)
         shadow = bench.model(bundle, "shade", BlockedEngine(go_on))
         bench.serve((setting("shade", "shadow", 100), shadow))
-        answer = json.loads((await ask(bench.application)).body)["predictions"][0]
-        await until(lambda: shadow.metrics.requests["200"] == 1)
-        body = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["label"]}).encode()
-        await bench.application.handle(Request(b"POST", b"/feedback", {}, body, 0.0))
-        assert bench.champion.metrics.feedback["agree"] == 1
-        expected = "agree" if answer["label"] == "heavy" else "disagree"
-        assert shadow.metrics.feedback[expected] == 1
+        try:
+            answers = []
+            for unit in ("ada", "ada", "bo"):
+                answers += json.loads((await ask(bench.application, x_sextant_unit=unit)).body)["predictions"]
+            if not is_late:
+                go_on.set()
+                await until(lambda: shadow.metrics.requests["200"] == 3)
+            for answer in answers:
+                body = json.dumps({"prediction_id": answer["prediction_id"], "label": answer["label"]}).encode()
+                await bench.application.handle(Request(b"POST", b"/feedback", {}, body, 0.0))
+        finally:
+            go_on.set()
+        await until(lambda: shadow.metrics.requests["200"] == 3)
+        expected = "agree" if answers[0]["label"] == "heavy" else "disagree"
+        for metrics, outcome in ((bench.champion.metrics, "agree"), (shadow.metrics, expected)):
+            assert (metrics.feedback[outcome], metrics.units[outcome]) == (3, 2)
 
     asyncio.run(run())
 
