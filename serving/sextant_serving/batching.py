@@ -211,17 +211,17 @@ class Batcher:
     def _start(self, jobs: list[Job]) -> None:
         self._free -= 1
         begun = self._clock()
+        rest, error = None, None
         try:
             rest = self._run(jobs)
-        except Exception as error:
-            self._end(jobs, begun, error)
-        else:
-            if rest is not None:
-                task = self._loop.create_task(self._finish(jobs, begun, rest))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                return
-            self._end(jobs, begun)
+        except Exception as raised:
+            error = raised
+        if rest is not None:
+            task = self._loop.create_task(self._finish(jobs, begun, rest))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        self._end(jobs, begun, error)
         if self._queue:
             self._loop.call_soon(self._consider)  # others get their turn between two batches
 

@@ -62,9 +62,7 @@ class FeedbackBook:
             if told is None:
                 self._copies.setdefault(identifier, []).append((predicted, metrics))
                 continue
-            outcome = self._note_made(identifier, told.label, (predicted, metrics)).outcome
-            if told.counts_for_unit:
-                _count_for_unit(metrics, outcome)
+            self._judge(identifier, told, (predicted, metrics))
         while len(self._copies) > self._capacity:
             self._copies.popitem(last=False)
 
@@ -92,15 +90,13 @@ class FeedbackBook:
         remembered = self._predictions.pop(identifier, None)
         copies = self._copies.pop(identifier, [])
         told = Told(label, remembered is not None and self._is_first_of_unit(self._units.pop(identifier, None)))
-        outcomes = [(made, self._note_made(identifier, label, made)) for made in copies]
+        for made in copies:
+            self._judge(identifier, told, made)
         if remembered is None:
             outcome: Outcome = "repeated" if identifier in self._labelled else "unmatched"
             return self._note(identifier, label, None, current, outcome)
         self._mark_labelled(identifier, told)
-        answered = self._note_made(identifier, label, remembered)
-        for (_, metrics), record in [(remembered, answered), *outcomes] if told.counts_for_unit else ():
-            _count_for_unit(metrics, record.outcome)
-        return answered
+        return self._judge(identifier, told, remembered)
 
     def _is_first_of_unit(self, unit: bytes | None) -> bool:
         """Tell whether a label counts for its unit, for who answered and for shadows that had a copy."""
@@ -111,10 +107,13 @@ class FeedbackBook:
             self._counted_units.popitem(last=False)
         return True
 
-    def _note_made(self, identifier: str, label: str, made: Made) -> FeedbackRecord:
+    def _judge(self, identifier: str, told: Told, made: Made) -> FeedbackRecord:
+        """Note how a prediction met its label, and count it for the unit if the label does."""
         predicted, metrics = made
-        outcome: Outcome = "abstained" if predicted is None else metrics.form.met(predicted, label)
-        return self._note(identifier, label, predicted, metrics, outcome)
+        outcome: Outcome = "abstained" if predicted is None else metrics.form.met(predicted, told.label)
+        if told.counts_for_unit and outcome in metrics.units:
+            metrics.units[outcome] += 1
+        return self._note(identifier, told.label, predicted, metrics, outcome)
 
     def _note(
         self, identifier: str, label: str, predicted: str | None, metrics: ModelMetrics, outcome: Outcome
@@ -144,8 +143,3 @@ class FeedbackBook:
         """Close the log."""
         if self._log:
             self._log.close()
-
-
-def _count_for_unit(metrics: ModelMetrics, outcome: Outcome) -> None:
-    if outcome in metrics.units:
-        metrics.units[outcome] += 1

@@ -17,6 +17,15 @@ from sextant_serving.rows import Answer, Rows
 LONG = 60.0  # seconds that no test waits for: what depends on it would hit the time limit
 
 
+def answer_at_once(jobs: list[Job]) -> None:
+    """Answer each job with as many zeros as it has rows, unless its client has been answered or has gone."""
+    for job in jobs:
+        count = job.rows.count
+        if not job.future.done():
+            answer = np.zeros((count, 1), np.float32), np.zeros(count, np.intp), np.zeros(count, bool)
+            job.future.set_result(Answer(*answer, fallbacks=[None] * count))
+
+
 class Device:
     """Answers batches and remembers their sizes; while `gate` is clear it is busy."""
 
@@ -26,14 +35,10 @@ class Device:
         self.gate.set()
 
     async def run(self, jobs: list[Job]) -> None:
-        """Answer each job with as many zeros as it has rows."""
+        """Answer the jobs once the gate is open."""
         self.batches.append([job.rows.count for job in jobs])
         await self.gate.wait()
-        for job in jobs:
-            count = job.rows.count
-            if not job.future.done():
-                answer = np.zeros((count, 1), np.float32), np.zeros(count, np.intp), np.zeros(count, bool)
-                job.future.set_result(Answer(*answer, fallbacks=[None] * count))
+        answer_at_once(jobs)
 
 
 def batcher(device: Device, traffic: Traffic | None, *, max_wait: float = LONG, deadline: float = LONG) -> Batcher:
@@ -62,14 +67,6 @@ def test_a_batch_leaves_when_every_open_request_is_queued() -> None:
         return device.batches
 
     assert asyncio.run(run()) == [[1, 2]]
-
-
-def answer_at_once(jobs: list[Job]) -> None:
-    """Answer each job before returning, as a model does whose batches are short."""
-    for job in jobs:
-        count = job.rows.count
-        answer = np.zeros((count, 1), np.float32), np.zeros(count, np.intp), np.zeros(count, bool)
-        job.future.set_result(Answer(*answer, fallbacks=[None] * count))
 
 
 def test_a_batch_that_needs_no_waiting_is_answered_before_submit_returns() -> None:
