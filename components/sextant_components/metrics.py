@@ -165,16 +165,17 @@ def largest_gap(
     That any difference is real is a choice among all ordered pairs, so failing takes Holm's first step.
     """
     column = np.asarray(values)
-    pairs = list(permutations([rows[column == name] for name in np.unique(column)], 2))
-    corrected = 1 - (1 - confidence) / len(pairs)
+    parts = [rows[column == name] for name in np.unique(column)]
 
-    def difference(one: NDArray[Any], other: NDArray[Any], confidence: float) -> Estimate:
-        return combined([(1.0, level(one, confidence)), (-1.0, level(other, confidence))])
+    def differences(confidence: float) -> list[Estimate]:
+        levels = [level(part, confidence) for part in parts]
+        return [combined([(1.0, one), (-1.0, other)]) for one, other in permutations(levels, 2)]
 
-    found = [difference(one, other, confidence) for one, other in pairs]
+    found = differences(confidence)
+    corrected = differences(1 - (1 - confidence) / len(found))
     return Estimate(
         value=max(each.value for each in found),
-        low=max(0.0, *(difference(one, other, corrected).low for one, other in pairs)),
+        low=max(0.0, *(each.low for each in corrected)),
         high=max(each.high for each in found),
         n=len(column),
         confidence=confidence,
