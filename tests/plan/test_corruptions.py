@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sextant_plan.errors import Finding
@@ -21,6 +21,7 @@ PLANS: dict[str, dict[str, Any]] = {
     for name in ("digits", "parcels", "tiny")
 }
 OPEN = (("data", "columns"), ("params",))  # mappings whose keys are the user's own
+ROLES = ("owner", "roles")  # a mapping whose keys are values of a list
 
 
 def _keys(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -70,6 +71,7 @@ def test_the_examples_are_sound(name: str) -> None:
 
 @settings(max_examples=40)
 @given(place=st.sampled_from(PLACES))
+@example(place=("parcels", ("owner", "roles", "data")))
 def test_a_misspelt_key_is_found_on_its_line(place: tuple[str, tuple[str | int, ...]]) -> None:
     """One letter too many: the key is unknown, and the one that was meant is named."""
     plan, holder, key = _corrupted(place)
@@ -82,9 +84,11 @@ def test_a_misspelt_key_is_found_on_its_line(place: tuple[str, tuple[str | int, 
     path = place[1]
     if (path[:2] == OPEN[0] and len(path) == 3) or path[-2:-1] == OPEN[1]:
         return
-    (unknown,) = [finding for finding in findings if finding.problem == "this key is unknown"]
+    is_role = path[:-1] == ROLES
+    problem = "this value is not known" if is_role else "this key is unknown"
+    (unknown,) = [finding for finding in findings if finding.problem == problem]
     assert f"{wrong}:" in lines[unknown.line - 1]
-    assert unknown.remedy == f"Did you mean `{key}`?"
+    assert unknown.remedy == (f"Did you mean {key}?" if is_role else f"Did you mean `{key}`?")
 
 
 VALUES = st.one_of(
