@@ -35,39 +35,41 @@ class Cell:
     cpu_ms: float
     requests: int
     errors: int
+    turn: int = 0  # the round
 
 
-def measure(
-    contender: Contender,
-    server: Running,
-    model: BenchModel,
-    wire: Wire,
-    *,
-    connections: int,
-    seconds: float,
-    first: bool = False,
-) -> Cell:
-    """Load a running server for `seconds` after a warm-up of a quarter of that.
+@dataclass(frozen=True)
+class Load:
+    """How a cell is loaded; `first` lets server and load run before all other work of the machine."""
 
-    `first` lets server and load run before all other work of the machine. Raises PermissionError.
+    connections: int
+    seconds: float
+    first: bool = False
+
+
+def measure(contender: Contender, server: Running, model: BenchModel, wire: Wire, load: Load) -> Cell:
+    """Load a running server, after a warm-up of a quarter of the time.
+
+    Raises CalledProcessError if the load ends early, PermissionError without the right to run first.
     """
     if wire == "grpc":
         port, request = server.grpc_port, grpc_request(model, "bench")
     else:
         path, dialect = contender.wires[wire]
         port, request = server.port, http_request(model, wire, dialect, path)
-    asked = {"port": port, "wire": wire, "connections": connections, "request": base64.b64encode(request).decode()}
-    with realtime(server.process) if first else contextlib.nullcontext():
-        _load({**asked, "seconds": seconds / 4}, first=first)
+    encoded = base64.b64encode(request).decode()
+    asked = {"port": port, "wire": wire, "connections": load.connections, "request": encoded}
+    with realtime(server.process) if load.first else contextlib.nullcontext():
+        _send({**asked, "seconds": load.seconds / 4}, first=load.first)
         before = cpu_seconds(server.process)
-        answer = _load({**asked, "seconds": seconds}, first=first)
+        answer = _send({**asked, "seconds": load.seconds}, first=load.first)
         used = cpu_seconds(server.process) - before
     times = np.array(answer.times) * 1000
     return Cell(
         contender.name,
         model.name,
         wire,
-        connections,
+        load.connections,
         rate=(len(times) - answer.errors) / answer.seconds,
         p50_ms=float(np.quantile(times, 0.5)),
         p99_ms=float(np.quantile(times, 0.99)),
@@ -77,7 +79,7 @@ def measure(
     )
 
 
-def _load(asked: dict[str, Any], *, first: bool) -> Loaded:
+def _send(asked: dict[str, Any], *, first: bool) -> Loaded:
     command = ["chrt", "--rr", "1"] if first else []
     command += ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.serving.load"]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=True)
@@ -93,28 +95,28 @@ class Loaded:
     errors: int
 
 
-def measure_raw(model: BenchModel, bundle: Path, *, connections: int, seconds: float, first: bool = False) -> Cell:
+def measure_raw(model: BenchModel, bundle: Path, load: Load) -> Cell:
     """Run the network alone on the server's core, in batches of as many rows as there are connections.
 
-    `first` lets it run before all other work of the machine. Raises PermissionError.
+    Raises PermissionError without the right to run first.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(bundle / FILE, options, providers=["CPUExecutionProvider"])
-    rows = min(connections, MAX_ROWS)
+    rows = min(load.connections, MAX_ROWS)
     feed = {"image": picture_batch(model, rows)}
     affinity = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
-    if first:
+    if load.first:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     try:
         for _ in range(3):
             session.run(None, feed)
         times = []
         begun, cpu = time.perf_counter(), time.process_time()
-        while (now := time.perf_counter()) - begun < seconds:
+        while (now := time.perf_counter()) - begun < load.seconds:
             session.run(None, feed)
             times.append(time.perf_counter() - now)
         taken, used = time.perf_counter() - begun, time.process_time() - cpu
@@ -123,4 +125,4 @@ def measure_raw(model: BenchModel, bundle: Path, *, connections: int, seconds: f
         os.sched_setaffinity(0, affinity)
     count = len(times) * rows
     p50, p99 = (float(np.quantile(times, q)) * 1000 for q in (0.5, 0.99))
-    return Cell(RAW, model.name, RAW, connections, count / taken, p50, p99, used / count * 1000, count, 0)
+    return Cell(RAW, model.name, RAW, load.connections, count / taken, p50, p99, used / count * 1000, count, 0)

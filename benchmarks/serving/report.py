@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.serving.measure import RAW, Cell
 from benchmarks.serving.models import MODELS
-from benchmarks.serving.servers import CONTENDERS
+from benchmarks.serving.servers import CONTENDERS, OURS
 from benchmarks.serving.wires import TITLES, WIRES
 
 PLOT = "images/benchmarks-serving.svg"
@@ -22,21 +25,40 @@ NOT_TAKEN = {
     "which is its lead on networks of microseconds",
 }
 
-Cells = dict[tuple[str, str, str, int], Cell]
+MOSEC = "mosec"
+PYTHON_PEERS = tuple(name for name in CONTENDERS if name not in OURS | {MOSEC})
+
+Key = tuple[str, str, str, int]
+Cells = dict[Key, Cell]
 
 
 def write_report(document: dict[str, Any], out: Path) -> None:
     """Write benchmarks.md and the plot below `out`."""
-    cells = {
-        (cell.model, cell.wire, cell.server, cell.connections): cell
-        for cell in (Cell(**parts) for parts in document["cells"])
-    }
+    rounds = _by_key(Cell(**parts) for parts in document["cells"])
+    cells = {key: _typical(measured) for key, measured in rounds.items()}
     (out / "images").mkdir(exist_ok=True)
     _plot(cells, out / PLOT)
-    (out / "benchmarks.md").write_text("\n".join(_page(document, cells)) + "\n")
+    (out / "benchmarks.md").write_text("\n".join(_page(document, cells, rounds)) + "\n")
 
 
-def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
+def _by_key(cells: Iterable[Cell]) -> dict[Key, list[Cell]]:
+    """Return the rounds of each model, format, server and number of connections."""
+    rounds: dict[Key, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        rounds[cell.model, cell.wire, cell.server, cell.connections].append(cell)
+    return rounds
+
+
+def _typical(rounds: list[Cell]) -> Cell:
+    """Return the medians of a cell's rounds, and the sums of what it counts."""
+    medians = {
+        field: median(getattr(cell, field) for cell in rounds) for field in ("rate", "p50_ms", "p99_ms", "cpu_ms")
+    }
+    counts = {field: sum(getattr(cell, field) for cell in rounds) for field in ("requests", "errors")}
+    return replace(rounds[0], **medians, **counts)
+
+
+def _page(document: dict[str, Any], cells: Cells, rounds: dict[Key, list[Cell]]) -> Iterator[str]:
     before, after = document["load_average"]
     yield from (
         "# Benchmarks",
@@ -46,9 +68,10 @@ def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
         "on core 1, each connection sending its next request when it has the answer to the last. Batches have at most",
         "32 rows and wait at most 2 ms, where a server has batches. The socket alone is an event loop that answers",
         "each request unread: with the model on the same core it is the most that a server on such a loop can reach.",
+        "All servers of a model are up at once and take turns; a figure is the median of the rounds.",
         "",
-        f"{document['cpu']}, {document['cores']} cores; Python {document['python']}; {document['seconds']:g} s a cell; "
-        f"load average {before:.1f} before and {after:.1f} after.",
+        f"{document['cpu']}, {document['cores']} cores; Python {document['python']}; {document['rounds']} rounds of "
+        f"{document['seconds']:g} s a cell; load average {before:.1f} before and {after:.1f} after.",
     )
     if document.get("first"):
         yield "Server and load ran at real-time priority, before whatever other work the machine had."
@@ -63,6 +86,7 @@ def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
         yield from (f"## {model}", "", MODELS[model].text[0].upper() + MODELS[model].text[1:] + ".", "")
         for count in connections:
             yield from _table(cells, model, count)
+    yield from _leads(rounds)
     yield from ("## What each server was sent", "", "| server | version | notes |", "|---|---|---|")
     for name, version in document["versions"].items():
         if name == "socket":
@@ -70,6 +94,38 @@ def _page(document: dict[str, Any], cells: Cells) -> Iterator[str]:
         yield f"| {CONTENDERS[name].title} | {version} | {NOT_TAKEN.get(name, 'all four formats')} |"
     for what, problem in document["failures"].items():
         yield f"\nNot measured: {what} ({problem})."
+
+
+def _leads(rounds: dict[Key, list[Cell]]) -> Iterator[str]:
+    """Yield the table of how many times as many requests a second as the peers Sextant answers, round by round."""
+    yield from (
+        "## Sextant beside its peers",
+        "",
+        "Requests a second as a multiple of those of the nearest Python peer, named, and of mosec: the median of the",
+        "rounds' ratios, and the least and the most of them.",
+        "",
+        "| model | connections | format | nearest Python peer | mosec |",
+        "|---|---|---|---|---|",
+    )
+    for (model, wire, server, connections), ours in rounds.items():
+        if server != "sextant":
+            continue
+        found = {peer: rounds[key] for peer in CONTENDERS if (key := (model, wire, peer, connections)) in rounds}
+        ratios = {
+            peer: [one.rate / other.rate for one, other in zip(ours, theirs, strict=False)]
+            for peer, theirs in found.items()
+            if all(cell.rate for cell in theirs)
+        }
+        peers = [peer for peer in PYTHON_PEERS if peer in ratios]
+        nearest = min(peers, key=lambda peer: median(ratios[peer]), default=None)
+        words = f"{_spread(ratios[nearest])}, {CONTENDERS[nearest].title}" if nearest else ""
+        mosec = _spread(ratios[MOSEC]) if MOSEC in ratios else ""
+        yield f"| {model} | {connections} | {TITLES[wire]} | {words} | {mosec} |"
+    yield ""
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"**{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _table(cells: Cells, model: str, connections: int) -> Iterator[str]:

@@ -134,6 +134,7 @@ def running(
         )
         try:
             _wait_until_ready(process, port, contender.ready_path)
+            _schedule(process.pid, os.SCHED_OTHER, 0)
             yield Running(port, grpc_port, process.pid)
         finally:
             _stop(process)
@@ -172,22 +173,18 @@ def realtime(server: int) -> Iterator[None]:
 
     Raises PermissionError without the right to do so. The kernel leaves a twentieth of each core to the others.
     """
-    threads = [
-        int(task.name)
-        for process in _family(server, _processes())
-        for task in Path(f"/proc/{process}/task").glob("[0-9]*")
-    ]
-    _schedule(threads, os.SCHED_RR, 1)
+    _schedule(server, os.SCHED_RR, 1)
     try:
         yield
     finally:
-        _schedule(threads, os.SCHED_OTHER, 0)
+        _schedule(server, os.SCHED_OTHER, 0)
 
 
-def _schedule(threads: list[int], policy: int, priority: int) -> None:
-    for thread in threads:
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setscheduler(thread, policy, os.sched_param(priority))
+def _schedule(server: int, policy: int, priority: int) -> None:
+    for process in _family(server, _processes()):
+        for task in Path(f"/proc/{process}/task").glob("[0-9]*"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
 
 
 def cpu_seconds(server: int) -> float:
