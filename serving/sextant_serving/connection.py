@@ -15,6 +15,7 @@ import httptools
 
 from sextant_serving.batching import Traffic
 from sextant_serving.errors import BadRequest, HeaderTooLarge, RequestError, SlowClient, TooLarge
+from sextant_serving.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ class HttpServer:
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
 
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.traffic)
+
     async def sweep(self) -> None:
         """Watch over slow and idle clients until cancelled."""
         loop = asyncio.get_running_loop()
@@ -101,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._pending: deque[tuple[Request, bool] | RequestError] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._work: asyncio.Future[None] | None = None  # what the task waits for while there is nothing to answer
         self._writable: asyncio.Future[None] | None = None
         self._begun: float | None = None
         self._quiet_since = self._blocked_since = self._loop.time()
@@ -156,7 +161,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Go on answering a client that has only finished sending."""
         self._client_done = True
-        return self._task is not None
+        self._server.outbox.flush()
+        return not self._is_idle
 
     def pause_writing(self) -> None:
         """Stop answering until the client reads."""
@@ -196,7 +202,7 @@ class Connection(asyncio.Protocol):
             self._refuse(HeaderTooLarge(HEADER_BYTES))
         elif int(self._headers.get(b"content-length", b"0")) > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
+        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._is_idle:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -234,29 +240,44 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         if self._task is None:
             self._task = self._loop.create_task(self._answer())
+        elif self._work is not None:
+            self._work.set_result(None)
+            self._work = None
+
+    @property
+    def _is_idle(self) -> bool:
+        """Tell whether nothing is being answered."""
+        return self._task is None or self._work is not None or self._task.done()
 
     async def _answer(self) -> None:
-        """Answer what is pending, in order."""
-        while self._pending:
-            item = self._pending.popleft()
-            if isinstance(item, RequestError):
-                self._write(self._server.refuse(item), keep_alive=False)
-                self._linger()
-                break
-            request, keep_alive = item
-            response = await self._server.handle(request)
-            if self._writable is not None:
-                await self._writable
-            keep_alive = keep_alive and not self._server.draining
-            self._write(response, keep_alive=keep_alive, has_body=request.method != b"HEAD")
-            if not keep_alive:
-                self._transport.close()
-                break
-            if len(self._pending) == PIPELINED - 1:
-                self._transport.resume_reading()
-        self._task = None
+        """Answer what comes, in order, until the connection ends."""
+        goes_on = True
+        while goes_on and (self._pending or not self._client_done):
+            if not self._pending:
+                self._work = self._loop.create_future()
+                await self._work
+            goes_on = await self._answer_next()
         if self._client_done:
-            self._transport.close()
+            self._close()
+
+    async def _answer_next(self) -> bool:
+        """Answer the oldest of what is pending; tells whether the connection goes on."""
+        item = self._pending.popleft()
+        if isinstance(item, RequestError):
+            self._write(self._server.refuse(item), keep_alive=False)
+            self._linger()
+            return False
+        request, keep_alive = item
+        response = await self._server.handle(request)
+        if self._writable is not None:
+            await self._writable
+        keep_alive = keep_alive and not self._server.draining
+        self._write(response, keep_alive=keep_alive, has_body=request.method != b"HEAD")
+        if not keep_alive:
+            self._close()
+        elif len(self._pending) == PIPELINED - 1:
+            self._transport.resume_reading()
+        return keep_alive
 
     def _write(self, response: Response, *, keep_alive: bool, has_body: bool = True) -> None:
         parts = [
@@ -266,14 +287,19 @@ class Connection(asyncio.Protocol):
             b"connection: keep-alive\r\n\r\n" if keep_alive else b"connection: close\r\n\r\n",
             response.body if has_body else b"",
         ]
-        self._transport.write(b"".join(parts))
+        self._server.outbox.send(self._transport, b"".join(parts))
         now = self._loop.time()
         self._quiet_since = now
         if self._open:
             self._open -= 1
             self._server.traffic.answer(self, now)
 
+    def _close(self) -> None:
+        self._server.outbox.flush()
+        self._transport.close()
+
     def _linger(self) -> None:
+        self._server.outbox.flush()
         self._close_at = self._loop.time() + LINGER_SECONDS
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
@@ -292,13 +318,13 @@ class Connection(asyncio.Protocol):
         elif self._begun is not None:
             if now - self._begun > limits.read_seconds:
                 self._refuse(SlowClient(limits.read_seconds))
-        elif self._task is None and now - self._quiet_since > limits.idle_seconds:
-            self._transport.close()
+        elif self._is_idle and now - self._quiet_since > limits.idle_seconds:
+            self._close()
 
     def close_if_idle(self) -> None:
         """Close unless a request has begun."""
-        if self._task is None and self._begun is None and self._close_at is None:
-            self._transport.close()
+        if self._is_idle and self._begun is None and self._close_at is None:
+            self._close()
 
     def abort(self) -> None:
         """Close at once."""
