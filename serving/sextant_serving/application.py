@@ -38,7 +38,7 @@ from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, rende
 from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
-from sextant_serving.preprocessing import decode_image
+from sextant_serving.preprocessing import decode_image, decode_small_image
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
 from sextant_serving.siblings import Siblings
@@ -257,12 +257,14 @@ class Application:
             shadow.log.offer(ids, "mirror", answer, rows, seconds)
 
     async def _decode(self, model: Model, rows: Rows) -> None:
-        """Decode a request's pictures in the pool; raises BadPicture."""
+        """Decode a request's pictures, in the pool unless it is a single small one; raises BadPicture."""
         spec = model.signature.image
         assert spec is not None
         assert rows.pictures is not None
-        rows.image, seconds = await self._loop.run_in_executor(self._pool, _decode_all, rows.pictures, spec)
-        rows.pictures = None
+        decoded = _decode_small(rows.pictures, spec)
+        if decoded is None:
+            decoded = await self._loop.run_in_executor(self._pool, _decode_all, rows.pictures, spec)
+        (rows.image, seconds), rows.pictures = decoded, None
         for one in seconds:
             model.metrics.decode_seconds.observe(one)
 
@@ -352,8 +354,21 @@ def _decoded(rows: Rows, model: Model) -> Rows:
     return rows
 
 
-def _decode_all(pictures: list[bytes], spec: ImageInput) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], list[float]]:
-    """Decode pictures to one batch; returns it and the seconds that each took."""
+Decoded = tuple[np.ndarray[Any, np.dtype[np.uint8]], list[float]]
+"""Pictures as one batch, and the seconds that each took."""
+
+
+def _decode_small(pictures: list[bytes], spec: ImageInput) -> Decoded | None:
+    """Decode a single small picture; return None for anything else."""
+    if len(pictures) > 1:
+        return None
+    begun = time.perf_counter()
+    image = decode_small_image(pictures[0], spec)
+    return None if image is None else (image[np.newaxis], [time.perf_counter() - begun])
+
+
+def _decode_all(pictures: list[bytes], spec: ImageInput) -> Decoded:
+    """Decode any pictures."""
     images, seconds = [], []
     for picture in pictures:
         begun = time.perf_counter()

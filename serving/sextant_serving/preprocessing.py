@@ -21,6 +21,7 @@ from sextant_serving.errors import BadColumn, BadPicture
 
 MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes, a decompression bomb costs at most 50 MB
 MAX_PICTURE_BYTES = 1 << 25
+SMALL_PIXELS, SMALL_PICTURE_BYTES = 1 << 12, 1 << 13  # the bytes bound what metadata alone can cost
 PROJECTION_GRID = 16  # coarse enough to cost little, fine enough for what a class looks like
 PROJECTION_SEED = 28
 STATISTICS_GRID = 64  # drift counters read at most 64 x 64 pixels: at 224 x 224 a twelfth of the work
@@ -31,23 +32,38 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
 
     Raises BadPicture if the bytes are no such picture, are cut short, or exceed the size limits.
     """
-    from PIL import Image, ImageFilter, ImageOps
-
     if len(data) > MAX_PICTURE_BYTES:
         raise BadPicture(f"more than {MAX_PICTURE_BYTES} bytes")
+    pixels = _decode(data, spec, MAX_PIXELS)
+    if pixels is None:
+        raise BadPicture(f"more than {MAX_PIXELS} pixels")
+    return pixels
+
+
+def decode_small_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8] | None:
+    """As `decode_image` where that takes about as long as handing it to a thread and back; else None at once."""
+    if len(data) > SMALL_PICTURE_BYTES or spec.width * spec.height > SMALL_PIXELS:
+        return None
+    return _decode(data, spec, SMALL_PIXELS)
+
+
+def _decode(data: bytes, spec: ImageInput, most_pixels: int) -> NDArray[np.uint8] | None:
+    """Return the pixels, or None, before any is decoded, if there are more than `most_pixels`. Raises BadPicture."""
+    from PIL import Image, ImageFilter, ImageOps
+
     size, mode = (spec.width, spec.height), "L" if spec.channels == 1 else "RGB"
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
-            too_large = picture.width * picture.height > MAX_PIXELS
-            if not too_large:
-                picture.draft(mode, size)  # a large JPEG is decoded at a fraction of its size
-                upright = ImageOps.exif_transpose(picture)
-                ready = _to_mode(upright, mode).resize(size, Image.Resampling.BILINEAR)
-                pixels = np.asarray(ready if spec.denoise == "none" else ready.filter(ImageFilter.MedianFilter(3)))
+            if picture.width * picture.height > most_pixels:
+                return None
+            picture.draft(mode, size)  # a large JPEG is decoded at a fraction of its size
+            ImageOps.exif_transpose(picture, in_place=True)
+            ready = _to_mode(picture, mode).resize(size, Image.Resampling.BILINEAR)
+            if spec.denoise != "none":
+                ready = ready.filter(ImageFilter.MedianFilter(3))
+            pixels = np.frombuffer(ready.tobytes(), np.uint8)
     except Exception as error:  # Pillow's decoders raise a dozen types on malformed files
         raise BadPicture("not a readable JPEG or PNG") from error
-    if too_large:
-        raise BadPicture(f"more than {MAX_PIXELS} pixels")
     return pixels.reshape(spec.height, spec.width, spec.channels)
 
 
