@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
 from sextant_serving.application import Application
@@ -287,9 +289,11 @@ def test_a_store_that_hangs_is_away_until_it_comes_back(make_bundle: MakeBundle,
 
 
 def test_features_are_looked_up_while_the_picture_is_decoded(
-    make_bundle: MakeBundle, device: ThreadPoolExecutor, picture: bytes
+    make_bundle: MakeBundle, device: ThreadPoolExecutor
 ) -> None:
     """The store is asked though nothing can be decoded yet, and its answer is the one that is used."""
+    large = io.BytesIO()
+    Image.new("L", (300, 200)).save(large, "PNG")
     bundle = make_bundle(columns=COLUMNS, entity="parcel_id")
     store, decoding = HangingStore(), threading.Event()
 
@@ -299,7 +303,7 @@ def test_features_are_looked_up_while_the_picture_is_decoded(
             loaded = replace(load(Source(bundle), threads=1, lookup_thread=lookup_thread), lookup=store)
             model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
             application = Application(MetricsPage(), FeedbackBook(10, None), decoders)
-            rows = Rows(1, pictures=[picture], sent=np.ones((1, 1), np.float32), keys=["P-1"])
+            rows = Rows(1, pictures=[large.getvalue()], sent=np.ones((1, 1), np.float32), keys=["P-1"])
             call = Call(Variants(model), {}, lambda _: rows)
             answering = asyncio.create_task(application.predict(call, rows, asyncio.get_running_loop().time()))
             await asyncio.to_thread(store.was_asked.wait)

@@ -13,7 +13,7 @@ from PIL import Image
 from sextant_plan.bundle import Column
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadColumn, BadPicture
-from sextant_serving.preprocessing import decode_image, encode_columns, picture_statistics
+from sextant_serving.preprocessing import decode_image, decode_small_image, encode_columns, picture_statistics
 
 GREY = ImageInput(height=8, width=8, channels=1)
 COLOUR = ImageInput(height=8, width=16, channels=3)
@@ -80,6 +80,40 @@ def test_what_is_no_acceptable_picture_is_refused(data: bytes) -> None:
     """Malformed, cut, foreign and oversized files raise one error."""
     with pytest.raises(BadPicture):
         decode_image(data, GREY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_small_picture_is_decoded_at_once_as_any_other(kind: str) -> None:
+    """Up to 64 x 64 pixels, denoised or not."""
+    rising = np.arange(64, dtype=np.uint8)
+    pixels = np.stack(
+        [np.add.outer(rising, rising), np.add.outer(3 * rising, rising), np.outer(rising, rising)], axis=2
+    )
+    data = encoded(Image.fromarray(pixels), kind, quality=80)
+    for spec in (COLOUR, COLOUR.model_copy(update={"denoise": "median"})):
+        np.testing.assert_array_equal(decode_small_image(data, spec), decode_image(data, spec))
+
+
+@pytest.mark.parametrize(
+    ("data", "spec"),
+    [
+        (encoded(Image.new("RGB", (65, 64))), COLOUR),
+        (encoded(Image.new("L", (4000, 4000))), GREY),
+        (encoded(Image.new("L", (8, 8)), "JPEG", comment=b"x" * 9000), GREY),
+        (encoded(Image.new("L", (8, 8))), GREY.model_copy(update={"width": 1024})),
+    ],
+    ids=["pixels", "few bytes, many pixels", "bytes", "the model's pixels"],
+)
+def test_a_picture_that_may_take_long_is_left_for_a_thread(data: bytes, spec: ImageInput) -> None:
+    """Nothing of it is decoded on the spot; a thread then can."""
+    assert decode_small_image(data, spec) is None
+    assert decode_image(data, spec).shape == (spec.height, spec.width, spec.channels)
+
+
+def test_a_small_picture_that_is_none_is_refused_at_once() -> None:
+    """In the words of any other."""
+    with pytest.raises(BadPicture, match="not a readable JPEG or PNG"):
+        decode_small_image(b"not a picture", GREY)
 
 
 def test_columns_are_encoded_in_their_order() -> None:
