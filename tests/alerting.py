@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -18,27 +15,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from tests.programs import program
 
 DEADLINE = 240.0  # seconds, on a busy machine; it takes about ten
-
-
-def program(*names: str) -> str:
-    """Return the path of a server's program; without it the test is skipped, or fails where servers are required."""
-    for name in names:
-        if (path := shutil.which(name)) is not None:
-            return path
-    reason = f"{names[0]} is not installed (apt packages prometheus and prometheus-alertmanager)"
-    if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

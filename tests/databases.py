@@ -12,24 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.object_store import free_port, wait_until_reached
+from tests.programs import free_port, program, wait_until_reached
 
 
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    found = found or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
-    if found is None:
-        report = pytest.fail if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1" else pytest.skip
-        report(f"no {name}: install {package}")
-    return found
+def _postgres_program(name: str) -> str:
+    # Debian keeps them away from PATH.
+    folders = [os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    return program(name, path=os.pathsep.join(folders))
 
 
 @pytest.fixture
 def redis() -> Iterator[dict[str, Any]]:
     """The settings of a Redis of the test's own."""
-    program, port = _program("redis-server", "redis-server"), free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+        command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             wait_until_reached(process, port)
@@ -42,7 +39,7 @@ def redis() -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def postgres() -> Iterator[dict[str, Any]]:
     """The settings of a PostgreSQL of the test's own, run by the user postgres where the test is root."""
-    initdb, program, port = _program("initdb", "postgresql"), _program("postgres", "postgresql"), free_port()
+    initdb, server, port = _postgres_program("initdb"), _postgres_program("postgres"), free_port()
     user = "postgres" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="sextant-pg-"))  # pytest's folders are closed to other users
     try:
@@ -56,7 +53,7 @@ def postgres() -> Iterator[dict[str, Any]]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        command = [program, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
+        command = [server, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
         process = subprocess.Popen(command, user=user, cwd=folder, stderr=subprocess.DEVNULL)
         try:
             wait_until_reached(process, port)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.programs import free_port, program, wait_until_reached
 
 ACCESS_KEY = "sextant-test"
 SECRET_KEY = "not-a-secret-of-anyone"
@@ -40,7 +36,7 @@ class ObjectStore:
 @contextmanager
 def object_store(folder: Path, *buckets: str) -> Iterator[ObjectStore]:
     """Run an object store with these buckets; a machine without versitygw skips the test, or fails it in CI."""
-    binary = _binary("versitygw", "github.com/versity/versitygw/cmd/versitygw")
+    binary = _binary("versitygw")
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
     port = free_port()
@@ -52,7 +48,7 @@ def object_store(folder: Path, *buckets: str) -> Iterator[ObjectStore]:
 @contextmanager
 def google_store(folder: Path, *buckets: str) -> Iterator[str]:
     """Run a server of Google's storage API with these buckets and yield its URL; skips or fails as `object_store`."""
-    binary = _binary("fake-gcs-server", "github.com/fsouza/fake-gcs-server")
+    binary = _binary("fake-gcs-server")
     for bucket in buckets:
         (folder / bucket).mkdir(parents=True)
     port = free_port()
@@ -63,21 +59,9 @@ def google_store(folder: Path, *buckets: str) -> Iterator[str]:
         yield url
 
 
-def _binary(name: str, module: str) -> str:
-    found = os.environ.get(f"SEXTANT_{name.upper().replace('-', '_')}") or shutil.which(name)
-    if found is None:
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail(f"{name} is not installed: go install {module}@latest")
-        pytest.skip(f"needs {name} (go install {module}@latest)")
-    return found
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+def _binary(name: str) -> str:
+    named = os.environ.get(f"SEXTANT_{name.upper().replace('-', '_')}")
+    return named or program(name)
 
 
 @contextmanager
@@ -91,17 +75,3 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
     finally:
         process.terminate()
         process.wait(30)
-
-
-def wait_until_reached(process: subprocess.Popen[bytes], port: int, *, seconds: float = 60) -> None:
-    """Wait until a server's port takes connections; the server's end, or the time's, is an error."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on port {port}"
-            assert process.poll() is None, f"the server for port {port} ended"
-            threading.Event().wait(0.05)
-        else:
-            return

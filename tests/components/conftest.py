@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.components.browsing import Browser
+from tests.programs import program
 
 from sextant_components.context import RunContext, create_run
 from sextant_components.feasibility.load import ServedLoad
@@ -136,12 +135,8 @@ def records() -> Callable[[RunContext, str], dict[str, Record]]:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser with an empty profile; skipped where there is none, an error where servers are required."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail("no Chromium on PATH and SEXTANT_REQUIRE_SERVERS=1. Install chromium.")
-        pytest.skip("no Chromium on PATH")
-    with Browser(program, tmp_path_factory.mktemp("profile")) as opened:
+    chromium = program("chromium", "chromium-browser", "google-chrome")
+    with Browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
 
 

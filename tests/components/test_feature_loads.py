@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from tests.object_store import free_port, wait_until_reached
+from tests.programs import free_port, wait_until_reached
 
 from sextant_components.feature_store import STORES_VARIABLE
 from sextant_pipelines.cli import main

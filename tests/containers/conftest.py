@@ -20,19 +20,12 @@ from typing import Any
 
 import pytest
 from tests.containers.pod import Image
+from tests.programs import lacks
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("buildah", "runc")
 BASE = os.environ.get("SEXTANT_TEST_BASE", "localhost/python:3.11-slim")
 EMPTY_ENVIRONMENT = "RUN python3 -m venv --without-pip /opt/sextant"
-
-
-def _needs(met: bool, what: str) -> None:
-    if met:
-        return
-    if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"needs {what}")
-    pytest.skip(f"needs {what}")
 
 
 def _output(*command: str) -> str:
@@ -73,9 +66,11 @@ def packages() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tools() -> None:
     """What the machine has to have; without it these tests are skipped, and fail in CI."""
-    _needs(os.geteuid() == 0 and all(map(shutil.which, TOOLS)), "root, buildah and runc")
+    if os.geteuid() != 0 or not all(map(shutil.which, TOOLS)):
+        lacks("root, buildah and runc")
     found = subprocess.run(["buildah", "inspect", BASE], capture_output=True, check=False)
-    _needs(found.returncode == 0, f"the base image {BASE} in buildah's store (CONTRIBUTING.md)")
+    if found.returncode != 0:
+        lacks(f"the base image {BASE} in buildah's store (CONTRIBUTING.md)")
 
 
 @pytest.fixture(scope="session")

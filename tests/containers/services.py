@@ -7,16 +7,14 @@ port is the test's own, since the one of the Service may be in use here.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import yaml
-from tests.object_store import free_port, wait_until_reached
+from tests.programs import free_port, program, wait_until_reached
 
 ROOT = Path(__file__).parents[2]
 MLFLOW_PORT = 5000  # of its Service
@@ -52,12 +50,8 @@ def redis_server(folder: Path, password: str) -> Iterator[int]:
 
     Without the program the test is skipped, or fails in CI.
     """
-    program = shutil.which("redis-server")
-    if program is None:
-        report = pytest.fail if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1" else pytest.skip
-        report("needs redis-server")
     port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     command += ["--requirepass", password]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:

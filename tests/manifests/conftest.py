@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from tests.programs import TOOLS_SCRIPT, lacks, program
 from yaml.constructor import SafeConstructor
 
 ROOT = Path(__file__).parents[2]
@@ -133,13 +133,7 @@ def sources() -> dict[str, Object]:
 
 def tool(name: str) -> str:
     """Return a program of tests/manifests/tools.sh or of PATH; without it tests are skipped, or fail in CI."""
-    found = shutil.which(name, path=f"{TOOLS / 'bin'}:{os.environ['PATH']}")
-    return found or _absent(name)
-
-
-def _absent(what: str) -> NoReturn:
-    report = pytest.fail if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1" else pytest.skip
-    report(f"no {what} here: run tests/manifests/tools.sh")
+    return program(name, path=f"{TOOLS / 'bin'}:{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +171,7 @@ def operator_schemas() -> Schemas:
     for kind in OPERATOR_KINDS:
         files = sorted((TOOLS / "crds").glob(f"*_{kind}.yaml"))
         if not files:
-            _absent(f"CRD of {kind}")
+            lacks(f"the CRD of {kind}: {TOOLS_SCRIPT}")
         # Fixed names in a folder of the tests' own, and a safe loader with one more scalar.
         known.add_crd(yaml.load(files[0].read_text("utf-8"), Loader=CrdLoader))
     return known

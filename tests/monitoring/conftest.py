@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from tests.programs import program
 
 from sextant_monitoring.rules_file import render_rules
 from sextant_plan.catalogue import COMMON_LABELS, READY, REQUEST_SECONDS, SERIES
@@ -262,13 +261,7 @@ def healthy() -> Story:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """Return the path of promtool; without it the test is skipped, or fails where servers are required."""
-    path = shutil.which("promtool")
-    if path is None:
-        reason = "promtool is not installed (apt package prometheus)"
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return program("promtool")
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from tests.alerting import DEADLINE, Hooks, alertmanager, free_port, hurried, program, prometheus, wait_until
+from tests.alerting import DEADLINE, Hooks, alertmanager, hurried, prometheus, wait_until
+from tests.programs import free_port, program
 
 from sextant_monitoring.alertmanager import alertmanager_config
 from sextant_monitoring.board_serving import serving_board

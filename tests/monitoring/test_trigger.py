@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import socket
-import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.alerting import alertmanager
+from tests.programs import free_port
 
 from sextant_monitoring.launcher import MalformedWindow, Outcome, TimeWindow
 from sextant_monitoring.trigger import Action, Decision, Trigger
@@ -358,52 +355,22 @@ def test_an_answer_of_503_asks_for_the_notification_again(service: TriggerServer
     assert len(launcher.started) == 1
 
 
-@contextmanager
-def _alertmanager(config: Path, folder: Path) -> Iterator[str]:
-    binary = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if binary is None:
-        if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-            pytest.fail("Alertmanager is not installed: apt-get install prometheus-alertmanager")
-        pytest.skip("needs Alertmanager (apt-get install prometheus-alertmanager)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [binary, f"--config.file={config}", f"--storage.path={folder}", "--cluster.listen-address="]
-    process = subprocess.Popen(
-        [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "Alertmanager did not become ready"
-                assert process.poll() is None, "Alertmanager ended"
-                threading.Event().wait(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.servers
 def test_a_real_alertmanager_reaches_the_trigger(service: TriggerServer, launcher: Recorder, tmp_path: Path) -> None:
     """An alert that is posted to Alertmanager arrives as a webhook with the token, and starts one retraining."""
-    config = tmp_path / "alertmanager.yml"
     hook = {
         "url": f"{service.url}/alerts",
         "send_resolved": False,
         "http_config": {"authorization": {"type": "Bearer", "credentials_file": str(tmp_path / "token")}},
     }
     route = {"receiver": "trigger", "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1s"}
-    config.write_text(json.dumps({"route": route, "receivers": [{"name": "trigger", "webhook_configs": [hook]}]}))
-    with _alertmanager(config, tmp_path / "data") as url:
+    config = {"route": route, "receivers": [{"name": "trigger", "webhook_configs": [hook]}]}
+    (tmp_path / "alertmanager.yaml").write_text(json.dumps(config))
+    port = free_port()
+    with alertmanager(tmp_path, port):
         alert = [{"labels": _alert()["labels"], "annotations": {"summary": "due"}}]
         request = urllib.request.Request(
-            f"{url}/api/v2/alerts", json.dumps(alert).encode(), {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{port}/api/v2/alerts", json.dumps(alert).encode(), {"Content-Type": "application/json"}
         )
         urllib.request.urlopen(request, timeout=30).close()
         assert launcher.called.wait(60), "the webhook did not arrive"

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tests.alerting import DEADLINE, Hooks, alertmanager, free_port, hurried, prometheus
+from tests.alerting import DEADLINE, Hooks, alertmanager, hurried, prometheus
+from tests.programs import free_port
 from tests.watching import configure, heard_alerts, heard_names, watching, write_plan
 
 from sextant_monitoring.launcher import Outcome, TimeWindow

@@ -24,7 +24,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from tests.alerting import DEADLINE, Hooks, alertmanager, free_port, hurried, prometheus
+from tests.alerting import DEADLINE, Hooks, alertmanager, hurried, prometheus
+from tests.programs import free_port
 from tests.serving.test_watched import OF_A_SERVER
 from tests.watching import configure, heard_names, watching, write_plan
 

@@ -23,7 +23,7 @@ from tests.cluster.rollout.controllers import Controllers, wait_for
 from tests.cluster.rollout.daemons import Daemon
 from tests.cluster.rollout.gateways import revive_gateway
 from tests.cluster.volumes import claimed_volume, volume_name
-from tests.object_store import free_port
+from tests.programs import free_port
 
 from sextant_plan.bundle import GOLDEN_FILE, read_bundle
 from sextant_plan.canonical import digest_of

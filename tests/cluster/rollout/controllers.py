@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.cluster.rollout.clients import Load
 from tests.cluster.rollout.gateways import revive_gateway
-from tests.object_store import free_port
+from tests.programs import free_port
 
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import pytest
+from tests.programs import lacks
 
 
 @dataclass
@@ -90,9 +90,7 @@ def node_process(name: str) -> NodeProcess:
                     return _seen(folder)
             except OSError:  # gone meanwhile, or a thread of the kernel
                 continue
-    if os.environ.get("SEXTANT_REQUIRE_SERVERS") == "1":
-        pytest.fail(f"no {name} runs in this network namespace")
-    pytest.skip(f"needs a cluster for tests whose {name} runs in this network namespace")
+    return lacks(f"a cluster for tests whose {name} runs in this network namespace")
 
 
 def _seen(folder: Path) -> NodeProcess:

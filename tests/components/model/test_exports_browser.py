@@ -7,8 +7,6 @@ import functools
 import http.server
 import io
 import json
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from tests.components.browsing import Browser
+from tests.programs import program
 
 from sextant_components.context import RunContext
 from sextant_components.exports.browser import RUNTIME, export_browser
@@ -36,10 +35,9 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The browser's runtime from the npm registry; skipped without npm, an error where servers are required."""
-    if shutil.which("npm") is None and os.environ.get("SEXTANT_REQUIRE_SERVERS") != "1":
-        pytest.skip("no npm on PATH")
+    npm = program("npm")
     folder = tmp_path_factory.mktemp("npm")
-    subprocess.run(["npm", "pack", "--silent", RUNTIME], cwd=folder, check=True, timeout=200, capture_output=True)
+    subprocess.run([npm, "pack", "--silent", RUNTIME], cwd=folder, check=True, timeout=200, capture_output=True)
     (tarball,) = folder.glob("*.tgz")
     return tarball
 
