@@ -91,14 +91,20 @@ def _measure_model(model: BenchModel, options: argparse.Namespace, failures: dic
         for connections, turn in itertools.product(options.connections, range(options.rounds)):
             load = Load(connections, options.seconds, first=options.first)
             cells = [_told(measure_raw(model, bundle, load), turn)]
-            for wire, name in itertools.product(options.wires, list(servers)):
-                if wire in CONTENDERS[name].wires:
+            for wire, name in itertools.product(options.wires, _rotated(list(servers), turn)):
+                if name in servers and wire in CONTENDERS[name].wires:
                     try:
                         cells.append(_told(measure(CONTENDERS[name], servers[name], model, wire, load), turn))
-                    except subprocess.CalledProcessError as error:
+                    except (RuntimeError, subprocess.CalledProcessError) as error:
                         note(name, error)
                         del servers[name]
             yield cells
+
+
+def _rotated(names: list[str], turn: int) -> list[str]:
+    """Let another server begin in each round, so that none always follows the same one."""
+    start = turn * 3 % len(names) if names else 0
+    return names[start:] + names[:start]
 
 
 def _running(

@@ -50,7 +50,8 @@ class Load:
 def measure(contender: Contender, server: Running, model: BenchModel, wire: Wire, load: Load) -> Cell:
     """Load a running server, after a warm-up of a quarter of the time.
 
-    Raises CalledProcessError if the load ends early, PermissionError without the right to run first.
+    Raises CalledProcessError if the load ends early, RuntimeError without any answer, and
+    PermissionError without the right to run first.
     """
     if wire == "grpc":
         port, request = server.grpc_port, grpc_request(model, "bench")
@@ -64,6 +65,8 @@ def measure(contender: Contender, server: Running, model: BenchModel, wire: Wire
         before = cpu_seconds(server.process)
         answer = _send({**asked, "seconds": load.seconds}, first=load.first)
         used = cpu_seconds(server.process) - before
+    if not answer.times:
+        raise RuntimeError(f"no answer in {wire}")
     times = np.array(answer.times) * 1000
     return Cell(
         contender.name,

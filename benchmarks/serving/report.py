@@ -74,8 +74,10 @@ def _page(document: dict[str, Any], cells: Cells, rounds: dict[Key, list[Cell]])
         f"{document['seconds']:g} s a cell; load average {before:.1f} before and {after:.1f} after.",
     )
     if document.get("first"):
-        yield "Server and load ran at real-time priority, before whatever other work the machine had."
-    elif max(before, after) > 2.5:
+        yield "Server and load ran at real-time priority, before the servers that waited and the machine's other work."
+    else:
+        yield "The servers that waited had core 0 as well: what they do while nobody asks is in the figures."
+    if not document.get("first") and max(before, after) > 2.5:
         yield from (
             "The machine had other work at the same time, so rates and times are lower bounds; processor time for a",
             "request suffers less. Compare within a table, not with other machines.",
@@ -114,7 +116,7 @@ def _leads(rounds: dict[Key, list[Cell]]) -> Iterator[str]:
         ratios = {
             peer: [one.rate / other.rate for one, other in zip(ours, theirs, strict=False)]
             for peer, theirs in found.items()
-            if all(cell.rate for cell in theirs)
+            if not any(cell.errors or not cell.rate for cell in (*ours, *theirs))
         }
         peers = [peer for peer in PYTHON_PEERS if peer in ratios]
         nearest = min(peers, key=lambda peer: median(ratios[peer]), default=None)

@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
         elif int(self._headers.get(b"content-length", b"0")) > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._is_idle:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._server.outbox.send(self._transport, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Collect the body up to the limit."""
@@ -222,6 +222,7 @@ class Connection(asyncio.Protocol):
             return
         self._begun = None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []  # an idle connection keeps nothing of its last request
         request = Request(self._parser.get_method(), self._target, self._headers, body, time.monotonic())
         self._enqueue((request, self._parser.should_keep_alive()))
 
@@ -288,6 +289,8 @@ class Connection(asyncio.Protocol):
             response.body if has_body else b"",
         ]
         self._server.outbox.send(self._transport, b"".join(parts))
+        if self._pending:  # the client may not be reading, which only a write can tell
+            self._server.outbox.flush()
         now = self._loop.time()
         self._quiet_since = now
         if self._open:
@@ -295,8 +298,11 @@ class Connection(asyncio.Protocol):
             self._server.traffic.answer(self, now)
 
     def _close(self) -> None:
+        """Close when the client has read what was written; `check_time` ends the waiting."""
         self._server.outbox.flush()
         self._transport.close()
+        if self._close_at is None:
+            self._close_at = self._loop.time() + self._server.limits.read_seconds
 
     def _linger(self) -> None:
         self._server.outbox.flush()
@@ -316,7 +322,7 @@ class Connection(asyncio.Protocol):
             if now - self._blocked_since > limits.read_seconds:
                 self.abort()
         elif self._begun is not None:
-            if now - self._begun > limits.read_seconds:
+            if len(self._pending) < PIPELINED and now - self._begun > limits.read_seconds:
                 self._refuse(SlowClient(limits.read_seconds))
         elif self._is_idle and now - self._quiet_since > limits.idle_seconds:
             self._close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tracemalloc
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -28,7 +29,7 @@ class Batch:
         self.clients: list[socket.socket] = []
         self.waiting: list[asyncio.Future[None]] = []
         self.seen_early: list[bytes] = []
-        self.clients_end = False
+        self.clients_end, self.then_sends = False, b""
 
     async def _handle(self, request: Request) -> Response:
         future = self.loop.create_future()
@@ -39,6 +40,9 @@ class Batch:
                 self.seen_early.append(client.recv(1 << 16, socket.MSG_PEEK))
             if self.clients_end:
                 client.shutdown(socket.SHUT_WR)
+        if self.then_sends:
+            self.clients[0].send(self.then_sends)
+            self.then_sends = b""
         return Response(200, request.body)
 
     async def take(self, requests: list[bytes]) -> None:
@@ -139,5 +143,109 @@ def test_a_connection_that_closes_after_its_answer_closes_after_all_of_it(asked:
                 whole += part
             assert whole.startswith(ANSWER)
             assert whole.count(b"HTTP/1.1 ") == (1 if asked else 2)
+
+    run(test())
+
+
+def test_a_hundred_continue_does_not_overtake_the_answer_before_it() -> None:
+    """A client that pipelines its next request asks for it in the turn in which its last was rendered."""
+    asking = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+
+    async def test() -> None:
+        async with Batch() as batch:
+            await batch.take([POST + b"0", POST + b"1"])
+            batch.then_sends = asking  # the loop reads it before its next turn
+            batch.release()
+            whole = b""
+            while whole.count(b"HTTP/1.1 ") < 2:
+                whole += await asyncio.wait_for(batch.loop.sock_recv(batch.clients[0], 1 << 16), 10)
+            assert whole.startswith(ANSWER)
+            assert whole.endswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    run(test())
+
+
+class Unread:
+    """A server of large answers, and one client of it that sends without reading."""
+
+    def __init__(self, answer: int, limits: Limits) -> None:
+        self.body, self.made = bytes(answer), 0
+        self.server = HttpServer(self._handle, refuse, Traffic(), limits)
+        ours, self.client = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is left waits in the server
+        self._ours = ours
+        self.client.setblocking(False)
+
+    async def _handle(self, _: Request) -> Response:
+        self.made += 1
+        return Response(200, self.body)
+
+    async def __aenter__(self) -> Unread:
+        loop = asyncio.get_running_loop()
+        _, self.connection = await loop.connect_accepted_socket(lambda: Connection(self.server), self._ours)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.client.close()
+        self.connection.abort()
+        await self.gone()
+
+    async def gone(self) -> None:
+        """Wait until the server has no connection."""
+        while self.server.connections:
+            await asyncio.sleep(0)
+
+    async def send(self, stream: bytes) -> None:
+        """Send `stream` and wait until nothing happens any more."""
+        await asyncio.get_running_loop().sock_sendall(self.client, stream)
+        made = -1
+        while made != self.made:
+            made = self.made
+            for _ in range(100):
+                await asyncio.sleep(0)
+
+
+def test_answers_are_made_only_as_fast_as_the_client_reads() -> None:
+    """Of a thousand requests in one write hardly any is answered before the client reads."""
+
+    async def test() -> None:
+        async with Unread(20_000, Limits()) as unread:
+            await unread.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+            assert 0 < unread.made < 100
+
+    run(test())
+
+
+def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
+    """The body is free as soon as the request is answered, also while the client thinks about its next one."""
+    size = 3_000_000
+
+    async def test() -> None:
+        async with Unread(10, Limits()) as unread:
+            before = tracemalloc.get_traced_memory()[0]
+            await unread.send(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+            assert unread.made == 1
+            assert tracemalloc.get_traced_memory()[0] - before < size / 2
+
+    tracemalloc.start()
+    try:
+        run(test())
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_client_that_never_reads_its_last_answer_is_left_in_the_end() -> None:
+    """A connection that is closed with something unread ends by itself when the time for a request is over."""
+
+    async def test() -> None:
+        async with Unread(40_000, Limits(read_seconds=5)) as unread:
+            await unread.send(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+            assert unread.made == 1
+            now = asyncio.get_running_loop().time()
+            unread.connection.check_time(now + 4)
+            await asyncio.sleep(0)
+            assert unread.server.connections
+            unread.connection.check_time(now + 6)
+            await asyncio.wait_for(unread.gone(), 10)
 
     run(test())

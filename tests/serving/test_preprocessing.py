@@ -17,6 +17,8 @@ from sextant_serving.preprocessing import decode_image, decode_small_image, enco
 
 GREY = ImageInput(height=8, width=8, channels=1)
 COLOUR = ImageInput(height=8, width=16, channels=3)
+TURNED = Image.Exif()
+TURNED[0x0112] = 3  # by 180 degrees
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -44,9 +46,7 @@ def test_a_picture_is_turned_upright() -> None:
     """The orientation that a camera notes is applied."""
     picture = Image.new("L", (8, 8))
     picture.paste(255, (0, 0, 8, 4))
-    exif = Image.Exif()
-    exif[0x0112] = 3  # turned by 180 degrees
-    upright = decode_image(encoded(picture, "JPEG", exif=exif), GREY)
+    upright = decode_image(encoded(picture, "JPEG", exif=TURNED), GREY)
     assert upright[:3].max() < 30
     assert upright[5:].min() > 220
 
@@ -100,9 +100,11 @@ def test_a_small_picture_is_decoded_at_once_as_any_other(kind: str) -> None:
         (encoded(Image.new("RGB", (65, 64))), COLOUR),
         (encoded(Image.new("L", (4000, 4000))), GREY),
         (encoded(Image.new("L", (8, 8)), "JPEG", comment=b"x" * 9000), GREY),
+        (encoded(Image.new("L", (8, 8)), "JPEG", exif=TURNED), GREY),
+        (encoded(Image.new("L", (8, 8)), icc_profile=b"x" * 200), GREY),
         (encoded(Image.new("L", (8, 8))), GREY.model_copy(update={"width": 1024})),
     ],
-    ids=["pixels", "few bytes, many pixels", "bytes", "the model's pixels"],
+    ids=["pixels", "few bytes, many pixels", "bytes", "camera's notes", "colour profile", "the model's pixels"],
 )
 def test_a_picture_that_may_take_long_is_left_for_a_thread(data: bytes, spec: ImageInput) -> None:
     """Nothing of it is decoded on the spot; a thread then can."""
