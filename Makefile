@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export FEAST_USAGE := False
 
 .PHONY: help env demo demo-parcels drift-demo selftest previews serve test test-unit test-end-to-end test-slow test-servers \
-        test-browser test-containers test-gpu test-cluster test-cluster-slow bench soak lint format types layers rules manifests generate lock clean
+        test-browser test-containers test-gpu test-cluster test-cluster-slow bench soak lint format generate lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -7,6 +7,7 @@ from pathlib import Path
 from sextant_monitoring.boards import render_boards
 from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_monitoring.rules_file import render_rules
+from sextant_pipelines.commands_page import commands_page
 from sextant_pipelines.compile import compile_all
 from sextant_plan.loading import load_plan
 from sextant_plan.pages import pages
@@ -18,6 +19,7 @@ def generated(root: Path) -> dict[Path, str]:
     """Return the text of each generated file by its path below the repository's root."""
     files = {Path(name): text for name, text in compile_all().items()}
     files |= {Path("docs") / name: text for name, text in pages().items()}
+    files[Path("docs/reference/commands.md")] = commands_page()
     for name in WATCHED_EXAMPLES:
         plan = load_plan(root / "examples" / name / "plan.yaml")
         files[Path(f"monitoring/rules/{name}.yaml")] = render_rules(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+
+from sextant_monitoring.boards import render_boards
+from sextant_monitoring.prometheus_rule import render_prometheus_rule
+from sextant_pipelines.chart_values import render_values
+from sextant_plan.loading import load_plan
+from sextant_serving.on_demand import feast_name
 
 pytestmark = pytest.mark.servers
 
@@ -130,3 +137,23 @@ def test_a_name_of_the_model_reaches_every_object(helm: Helm) -> None:
     objects = by_identity([item for item in yaml.safe_load_all(rendered) if item])
     assert "InferenceService sextant/digits" in objects
     assert objects["ScaledObject sextant/digits-blue"]["spec"]["scaleTargetRef"]["name"] == "digits-blue-predictor"
+
+
+def test_another_plan_replaces_the_examples_everywhere(helm: Helm, tmp_path: Path) -> None:
+    """`sextant render values` is all that a plan of one's own takes: nothing of the parcels is left."""
+    path, values = ROOT / "examples" / "digits" / "plan.yaml", tmp_path / "values.yaml"
+    values.write_text(render_values(path), encoding="utf-8")
+    rendered = helm(*TEMPLATE, "-f", CHART / "ci" / "kind-values.yaml", "-f", values).stdout
+    assert "parcel" not in rendered
+    objects = by_identity([item for item in yaml.safe_load_all(rendered) if item])
+    plan = load_plan(path)
+    assert objects["ConfigMap sextant-system/trigger"]["data"]["plan.yaml"] == path.read_text("utf-8")
+    rule = yaml.safe_load(render_prometheus_rule(plan))
+    assert objects["PrometheusRule sextant-system/digits"]["spec"] == rule["spec"]
+    for name, board in render_boards(plan).items():
+        data = objects[f"ConfigMap sextant-system/dashboard-{name.removesuffix('.json')}"]["data"]
+        assert json.loads(data[name]) == json.loads(board)
+    predictor = objects["InferenceService sextant/digits"]["spec"]["predictor"]
+    assert predictor["model"]["storageUri"] == "s3://models/digits"
+    feast = yaml.safe_load(objects["ConfigMap sextant/feast"]["data"]["feature_store.yaml"])
+    assert feast["project"] == feast_name(plan.name)

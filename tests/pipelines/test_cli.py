@@ -15,6 +15,7 @@ import pytest
 from sextant_components.context import create_run
 from sextant_components.outcome import ERROR_FILE
 from sextant_pipelines.cli import COMMANDS, main
+from sextant_pipelines.commands_page import commands_page
 from sextant_plan import __version__
 
 HEAVY = ("torch", "mlflow", "feast", "kfp", "polars", "pandas", "numpy", "sklearn", "onnxruntime", "pydantic", "yaml")
@@ -61,6 +62,29 @@ def test_every_command_explains_itself_and_each_option(name: str, sextant: Sexta
     children = command.commands.values() if isinstance(command, click.Group) else [command]
     options = [option for child in children for option in child.params if isinstance(option, click.Option)]
     assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reference_says_when_to_use_each_command(name: str) -> None:
+    """The hand-written page has a row for it, the generated one its options."""
+    root = Path(__file__).parents[2] / "docs" / "reference"
+    assert f"`{name} " in (root / "cli.md").read_text("utf-8") or f"`{name}`" in (root / "cli.md").read_text("utf-8")
+    assert f"\n## sextant {name}" in commands_page()
+
+
+def test_the_generated_reference_is_up_to_date() -> None:
+    """`make generate` would change nothing."""
+    path = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
+    assert path.read_text("utf-8") == commands_page()
+
+
+def test_what_follows_two_dashes_reaches_the_server(tmp_path: Path) -> None:
+    """An option that only the server has is refused by the server, in its own words."""
+    (tmp_path / "active.json").write_text("{}")
+    command = [sys.executable, "-m", "sextant_pipelines.cli", "serve", "--home", str(tmp_path), "--"]
+    done = subprocess.run([*command, "--drain-seconds", "soon"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--drain-seconds" in done.stderr
 
 
 def test_version_is_the_package_s(sextant: Sextant) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from sextant_plan.pages import pages
 from sextant_plan.schema import Plan
+from sextant_plan.types import Duration
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +28,15 @@ def test_the_plan_reference_names_every_key() -> None:
     """A key that a plan may hold can be looked up."""
     text = pages()[Path("reference/plan.md")]
     assert all(f"| `{name}` |" in text for name in Plan.model_fields)
-    assert "| `deadline` | duration | `14400.0` |" in text
+
+
+def test_durations_stand_in_the_reference_as_a_plan_writes_them() -> None:
+    """Each default can be copied into a plan and means the same there."""
+    text = pages()[Path("reference/plan.md")]
+    assert "| `deadline` | duration | `4h` |" in text
+    defaults = re.findall(r"^\| `\w+` \| duration \| `(.*)` \|$", text, re.MULTILINE)
+    seconds = [TypeAdapter(Duration).validate_python(default) for default in defaults]
+    assert {0.002, 2.0, 60.0, 14400.0, 30 * 86400.0} <= set(seconds)
 
 
 @pytest.mark.parametrize("name", ["digits", "parcels", "tiny"])

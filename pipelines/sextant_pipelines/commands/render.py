@@ -132,6 +132,17 @@ def dashboards(plan_path: Path, output: Path) -> int:
     return 0
 
 
+@command.command("values")
+@plan_argument
+@output_option
+def values(plan_path: Path, output: Path | None) -> int:
+    """Write the values with which charts/sextant serves, watches and retrains PLAN's model (YAML)."""
+    from sextant_pipelines.chart_values import render_values
+
+    _write(render_values(plan_path), output)
+    return 0
+
+
 @command.command("preview")
 @plan_argument
 @click.option("--prometheus", required=True, metavar="URL", help="Prometheus that has the plan's series.")

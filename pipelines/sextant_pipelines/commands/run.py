@@ -105,7 +105,7 @@ def _next_step(outcome: Outcome, plan_path: Path) -> str:
     again = f"sextant run {plan} --home {home} --pipeline {outcome.context.pipeline}"
     read_only = outcome.context.pipeline in {"monitor", "ingest"}
     return {
-        0: f"sextant report --run {run}" if read_only else f"sextant serve --home {home}",
+        0: f"sextant report {run}" if read_only else f"sextant serve --home {home}",
         1: f"read why in the dossier; sextant report {run} lists the steps",
         2: "mend what is named below, then run again",
         3: f"gather the evidence that is missing; sextant report {run} lists the steps",

@@ -59,6 +59,7 @@ from sextant_plan.errors import UsageError
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the predictions that the plan's serving.log samples into this folder.",
 )
+@click.argument("server_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS]")
 def command(
     *,
     home: Path | None,
@@ -72,8 +73,11 @@ def command(
     shadow: tuple[str, ...],
     experiment: str | None,
     prediction_log: Path | None,
+    server_options: tuple[str, ...],
 ) -> int:
-    """Serve predictions over HTTP until stopped: v1 and v2 JSON, v2 binary tensors, and pictures.
+    """Serve predictions over HTTP and gRPC until stopped: v1 and v2 JSON, v2 binary tensors, and pictures.
+
+    OPTIONS after -- go to the server as they are: python -m sextant_serving --help lists them.
 
     Exits 0 after SIGTERM or SIGINT once open requests are answered.
     """
@@ -94,6 +98,7 @@ def command(
     arguments += [part for given in shadow for part in ("--shadow", given)]
     arguments += ["--experiment", experiment] if experiment else []
     arguments += ["--prediction-log", str(prediction_log)] if prediction_log else []
+    arguments += server_options
     # The server replaces this process, so that signals reach it and no second interpreter stays behind.
     os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter and module
 
