@@ -26,6 +26,8 @@ from benchmarks.serving.report import write_report
 from benchmarks.serving.servers import CONTENDERS, OURS, Running, running
 from benchmarks.serving.wires import WIRES
 
+from sextant_serving.allocator import start_with_huge_pages
+
 ROOT = Path(__file__).parents[2]
 PEERS = Path(__file__).parent / "peers"
 
@@ -33,6 +35,7 @@ PEERS = Path(__file__).parent / "peers"
 def main() -> int:
     """Measure and write the report."""
     options = _options()
+    start_with_huge_pages()  # for the model alone, which would be no measure of a server that has them
     figures: Path = options.out / "benchmarks.json"
     for document in () if options.report_only else _measure_all(options):
         figures.write_text(_as_json(document))  # after each round, so that none is lost

@@ -17,6 +17,8 @@ from pathlib import Path
 from benchmarks.serving.models import FILE, BenchModel
 from benchmarks.serving.wires import Dialect, Wire
 
+from sextant_serving.allocator import VARIABLE as ALLOCATOR
+
 HERE = Path(__file__).parent
 SERVER_CORE, LOAD_CORE = 0, 1
 START_SECONDS = 240.0
@@ -113,7 +115,7 @@ def running(
         "grpc_port": str(grpc_port),
     }
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != ALLOCATOR},  # each as it starts by itself
         **contender.environment,
         "BENCH_MODEL": str(bundle / FILE),
         "BENCH_SHAPE": ",".join(map(str, model.shape)),

@@ -10,6 +10,7 @@ import click
 
 from sextant_pipelines.options import DEFAULT_HOME
 from sextant_plan.errors import UsageError
+from sextant_serving.allocator import with_huge_pages
 
 
 @click.command("serve")
@@ -100,7 +101,7 @@ def command(
     arguments += ["--prediction-log", str(prediction_log)] if prediction_log else []
     arguments += server_options
     # The server replaces this process, so that signals reach it and no second interpreter stays behind.
-    os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter and module
+    os.execve(sys.executable, arguments, with_huge_pages(os.environ))  # noqa: S606 - our own interpreter and module
 
 
 def _followed(home: Path) -> Path:
