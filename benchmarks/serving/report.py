@@ -68,8 +68,8 @@ def _page(document: dict[str, Any], cells: Cells, rounds: dict[Key, list[Cell]])
         "on core 1, each connection sending its next request when it has the answer to the last. Batches have at most",
         "32 rows and wait at most 2 ms, where a server has batches. The socket alone is an event loop that answers",
         "each request unread: with the model on the same core it is the most that a server on such a loop can reach.",
-        "All servers of a model are up at once and take turns; a figure is the median of the rounds. Each server starts as",
-        "it does by itself. Sextant asks for huge pages then ([decision 50](adr/0050-huge-pages.md)), and the model alone",
+        "All servers of a model are up at once and take turns; a figure is the median of the rounds. Each starts as it",
+        "does by itself. Sextant asks for huge pages then ([decision 50](adr/0050-huge-pages.md)), and the model alone",
         "has them too.",
         "",
         f"{document['cpu']}, {document['cores']} cores; Python {document['python']}; {document['rounds']} rounds of "
