@@ -143,7 +143,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--wires", nargs="+", choices=WIRES, default=list(WIRES), help="formats (default: all)")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 32], help="default: 1 32")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load for each cell and round (default: 2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of load for each cell and round (default: 1)")
     parser.add_argument("--rounds", type=int, default=3, help="the report has their medians (default: 3)")
     parser.add_argument("--first", action="store_true", help="run before all other work of the machine (as root)")
     parser.add_argument("--work", type=Path, default=Path("/tmp/sextant-bench"), help="environments, models and logs")  # noqa: S108
