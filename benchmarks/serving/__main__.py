@@ -105,7 +105,7 @@ def _measure_model(model: BenchModel, options: argparse.Namespace, failures: dic
 
 
 def _rotated(names: list[str], turn: int) -> list[str]:
-    """Let another server begin in each round, so that none always follows the same one."""
+    """Return the names in the same order, with another one first in each round."""
     start = turn * 3 % len(names) if names else 0
     return names[start:] + names[:start]
 

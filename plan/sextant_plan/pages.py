@@ -170,12 +170,5 @@ def _default(field: FieldInfo) -> str:
     if value is None or value in ([], {}, ""):
         return "none"
     if _type(field).startswith("duration"):
-        return f"`{_as_duration(value)}`"
+        return f"`{value_types.duration_text(value)}`"
     return f"`{json.dumps(value, default=str)}`"
-
-
-def _as_duration(seconds: float) -> str:
-    """Return seconds as a plan has them: in the largest unit of which they are whole."""
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    unit = next((unit for unit, size in units.items() if seconds and (seconds / size).is_integer()), None)
-    return f"{seconds / units[unit]:g}{unit}" if unit else f"{seconds * 1000:g}ms"

@@ -24,6 +24,13 @@ def _parse_duration(value: Any) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as a plan has it: in the largest unit up to days of which it is whole, else in milliseconds."""
+    whole = (unit for unit in ("d", "h", "m", "s") if seconds and (seconds / _SECONDS[unit]).is_integer())
+    unit = next(whole, "ms")
+    return f"{seconds / _SECONDS[unit]:g}{unit}"
+
+
 def _check_entrypoint(value: str) -> str:
     if not _ENTRYPOINT.match(value):
         raise ValueError("write code as module:function, such as warehouse.rules:by_weight")

@@ -22,13 +22,12 @@ class Outbox:
 
     def send(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write `data` in this turn of the loop, after what was given before."""
-        if self._waiting:
-            self._waiting.append((transport, data))
-        elif self._traffic.open <= 1:
-            transport.write(data)
-        else:
-            self._waiting.append((transport, data))
+        if not self._waiting:
+            if self._traffic.open <= 1:
+                transport.write(data)
+                return
             self._loop.call_soon(self.flush)
+        self._waiting.append((transport, data))
 
     def flush(self) -> None:
         """Write what waits. Before a connection is closed, or its answer would be lost."""

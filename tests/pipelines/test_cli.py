@@ -67,8 +67,8 @@ def test_every_command_explains_itself_and_each_option(name: str, sextant: Sexta
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_reference_says_when_to_use_each_command(name: str) -> None:
     """The hand-written page has a row for it, the generated one its options."""
-    root = Path(__file__).parents[2] / "docs" / "reference"
-    assert f"`{name} " in (root / "cli.md").read_text("utf-8") or f"`{name}`" in (root / "cli.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text("utf-8")
+    assert f"`{name} " in text or f"`{name}`" in text
     assert f"\n## sextant {name}" in commands_page()
 
 
