@@ -24,6 +24,7 @@ from sextant_components.tensors import load_examples
 from sextant_components.training import Settings, Shape, predict
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Staleness
+from sextant_plan.types import DAY
 from sextant_plan.verdicts import Verdict
 from sextant_serving.architectures import as_begun
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 TAUGHT, KEPT = 0.5, 0.8  # shares: of the rows that are the past, and of the past that is fitted on and not validated by
-DAY = 86400.0
 FEWEST_ROWS = 10  # a window
 
 

@@ -59,8 +59,8 @@ from sextant_plan.catalogue import (
 from sextant_plan.drift_rule import DriftRule
 from sextant_plan.platform_rules import serving_pods
 from sextant_plan.quality_rule import series_of
-from sextant_plan.quantities import DAY
 from sextant_plan.schema import Criterion
+from sextant_plan.types import DAY
 from sextant_plan.window import Matcher, Selector, recorded
 
 RATE = "$__rate_interval"  # Grafana's: four scrapes or one pixel, whichever is longer

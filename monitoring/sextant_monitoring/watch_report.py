@@ -12,8 +12,8 @@ from sextant_monitoring.quality import WindowQuality
 from sextant_monitoring.watcher import Judged, Look
 from sextant_plan.loading import plan_hash
 from sextant_plan.schema import Plan
+from sextant_plan.types import DAY
 
-DAY = 86400.0
 WIDTH, HEIGHT = 220, 36  # of a curve, in pixels
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24; }

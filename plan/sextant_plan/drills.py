@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sextant_plan.errors import LedgerCorrupt
 from sextant_plan.ledger import Record, finished, read_attempt, verify_lines
 from sextant_plan.schema import Closed, FailureMode, Plan
-from sextant_plan.types import DrillName
+from sextant_plan.types import DAY, DrillName
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import promql_duration
 
@@ -120,7 +120,7 @@ def _against(name: DrillName, last: Conducted | None, max_age: float, now: float
     if last.verdict is not Verdict.PASS:
         return last.verdict, f"the last drill {name} ended as {last.verdict}"
     if now - last.time > max_age:
-        days = (now - last.time) / 86400
+        days = (now - last.time) / DAY
         return Verdict.UNKNOWN, f"the last drill {name} is {days:.1f} d old, and counts for {promql_duration(max_age)}"
     return None
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sextant_plan.catalogue import COMMON_LABELS
+from sextant_plan.types import DAY
 from sextant_plan.window import Sample, Selector, Target, Window, promql_duration
 
-DAY = 86400.0  # seconds
 Values = Mapping[Target, float]
 """A value by the labels that a quantity is told apart by."""
 

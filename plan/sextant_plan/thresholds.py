@@ -23,8 +23,9 @@ from sextant_plan.catalogue import (
     Series,
 )
 from sextant_plan.platform_rules import serving_pods
-from sextant_plan.quantities import DAY, Age, Busy, Change, Highest, Level, LostToAge, Quantity, UsedShare
+from sextant_plan.quantities import Age, Busy, Change, Highest, Level, LostToAge, Quantity, UsedShare
 from sextant_plan.schema import Plan
+from sextant_plan.types import DAY
 from sextant_plan.window import Matcher, Selector
 
 BEFORE = 24  # windows that make the usual traffic: a day at the default window of an hour

@@ -254,7 +254,7 @@ def test_doctor_reports_each_check_as_json(sextant: Sextant, tmp_path: Path) -> 
     result = sextant("doctor", "--home", tmp_path, "--json")
     checks = {check["name"]: check for check in json.loads(result.out)["checks"]}
     assert checks["python"]["ok"]
-    assert {"disk", "memory", "mlflow", "torch", "in service"} <= checks.keys()
+    assert {"disk", "memory", "mlflow", "torch", "openmp", "in service"} <= checks.keys()
 
 
 def test_doctor_finds_a_broken_registry(sextant: Sextant, tmp_path: Path) -> None:
@@ -263,6 +263,15 @@ def test_doctor_finds_a_broken_registry(sextant: Sextant, tmp_path: Path) -> Non
     result = sextant("doctor", "--home", tmp_path)
     assert result.code == 4
     assert "Restore the file" in result.out
+
+
+def test_doctor_finds_that_openmp_is_missing(sextant: Sextant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the system's library, gradient-boosted trees fail in the middle of a run."""
+    monkeypatch.setattr("sextant_pipelines.commands.doctor.OPENMP", "libgomp-of-no-machine.so.1")
+    result = sextant("doctor")
+    assert result.code == 4
+    assert "libgomp-of-no-machine.so.1: cannot open shared object file" in result.out
+    assert "apt-get install libgomp1" in result.out
 
 
 def test_render_pins_images_by_digest(tmp_path: Path) -> None:

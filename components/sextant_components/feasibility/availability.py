@@ -11,8 +11,7 @@ from sextant_components.tables import stored_name
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.schema import Criterion
-
-SECONDS_A_DAY = 86400.0
+from sextant_plan.types import DAY
 
 
 def assess(study: Study) -> Heading:
@@ -49,7 +48,7 @@ def _arrival(study: Study, shortages: list[float]) -> dict[str, float] | None:
     if study.plan.data.timestamp is None:
         return None
     times: list[datetime] = study.rows[study.plan.data.timestamp].drop_nulls().to_list()
-    days = (max(times) - min(times)).total_seconds() / SECONDS_A_DAY
+    days = (max(times) - min(times)).total_seconds() / DAY
     if days <= 0:
         return None
     rate = study.rows.height / days

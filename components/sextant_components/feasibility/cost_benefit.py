@@ -6,10 +6,10 @@ import math
 
 from sextant_components.feasibility.heading import CONFIDENCE, Heading, Study
 from sextant_plan.schema import Economics
+from sextant_plan.types import DAY
 from sextant_plan.verdicts import Estimate, Verdict, judge
 
 HOURS = 24
-SECONDS_A_DAY = 86400.0
 
 
 def assess(study: Study, economics: Economics) -> Heading:
@@ -67,7 +67,7 @@ def daily_value(economics: Economics, accuracy: float) -> float:
 
 def _training_a_day(study: Study, economics: Economics) -> float:
     """Return the most that retraining costs a day: one training in each cooldown, and one a day without a cooldown."""
-    cooldown = study.plan.monitoring.retrain.cooldown / SECONDS_A_DAY
+    cooldown = study.plan.monitoring.retrain.cooldown / DAY
     return economics.cost_per_training / max(cooldown, 1.0)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sextant_components.feasibility.heading import Heading, Study
 from sextant_components.feasibility.load import ServedLoad
+from sextant_plan.types import DAY
 from sextant_plan.verdicts import Verdict
 
 PEAK = 10.0  # busiest second over the day's mean; a guess for offices and shops, whose nights are idle
-SECONDS_A_DAY = 86400.0
 
 
 def assess(study: Study, served: ServedLoad | None) -> Heading:
@@ -46,4 +46,4 @@ def assess(study: Study, served: ServedLoad | None) -> Heading:
 def _peak_load(study: Study) -> float | None:
     """Return the requests of the busiest second; None where the plan does not say how many a day there are."""
     economics = study.plan.goal.economics
-    return None if economics is None else PEAK * economics.predictions_per_day / SECONDS_A_DAY
+    return None if economics is None else PEAK * economics.predictions_per_day / DAY

@@ -12,6 +12,7 @@ from sextant_components.feasibility.heading import CONFIDENCE, Heading, Study
 from sextant_components.feasibility.quick_models import ridge_answers
 from sextant_components.feasibility.representation import Sample, draw_sample
 from sextant_plan.bounds import combined, proportion
+from sextant_plan.types import DAY
 from sextant_plan.verdicts import Estimate, Verdict
 
 TRAINED = 0.5
@@ -19,7 +20,6 @@ PERIODS = 4
 FEWEST_ROWS = 80  # ten a period
 MOST_ROWS = 4000  # of which half are judged: a difference of 0.03 in accuracy is then told from none
 TOLERATED_LOSS = 0.05  # of accuracy
-SECONDS_A_DAY = 86400.0
 CURVE_FILE = "staleness.json"
 
 
@@ -36,7 +36,7 @@ def assess(study: Study) -> Heading | None:
     sample = draw_sample(study, most=MOST_ROWS)
     times: list[datetime | None] = study.rows[column].to_list()
     dated = [place for place, row in enumerate(sample.rows) if times[row] is not None]
-    days = np.asarray([moment.timestamp() / SECONDS_A_DAY for row in sample.rows if (moment := times[row]) is not None])
+    days = np.asarray([moment.timestamp() / DAY for row in sample.rows if (moment := times[row]) is not None])
     order = np.argsort(days, kind="stable")
     if len(dated) < FEWEST_ROWS or days[order[_middle(len(order))]] == days.max():
         reason = f"fewer than {FEWEST_ROWS} rows with a time, or the later half has one time alone"

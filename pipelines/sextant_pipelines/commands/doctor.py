@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sqlite3
@@ -31,6 +32,7 @@ PACKAGES = {
     "scikit-learn": "train",
     "torch": "train",
 }
+OPENMP = "libgomp.so.1"
 FREE_DISK_GIB = 2.0  # a run of the parcels example leaves under 0.2 GiB; MLflow and Feast keep every run
 FREE_MEMORY_GIB = 2.0  # the training step of the examples peaks near 1 GiB, and a server runs beside it
 
@@ -49,7 +51,7 @@ class Check:
 @home_option
 @json_option
 def command(home: Path, as_json: bool) -> int:
-    """Check Python, packages, disk, memory and the state below --home; nothing is changed.
+    """Check Python, packages, OpenMP, disk, memory and the state below --home; nothing is changed.
 
     Exits 0, or 4 if something is not well.
     """
@@ -69,6 +71,7 @@ def _checks(home: Path) -> Iterator[Check]:
     yield Check("python", sys.version_info[:2] == (3, 11), found, "Use Python 3.11, which the lock is made for")
     for package, extra in PACKAGES.items():
         yield _package(package, extra)
+    yield _openmp()
     place = next(folder for folder in (home.resolve(), *home.resolve().parents) if folder.exists())
     free = shutil.disk_usage(place).free / 2**30
     yield Check("disk", free >= FREE_DISK_GIB, f"{free:.1f} GiB free at {place}", f"Free {FREE_DISK_GIB:g} GiB or more")
@@ -85,6 +88,16 @@ def _package(name: str, extra: str) -> Check:
         return Check(name, True, version(name))
     except PackageNotFoundError:
         return Check(name, False, "not installed", f"pip install 'sextant-mlops[{extra}]'")
+
+
+def _openmp() -> Check:
+    """Load the library as LightGBM's wheel does, by its system name: the copies in other wheels do not serve it."""
+    remedy = "Install OpenMP (apt-get install libgomp1): gradient-boosted trees need it"
+    try:
+        ctypes.CDLL(OPENMP)
+    except OSError as error:
+        return Check("openmp", False, str(error), remedy)
+    return Check("openmp", True, OPENMP)
 
 
 def _available_memory_gib() -> float:

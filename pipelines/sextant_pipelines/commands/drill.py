@@ -143,7 +143,7 @@ def _seconds(seconds: float | None) -> str:
 
 def _list(plan: Plan, last: dict[DrillName, Conducted], *, as_json: bool) -> None:
     from sextant_plan.drills import modes_of, wanted_drills
-    from sextant_plan.types import DrillName
+    from sextant_plan.types import DAY, DrillName
 
     wanted, now = wanted_drills(plan), time.time()
     if as_json:
@@ -151,7 +151,7 @@ def _list(plan: Plan, last: dict[DrillName, Conducted], *, as_json: bool) -> Non
         return
     for drill in DrillName:
         held = last.get(drill)
-        age = "never held" if held is None else f"{held.verdict} {(now - held.time) / 86400:.1f} d ago"
+        age = "never held" if held is None else f"{held.verdict} {(now - held.time) / DAY:.1f} d ago"
         asked = ", required for promotion" if drill in wanted else ""
         modes = ", ".join(mode.mode for mode in modes_of(plan, drill))
         click.echo(f"{drill:20} {age}{asked}" + (f" ({modes})" if modes else ""))

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from sextant_plan.schema.closed import Closed
-from sextant_plan.types import Duration, Entrypoint, Name
+from sextant_plan.types import DAY, Duration, Entrypoint, Name
 
 
 class FeatureView(Closed):
@@ -17,7 +17,7 @@ class FeatureView(Closed):
     source: str
     timestamp: str
     columns: list[str] = Field(min_length=1)
-    ttl: Duration = 30 * 86400.0
+    ttl: Duration = 30 * DAY
 
 
 class OnDemand(Closed):

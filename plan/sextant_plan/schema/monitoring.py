@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from sextant_plan.schema.closed import Closed
-from sextant_plan.types import Duration, Share
+from sextant_plan.types import DAY, Duration, Share
 
 
 class Labels(Closed):
     """When labels come back, and of how large a share of predictions for quality to be judged by them."""
 
-    delay: Duration = 86400.0
+    delay: Duration = DAY
     join_at_least: Share = 0.5
 
 
@@ -23,7 +23,7 @@ class Retrain(Closed):
     """
 
     n_of_last: tuple[int, int] = (3, 5)
-    cooldown: Duration = 86400.0
+    cooldown: Duration = DAY
     change_architecture_after: int | None = Field(default=None, ge=1)
     reopen_planning_after: int = Field(default=3, ge=1)
 
@@ -47,8 +47,8 @@ class Burn(Closed):
 DEFAULT_BURNS = [
     Burn(rate=14.4, long=3600.0, short=300.0, pages=True),
     Burn(rate=6.0, long=6 * 3600.0, short=1800.0, pages=True),
-    Burn(rate=3.0, long=86400.0, short=7200.0),
-    Burn(rate=1.0, long=3 * 86400.0, short=6 * 3600.0),
+    Burn(rate=3.0, long=DAY, short=7200.0),
+    Burn(rate=1.0, long=3 * DAY, short=6 * 3600.0),
 ]
 
 
@@ -57,7 +57,7 @@ class Objectives(Closed):
 
     answered: float = Field(default=0.999, gt=0, lt=1)
     in_time: float = Field(default=0.99, gt=0, lt=1)
-    period: Duration = 30 * 86400.0
+    period: Duration = 30 * DAY
     burns: list[Burn] = Field(default=DEFAULT_BURNS, min_length=1)
 
 

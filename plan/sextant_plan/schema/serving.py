@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from sextant_plan.schema.closed import Closed
-from sextant_plan.types import Duration, Entrypoint, Share
+from sextant_plan.types import DAY, Duration, Entrypoint, Share
 
 
 class Hardware(Closed):
@@ -69,7 +69,7 @@ class PredictionLog(Closed):
     """
 
     sample: Share = 0.0
-    keep: Duration = 30 * 86400.0
+    keep: Duration = 30 * DAY
     max_megabytes: int = Field(default=1024, ge=1)
     columns: list[str] = []
     hashed: list[str] = []
