@@ -6,7 +6,6 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from sextant_serving.connection import Handler, Refuse, Request, Response
 from sextant_serving.errors import Forbidden, TokenUnreadable, Unauthorized
 
 SCHEME = b"bearer "
@@ -29,6 +28,11 @@ class Access:
         """Raise Unauthorized unless the header `authorization` bears one of the tokens."""
         if self._token is not None and not self._bears(authorization, self._token, self._admin_token):
             raise Unauthorized
+
+    def admit(self, target: bytes, headers: dict[bytes, bytes]) -> None:
+        """Raise Unauthorized for a request over HTTP that needs a token and bears none."""
+        if self._token is not None and target not in OPEN_PATHS:
+            self.check(headers.get(b"authorization"))
 
     def check_admin(self, authorization: bytes | None) -> None:
         """Raise Forbidden if the server has no administrator's token, Unauthorized if the header does not bear it."""
@@ -61,19 +65,3 @@ def read_token(file: Path | None) -> str | None:
     if not token or any(character.isspace() for character in token):
         raise TokenUnreadable(file, "not one word")
     return token
-
-
-def guarded(handle: Handler, access: Access, refuse: Refuse) -> Handler:
-    """Return `handle` behind the token, or `handle` itself if none is needed."""
-    if access.is_open:
-        return handle
-
-    async def guarded_handle(request: Request) -> Response:
-        if request.target not in OPEN_PATHS:
-            try:
-                access.check(request.headers.get(b"authorization"))
-            except Unauthorized as error:
-                return refuse(error)
-        return await handle(request)
-
-    return guarded_handle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -29,6 +30,7 @@ from sextant_serving.errors import (
     NoSuchPath,
     NotReady,
     RequestError,
+    TooLarge,
     WrongMediaType,
     WrongMethod,
 )
@@ -48,6 +50,7 @@ _log = logging.getLogger(__name__)
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 POSTED = frozenset({"predict", "infer", "feedback", "repository-index", "repository-load", "repository-unload"})
+JSON_SHARE, JSON_BYTES = 4, 1 << 20
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -62,18 +65,33 @@ def refuse(error: RequestError) -> Response:
     return Response(error.status, orjson.dumps({"error": str(error)}), headers=error.headers)
 
 
+def json_limit(body_bytes: int) -> int:
+    """Return how many bytes of JSON a request may have, of a body of at most `body_bytes`.
+
+    JSON is parsed on the event loop: a MiB of short numbers holds everybody up for some 50 ms, binary data for nothing.
+    """
+    return min(body_bytes, max(body_bytes // JSON_SHARE, JSON_BYTES))
+
+
 class Application:
     """Answers requests with the models in `variants`, which a hot swap replaces; None until one is ready.
 
-    `siblings` are the other worker processes of the server, if it has several.
+    `siblings` are the other worker processes of the server, if it has several. `json_bytes` limits what is parsed as
+    JSON.
     """
 
     def __init__(
-        self, page: MetricsPage, feedback: FeedbackBook, pool: Executor, siblings: Siblings | None = None
+        self,
+        page: MetricsPage,
+        feedback: FeedbackBook,
+        pool: Executor,
+        siblings: Siblings | None = None,
+        *,
+        json_bytes: int = 1 << 23,
     ) -> None:
         self._variants: Variants | None = None
         self._draining = False
-        self._siblings = siblings
+        self._siblings, self._json_bytes = siblings, json_bytes
         self.note_stages: Callable[[Times], None] | None = None
         self.repository: Callable[[Request, Route], Awaitable[Response]]  # set by the server, which can load models
         self._page, self._feedback, self._pool = page, feedback, pool
@@ -195,7 +213,7 @@ class Application:
     async def _infer_and_count(self, request: Request, route: Route, query: dict[str, str]) -> Response:
         if self.variants is None:
             raise NotReady
-        call = Call(self.variants, request.headers, lambda model: _parse(model, request, route, query)[0])
+        call = Call(self.variants, request.headers, lambda model: self._parse(model, request, route, query)[0])
         try:
             response = await self._infer(self.served(route.model, route.version), call, request, route, query)
         except RequestError as error:
@@ -210,7 +228,7 @@ class Application:
         self, champion: Model, call: Call, request: Request, route: Route, query: dict[str, str]
     ) -> Response:
         attach = _wants_attachments(champion, query)
-        rows, wanted = _parse(champion, request, route, query, keep_fields=attach)
+        rows, wanted = self._parse(champion, request, route, query, keep_fields=attach)
         fields, rows = rows.fields, call.assign(rows)
         rows.fields, model = fields, call.model
         answer, identifier, ids = await self.predict(call, rows, request.received)
@@ -226,6 +244,16 @@ class Application:
             return Response(200, body, headers=header)
         length = (b"inference-header-content-length", str(json_length).encode())
         return Response(200, body, b"application/octet-stream", (*header, length))
+
+    def _parse(
+        self, model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool = False
+    ) -> tuple[Rows, Wanted | None]:
+        """Return a request's rows, and what a v2 response is to hold; None answers in v1."""
+        gc.disable()  # a large JSON makes millions of lists, and each collection would walk through those so far
+        try:
+            return _read(model, request, route, query, keep_fields=keep_fields, json_bytes=self._json_bytes)
+        finally:
+            gc.enable()
 
     async def predict(self, call: Call, rows: Rows, received: float) -> tuple[Answer, str, list[str]]:
         """Answer the rows of an assigned call; returns the answer, its id and those of its rows. Raises RequestError.
@@ -315,10 +343,10 @@ def _read_feedback(request: Request) -> Feedback:
         ) from None
 
 
-def _parse(
-    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool = False
+def _read(
+    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool, json_bytes: int
 ) -> tuple[Rows, Wanted | None]:
-    """Return a request's rows, and what a v2 response is to hold; None answers in v1."""
+    """Do as `Application._parse`, of JSON up to `json_bytes`. Raises BadRequest, TooLarge and WrongMediaType."""
     content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
     if content_type in CONTENT_TYPES:
         rows = parse_picture(request.body, query, model.signature, keep_fields=keep_fields)
@@ -326,13 +354,20 @@ def _parse(
     if content_type.startswith(("image/", "multipart/")):
         raise WrongMediaType
     if route.action == "predict":
+        _check_json(len(request.body), json_bytes)
         return parse_v1(request.body, model.signature, keep_fields=keep_fields), None
     if keep_fields:
         raise BadRequest("attachments", "asked of a tensor request", "Send a picture, or use the v1 path")
     length = request.headers.get(b"inference-header-content-length")
     if length is not None and not (length.isdigit() and len(length) < 12):
         raise BadRequest("inference-header-content-length", "not a length", "Send the JSON's bytes")
+    _check_json(len(request.body) if length is None else int(length), json_bytes)
     return parse_v2(request.body, None if length is None else int(length), model.signature)
+
+
+def _check_json(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge("JSON", limit, "bytes")
 
 
 def _wants_attachments(model: Model, query: dict[str, str]) -> bool:

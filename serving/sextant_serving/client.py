@@ -214,7 +214,9 @@ def _read_outputs(outputs: list[dict[str, Any]], binary: memoryview) -> dict[str
         data = None if size is None else binary[offset : offset + size]
         offset += size or 0
         if output["datatype"] == "BYTES":
-            read[output["name"]] = output["data"] if data is None else [part.decode() for part in split_elements(data)]
+            read[output["name"]] = (
+                output["data"] if data is None else [part.decode() for part in split_elements(data, len(data))]
+            )
         else:
             dtype = DTYPES[output["datatype"]]
             flat = np.asarray(output["data"], dtype) if data is None else np.frombuffer(data, dtype)

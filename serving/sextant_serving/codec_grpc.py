@@ -21,6 +21,7 @@ from sextant_serving.tensors import (
     check_head,
     fill_from_binary,
     fill_from_numbers,
+    objects_in,
 )
 
 ModelInferRequest, ModelInferResponse = message("ModelInferRequest"), message("ModelInferResponse")
@@ -106,6 +107,8 @@ class InferRequest:
         inputs = self.head.inputs
         if self.raw and len(self.raw) != len(inputs):
             raise BadRequest("raw_input_contents", "another number than of inputs", "Send one entry an input, or none")
+        for _, datatype, shape, _ in inputs:
+            signature.check_rows(objects_in(datatype, shape))
         tensors = []
         for index, (name, datatype, shape, contents) in enumerate(inputs):
             where = f"inputs[{index}]"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sextant_serving.answers import AnswerForm
 from sextant_serving.errors import BadRequest
+from sextant_serving.json_numbers import nested_numbers
 from sextant_serving.rows import Answer, Rows, Signature
 
 
@@ -32,6 +33,7 @@ def parse_v1(body: bytes, signature: Signature, *, keep_fields: bool = False) ->
     instances = parse_json(body, "body").get("instances")
     if not isinstance(instances, list) or not instances:
         raise BadRequest("instances", "not a list of rows", "Send at least one row")
+    signature.check_rows(len(instances))
     if all(isinstance(instance, dict) for instance in instances):
         return _parse_objects(instances, signature, keep_fields)
     if any(isinstance(instance, dict) for instance in instances):
@@ -46,13 +48,9 @@ def parse_v1(body: bytes, signature: Signature, *, keep_fields: bool = False) ->
 def parse_numbers(nested: object, where: str) -> NDArray[np.float64]:
     """Return nested lists of numbers as an array, null as NaN; raises BadRequest."""
     try:
-        numbers = np.asarray(nested)
-        if numbers.dtype.kind == "O":  # nulls, or integers beyond 64 bits
-            numbers = np.asarray(nested, dtype=np.float64)
+        numbers = nested_numbers(nested)
     except (ValueError, TypeError, OverflowError):
         raise BadRequest(where, "not numbers in lists of equal length", "Send one list for each row") from None
-    if numbers.dtype.kind not in "fiub":
-        raise BadRequest(where, "not numbers", "Send numbers, or null where one is missing")
     return numbers.astype(np.float64)
 
 

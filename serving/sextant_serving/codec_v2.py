@@ -17,7 +17,7 @@ from sextant_serving.codec_v1 import parse_base64, parse_json
 from sextant_serving.errors import BadRequest
 from sextant_serving.preprocessing import category_text
 from sextant_serving.rows import Answer, Rows, Signature
-from sextant_serving.tensors import InputTensor, OutputTensor, TensorHead, read_heads, read_tensors
+from sextant_serving.tensors import InputTensor, OutputTensor, TensorHead, objects_in, read_heads, read_tensors
 
 ON_REQUEST = ("abstained", "fallback", "prediction_id")
 
@@ -49,6 +49,8 @@ def parse_v2(body: bytes, json_length: int | None, signature: Signature) -> tupl
     split = len(body) if json_length is None else json_length
     is_kept = json_length is not None and json_length <= HEAD_BYTES_KEPT
     heads, wanted = (_read_kept if is_kept else _read_head)(body[:split], signature.form.outputs)
+    for head in heads:
+        signature.check_rows(objects_in(head.datatype, head.shape))
     return rows_of(read_tensors(heads, memoryview(body)[split:]), signature), wanted
 
 

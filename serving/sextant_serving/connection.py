@@ -14,12 +14,21 @@ from typing import cast
 import httptools
 
 from sextant_serving.batching import Traffic
-from sextant_serving.errors import BadRequest, HeaderTooLarge, RequestError, SlowClient, TooLarge
+from sextant_serving.errors import (
+    BadRequest,
+    BodiesFull,
+    HeaderTooLarge,
+    RequestError,
+    SlowClient,
+    TooLarge,
+    WrongMethod,
+)
 from sextant_serving.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
 HEADER_BYTES = 1 << 15
+PIECE_BYTES = 64  # what a piece of a body takes in memory beside its bytes
 PIPELINED = 16  # requests read ahead of the one being answered; beyond it the client is left to TCP
 LINGER_SECONDS = 2.0  # after a refusal, what the client still sends is discarded, or it would never read the answer
 SWEEP_SECONDS = 0.25
@@ -28,11 +37,17 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take: body bytes, seconds for a whole request, seconds between requests."""
+    """What one client may take: body bytes, seconds for a whole request, seconds between requests.
+
+    For all clients together: `held_bytes` of the bodies that are being read, wait or are being answered, and the number
+    of `connections`.
+    """
 
     body_bytes: int = 1 << 25
     read_seconds: float = 10.0
     idle_seconds: float = 75.0
+    held_bytes: int = 1 << 28
+    connections: int = 1 << 16
 
 
 @dataclass(slots=True)
@@ -58,18 +73,29 @@ class Response:
 
 Handler = Callable[[Request], Awaitable[Response]]
 Refuse = Callable[[RequestError], Response]
+Admit = Callable[[bytes, dict[bytes, bytes]], None]
+
+
+def admit_all(target: bytes, headers: dict[bytes, bytes]) -> None:
+    """Let every request be read."""
 
 
 @dataclass(eq=False)
 class HttpServer:
-    """What the connections share; `handle` answers a request and never raises, `refuse` renders a refusal."""
+    """What the connections share.
+
+    `handle` answers a request and never raises, `refuse` renders a refusal. `admit` sees target and headers before the
+    body is read, and raises a RequestError for a request that is not to be read.
+    """
 
     handle: Handler
     refuse: Refuse
     traffic: Traffic
     limits: Limits
+    admit: Admit = admit_all
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
+    held: int = 0  # bytes of bodies
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.traffic)
@@ -96,6 +122,16 @@ class HttpServer:
             connection.abort()
 
 
+def origin_form(target: bytes) -> bytes:
+    """Return a target in absolute form as path and query, any other as it is (RFC 9112, section 3.2.2)."""
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return target
+    end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[end:]
+    return path if path.startswith(b"/") else b"/" + path
+
+
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
@@ -103,41 +139,53 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._pending: deque[tuple[Request, bool] | RequestError] = deque()
+        self._pending: deque[tuple[Request, bool, int] | RequestError] = deque()
         self._task: asyncio.Task[None] | None = None
         self._work: asyncio.Future[None] | None = None  # what the task waits for while there is nothing to answer
         self._writable: asyncio.Future[None] | None = None
         self._begun: float | None = None
         self._quiet_since = self._blocked_since = self._loop.time()
         self._open = 0
+        self._held = 0
         self._refused = self._client_done = False
         self._close_at: float | None = None
         self._reset()
 
     def _reset(self) -> None:
-        self._target = b""
+        self._method = self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = self._cost = 0
         self._header_size = 0
         self._unfinished = 0  # bytes that came and were neither a body nor the end of the request
         self._in_headers = True
+        self._has_two_hosts = False
+        self._goes_on = False  # whether the parser is at the body of a request whose head another one has read
 
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Register with the server."""
+        """Register with the server; one connection too many is closed at once."""
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
+        if len(self._server.connections) > self._server.limits.connections:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        """Give up what is being answered: nobody will read it."""
+        """Give up what is being answered, which nobody will read.
+
+        The bodies are let go here: parser and connection refer to each other, so they go with a garbage collection.
+        """
         self._server.connections.discard(self)
         self._server.traffic.leave(self, self._open)
         self._open = 0
         self._refused = True
+        self._body.clear()
+        self._pending.clear()
+        self._release(self._held)
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # its traceback would keep the request
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
@@ -145,11 +193,11 @@ class Connection(asyncio.Protocol):
             rest, begun = b"", self._headers if self._begun is not None else None
             size = self._size
             try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                # An offer of another protocol is declined by going on with this one.
-                rest = data[upgrade.args[0] :]
-                self._parser = httptools.HttpRequestParser(self)
+                try:
+                    self._parser.feed_data(data)
+                except httptools.HttpParserUpgrade as upgrade:
+                    rest = data[upgrade.args[0] :]
+                    self._decline_upgrade()
             except httptools.HttpParserError:
                 self._refuse(BadRequest("request", "not HTTP/1.1", "Send a well-formed request"))
             if begun is self._headers and self._begun is not None:  # what came ended no request and began none
@@ -175,10 +223,28 @@ class Connection(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
+    def _decline_upgrade(self) -> None:
+        """Go on with HTTP/1.1 after a client's offer of another protocol.
+
+        httptools ends such a request at its head, and its body would be read as a request of its own
+        (github.com/MagicStack/httptools, issue 124): a new parser is told of a body to come.
+        """
+        framing = [name for name in (b"content-length", b"transfer-encoding") if name in self._headers]
+        head = [self._method + b" / HTTP/1.1", *(b"%b: %b" % (name, self._headers[name]) for name in framing)]
+        if not self._parser.should_keep_alive():
+            head.append(b"connection: close")
+        self._parser = httptools.HttpRequestParser(self)
+        if self._begun is not None and not self._refused:
+            self._goes_on = True
+            self._parser.feed_data(b"\r\n".join(head) + b"\r\n\r\n")
+            self._goes_on = False
+
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
         """Start the clock."""
+        if self._goes_on:
+            return
         self._reset()
         self._begun = self._loop.time()
         self._open += 1
@@ -186,6 +252,8 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         """Collect the target."""
+        if self._goes_on:
+            return
         self._target += url
         self._header_size += len(url)
 
@@ -193,15 +261,38 @@ class Connection(asyncio.Protocol):
         """Collect a header; one after the body is counted and left out, since it must not change the others."""
         self._header_size += len(name) + len(value)
         if self._in_headers:
-            self._headers[name.lower()] = value
+            name = name.lower()
+            self._has_two_hosts |= name == b"host" and name in self._headers
+            self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Refuse too large a body before it is sent; say go on to a client that asks."""
+        if not self._in_headers:
+            return
         self._in_headers = False
         if self._header_size > HEADER_BYTES:
             self._refuse(HeaderTooLarge(HEADER_BYTES))
-        elif int(self._headers.get(b"content-length", b"0")) > self._server.limits.body_bytes:
+            return
+        self._method = self._parser.get_method()
+        if self._method == b"CONNECT":
+            self._refuse(WrongMethod("GET, HEAD, POST"))
+            return
+        if self._has_two_hosts or (b"host" not in self._headers and self._parser.get_http_version() == "1.1"):
+            self._refuse(BadRequest("host", "not there once", "Send one Host header, as HTTP/1.1 asks"))
+            return
+        if not self._target.startswith(b"/"):
+            self._target = origin_form(self._target)
+        size = int(self._headers.get(b"content-length", b"0"))
+        if size > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
+            return
+        try:
+            self._server.admit(self._target, self._headers)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        if size and self._server.held + size > self._server.limits.held_bytes:
+            self._refuse(BodiesFull())
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._is_idle:
             self._server.outbox.send(self._transport, b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -209,22 +300,35 @@ class Connection(asyncio.Protocol):
         """Collect the body up to the limit."""
         self._size += len(body)
         self._unfinished = 0
+        if self._refused:
+            return
+        self._body.append(body)
+        cost = len(body) + PIECE_BYTES
+        self._cost += cost
+        self._held += cost
+        self._server.held += cost
         if self._size > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
-        elif not self._refused:
-            self._body.append(body)
+        elif self._server.held > self._server.limits.held_bytes:
+            self._refuse(BodiesFull())
 
     def on_message_complete(self) -> None:
         """Queue the request."""
         if self._header_size > HEADER_BYTES:  # by what came after the body
             self._refuse(HeaderTooLarge(HEADER_BYTES))
-        if self._refused:
+        if self._refused or (self._parser.should_upgrade() and self._awaits_body):
             return
         self._begun = None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []  # an idle connection keeps nothing of its last request
-        request = Request(self._parser.get_method(), self._target, self._headers, body, time.monotonic())
-        self._enqueue((request, self._parser.should_keep_alive()))
+        request = Request(self._method, self._target, self._headers, body, time.monotonic())
+        cost, self._cost = self._cost, 0
+        self._enqueue((request, self._parser.should_keep_alive(), cost))
+
+    @property
+    def _awaits_body(self) -> bool:
+        """Tell whether the headers speak of a body."""
+        return self._headers.get(b"content-length", b"0").strip(b"0") != b"" or b"transfer-encoding" in self._headers
 
     # answering
 
@@ -233,9 +337,17 @@ class Connection(asyncio.Protocol):
         if not self._refused:
             self._refused = True
             self._begun = None
+            self._release(self._cost)
+            self._cost = 0
+            self._body.clear()
             self._enqueue(error)
 
-    def _enqueue(self, item: tuple[Request, bool] | RequestError) -> None:
+    def _release(self, size: int) -> None:
+        """Count bytes of bodies that are no longer held."""
+        self._held -= size
+        self._server.held -= size
+
+    def _enqueue(self, item: tuple[Request, bool, int] | RequestError) -> None:
         self._pending.append(item)
         if len(self._pending) >= PIPELINED:
             self._transport.pause_reading()
@@ -265,13 +377,14 @@ class Connection(asyncio.Protocol):
         """Answer the oldest of what is pending; tells whether the connection goes on."""
         item = self._pending.popleft()
         if isinstance(item, RequestError):
-            self._write(self._server.refuse(item), keep_alive=False)
+            self._write(self._server.refuse(item), keep_alive=False, has_body=self._method != b"HEAD")
             self._linger()
             return False
-        request, keep_alive = item
+        request, keep_alive, cost = item
         response = await self._server.handle(request)
         if self._writable is not None:
             await self._writable
+        self._release(cost)
         keep_alive = keep_alive and not self._server.draining
         self._write(response, keep_alive=keep_alive, has_body=request.method != b"HEAD")
         if not keep_alive:

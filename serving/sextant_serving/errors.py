@@ -182,6 +182,16 @@ class NotReady(RequestError):
         super().__init__("the server is not ready: the model is loading, or the server is shutting down.")
 
 
+class BodiesFull(RequestError):
+    """503: the bodies of the requests under way take all the memory that is set aside for them."""
+
+    status = 503
+    headers = ((b"retry-after", b"1"),)
+
+    def __init__(self) -> None:
+        super().__init__("body: there is no room for it beside those of other requests. Retry after 1 s.")
+
+
 class WorkerSilent(RequestError):
     """503: another worker process of this server does not answer; `number` counts from 0."""
 

@@ -19,8 +19,10 @@ from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
 from sextant_serving.codec_grpc import InferRequest, ModelInferResponse, read_message, render_grpc
 from sextant_serving.codec_v2 import Served, describe_inputs, describe_outputs
+from sextant_serving.connection import Limits
 from sextant_serving.errors import CannotListen, NotReady, PortInUse, RequestError
-from sextant_serving.grpc_protocol import SERVICE, message, service
+from sextant_serving.grpc_gate import CODES, CONCURRENT, Gate, headers_of, next_message, refuse
+from sextant_serving.grpc_protocol import message, service
 from sextant_serving.logs import log_failure
 from sextant_serving.repository import Repository, check_parameters
 from sextant_serving.tls import KeyPair
@@ -28,24 +30,8 @@ from sextant_serving.tracing import Tracing
 
 _log = logging.getLogger(__name__)
 
-CONCURRENT = 1024  # calls that are read at once; the queue's limit is far below, the bodies' sum far above
 IDLE_MS = 300_000
 INTERNAL = "internal error; the server's log has it."
-CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    413: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.FAILED_PRECONDITION,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    500: grpc.StatusCode.INTERNAL,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-OPEN_CALLS = ("ServerLive", "ServerReady")
-
 Method = Callable[[Any, dict[bytes, bytes], str], Awaitable[Any]]
 
 
@@ -53,24 +39,29 @@ class GrpcServer:
     """One listening gRPC port; `address` is where it listens once it has started."""
 
     def __init__(
-        self, application: Application, repository: Repository, traffic: Traffic, tracing: Tracing | None
+        self,
+        application: Application,
+        repository: Repository,
+        traffic: Traffic,
+        tracing: Tracing | None,
+        limits: Limits,
     ) -> None:
-        self._application, self._repository, self._traffic = application, repository, traffic
+        self._application, self._repository, self._traffic, self._limits = application, repository, traffic, limits
         self._infer: Method = tracing.traced_call("ModelInfer", self._ModelInfer) if tracing else self._ModelInfer
         self._loop = asyncio.get_running_loop()
         self.address = ""
 
-    async def start(self, host: str, port: int, *, max_bytes: int, tls: KeyPair | None, shared: bool) -> None:
+    async def start(self, host: str, port: int, *, tls: KeyPair | None, shared: bool) -> None:
         """Listen, on a `shared` port beside other processes; raises PortInUse or CannotListen."""
         options = [
-            ("grpc.max_receive_message_length", max_bytes),
+            ("grpc.max_receive_message_length", self._limits.body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_connection_idle_ms", IDLE_MS),
             ("grpc.so_reuseport", int(shared)),  # else a second server would silently share the port
         ]
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CONCURRENT)
-        methods = {method.name: self._handler(method) for method in service.methods}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        handlers = {method.name: self._handler(method) for method in service.methods}
+        self._server.add_generic_rpc_handlers((Gate(handlers, self._repository.access, self._limits),))
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             if tls is None:
@@ -99,13 +90,10 @@ class GrpcServer:
         implementation: Method = self._infer if method.name == "ModelInfer" else getattr(self, f"_{method.name}")
         if method.name == "ModelInfer":
             read, codecs = InferRequest.read, {}  # its answers are serialized already
-        is_open = method.name in OPEN_CALLS
 
         async def answer(sent: bytes, context: Any) -> Any:
-            metadata = _metadata(context)
+            metadata = headers_of(context.invocation_metadata())
             try:
-                if not is_open:
-                    self._repository.access.check(metadata.get(b"authorization"))
                 return await implementation(read(sent), metadata, context.peer())
             except RequestError as error:
                 code, words = CODES[error.status], str(error)
@@ -118,14 +106,17 @@ class GrpcServer:
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Answer a stream's requests in their order; a refusal is an answer, not the stream's end."""
-        metadata, peer = _metadata(context), context.peer()
+        metadata, peer = headers_of(context.invocation_metadata()), context.peer()
         answered = message("ModelStreamInferResponse")
-        try:
-            self._repository.access.check(metadata.get(b"authorization"))
-        except RequestError as error:
-            await context.abort(CODES[error.status], str(error))
-        async for sent in requests:
-            identifier = ""
+        patience = self._limits.read_seconds
+        while True:
+            try:
+                sent = await next_message(requests, patience)
+            except StopAsyncIteration:
+                return
+            except RequestError as error:
+                await refuse(context, error)
+            identifier, patience = "", self._limits.idle_seconds
             try:
                 request = InferRequest.read(sent)
                 identifier = request.identifier
@@ -221,12 +212,6 @@ class GrpcServer:
 
     def _is_ready(self) -> bool:
         return self._application.is_ready
-
-
-def _metadata(context: Any) -> dict[bytes, bytes]:
-    """Return a call's metadata as HTTP headers are kept: lower-case names, both in bytes."""
-    pairs = context.invocation_metadata() or ()
-    return {key.encode(): value.encode("latin-1") if isinstance(value, str) else value for key, value in pairs}
 
 
 def _model_name(request: Any) -> str:

@@ -40,6 +40,8 @@ def split(sent: bytes) -> Parts | None:
                 if not raw:
                     head += sent[head_start:field_start]
                 raw.append(view[at - size : at])
+            elif number == ID and head_start:
+                return None
             elif number == ID:
                 head += sent[head_start:field_start]
                 identifier, head_start = sent[at - size : at], at

@@ -39,6 +39,7 @@ class Options:
     threads: int = 1
     workers: int = 1
     max_body_bytes: int = 1 << 25
+    max_held_bytes: int = 1 << 28
     read_seconds: float = 10.0
     idle_seconds: float = 75.0
     linger_seconds: float = 0.0
@@ -82,7 +83,16 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--threads", type=int, default=default.threads, help="engine threads (default: %(default)s)")
     parser.add_argument(
-        "--max-body-bytes", type=int, default=default.max_body_bytes, help="largest body, bytes (default: %(default)s)"
+        "--max-body-bytes",
+        type=int,
+        default=default.max_body_bytes,
+        help="largest body, bytes; of JSON a quarter (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-held-bytes",
+        type=int,
+        default=default.max_held_bytes,
+        help="bodies of all requests together, bytes (default: %(default)s)",
     )
     parser.add_argument(
         "--read-seconds", type=float, default=default.read_seconds, help="seconds for a request (default: %(default)s)"

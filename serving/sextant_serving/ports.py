@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 from typing import TYPE_CHECKING
 
 from sextant_serving.application import Application, refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Connection, Handler, HttpServer, Limits
+from sextant_serving.connection import Admit, Connection, Handler, HttpServer, Limits
 from sextant_serving.errors import CannotListen, PortInUse
 from sextant_serving.options import Options
 from sextant_serving.repository import Repository
@@ -22,14 +23,29 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+def most_connections() -> int:
+    """Raise the limit of open files to the most that is allowed; half of it may be connections, the rest is ours."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most // 2 if most != resource.RLIM_INFINITY else Limits.connections
+
+
 class Ports:
     """Where the server listens; `urls` names the open ports, HTTP first."""
 
-    def __init__(self, options: Options, handle: Handler, traffic: Traffic, *, shared: bool = False) -> None:
+    def __init__(
+        self, options: Options, handle: Handler, admit: Admit, traffic: Traffic, *, shared: bool = False
+    ) -> None:
         """`shared` ports are reserved already, and open in other processes too."""
         self._options, self._traffic, self._shared = options, traffic, shared
-        limits = Limits(options.max_body_bytes, options.read_seconds, options.idle_seconds)
-        self._http = HttpServer(handle, refuse, traffic, limits)
+        self._limits = Limits(
+            options.max_body_bytes,
+            options.read_seconds,
+            options.idle_seconds,
+            options.max_held_bytes,
+            most_connections(),
+        )
+        self._http = HttpServer(handle, refuse, traffic, self._limits, admit)
         self._grpc: GrpcServer | None = None
         self.urls: list[str] = []
 
@@ -44,9 +60,8 @@ class Ports:
         if options.grpc_port is not None:
             from sextant_serving.grpc_server import GrpcServer
 
-            self._grpc = GrpcServer(application, repository, self._traffic, tracing)
-            limit, shared = options.max_body_bytes, self._shared
-            await self._grpc.start(options.host, options.grpc_port, max_bytes=limit, tls=tls, shared=shared)
+            self._grpc = GrpcServer(application, repository, self._traffic, tracing, self._limits)
+            await self._grpc.start(options.host, options.grpc_port, tls=tls, shared=self._shared)
             self.urls.append(f"{'grpcs' if tls else 'grpc'}://{self._grpc.address}")
         _log.info("listening on %s", " and ".join(self.urls))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sextant_plan.bundle import BundleSpec, Column, RequestColumn
 from sextant_serving.answers import form_of
-from sextant_serving.errors import BadRequest
+from sextant_serving.errors import BadRequest, TooLarge
 from sextant_serving.on_demand import request_values
 from sextant_serving.preprocessing import encode_column, is_missing
 
@@ -77,6 +77,7 @@ class Signature:
     """What a request to the bundle may carry, worked out once."""
 
     def __init__(self, spec: BundleSpec) -> None:
+        self.most_rows = spec.serving.queue_rows
         self.image = spec.image
         self.form = form_of(spec)
         self.columns = spec.columns
@@ -105,6 +106,11 @@ class Signature:
             and self.entity == other.entity
             and self.requested == other.requested
         )
+
+    def check_rows(self, count: int) -> None:
+        """Raise TooLarge for more rows than fit in the queue, before each of them is read."""
+        if count > self.most_rows:
+            raise TooLarge("rows", self.most_rows, "rows")
 
     def unknown_field(self, where: str) -> BadRequest:
         """Return the error for a field that the model does not read."""

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from sextant_plan.errors import SextantError
 from sextant_plan.promotion import ACTIVE_FILE
-from sextant_serving.access import Access, guarded, read_token
-from sextant_serving.application import Application, refuse
+from sextant_serving.access import Access, read_token
+from sextant_serving.application import Application, json_limit, refuse
 from sextant_serving.batching import Traffic
+from sextant_serving.connection import Handler
 from sextant_serving.errors import LOG_KEY
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
@@ -76,18 +77,20 @@ class Server:
         feedback = FeedbackBook(options.remember, options.feedback_log)
         key = os.environ.get(LOG_KEY)
         log = PredictionLog(options.prediction_log, key.encode() if key else None) if options.prediction_log else None
-        self._application = Application(self._page, feedback, self._pool, self._siblings)
+        self._application = Application(
+            self._page, feedback, self._pool, self._siblings, json_bytes=json_limit(options.max_body_bytes)
+        )
         self._fleet = Fleet(
             self._traffic, engine_threads=options.threads, log=log, record=self._application.record_copy
         )
         access = Access(read_token(options.token_file), read_token(options.admin_token_file))
         repository = Repository(self._application, self._reload, access, self._siblings)
         self._application.repository = repository.handle
-        handle = guarded(self._application.handle, access, refuse)
+        handle: Handler = self._application.handle
         if self._tracing is not None:
             self._application.note_stages = self._tracing.add_stages
             handle = self._tracing.traced(handle, resolve)
-        self._ports = Ports(options, handle, self._traffic, shared=self._seat is not None)
+        self._ports = Ports(options, handle, access.admit, self._traffic, shared=self._seat is not None)
         inner = None
         if self._siblings is not None:
             calls = SiblingCalls(self._application, repository, self._page)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import httptools
 import orjson
 
-from sextant_serving.access import Access, guarded
+from sextant_serving.access import Access
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import Connection, Handler, HttpServer, Limits, Refuse, Response
 from sextant_serving.errors import WorkerSilent
@@ -105,7 +105,7 @@ class Siblings:
 
     async def listen(self, handle: Handler, refuse: Refuse) -> asyncio.AbstractServer:
         """Answer the other workers by `handle` until the returned server is closed."""
-        server = HttpServer(guarded(handle, Access(self._company.token, None), refuse), refuse, Traffic(), Limits())
+        server = HttpServer(handle, refuse, Traffic(), Limits(), Access(self._company.token, None).admit)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(self._company.address(self._number))
         return await asyncio.get_running_loop().create_unix_server(lambda: Connection(server), sock=listener)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_serving.errors import BadRequest
+from sextant_serving.json_numbers import flat_numbers, nested_numbers
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -66,11 +67,13 @@ def read_heads(inputs: object) -> list[TensorHead]:
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("inputs", "not a list of tensors", "Send at least one")
     heads: list[TensorHead] = []
+    names: set[str] = set()
     for index, given in enumerate(inputs):
         where = f"inputs[{index}]"
         head = _read_head(given, where)
-        if any(head.name == before.name for before in heads):
+        if head.name in names:
             raise BadRequest(f"{where}.name", "a name twice", "Send each input once")
+        names.add(head.name)
         if head.binary_size is not None and "data" in given:
             raise BadRequest(where, "data and binary_data_size", "Send one of them")
         heads.append(head)
@@ -126,6 +129,11 @@ def check_head(datatype: str, shape: Sequence[int], where: str) -> None:
         raise BadRequest(f"{where}.shape", "not sizes", f"Send 1 to {MAX_DIMENSIONS} sizes from 1 on, rows first")
 
 
+def objects_in(datatype: str, shape: Sequence[int]) -> int:
+    """Return how many Python objects a tensor becomes at least: one a row, and of BYTES one an element."""
+    return math.prod(shape) if datatype == "BYTES" else shape[0]
+
+
 def fill_from_numbers(tensor: InputTensor, array: NDArray[Any], where: str) -> None:
     """Take the elements from `array` in row order, in the tensor's own type; raises BadRequest."""
     if array.dtype.kind not in "fiub" or array.size != math.prod(tensor.shape):
@@ -145,14 +153,20 @@ def _fill_from_json(tensor: InputTensor, data: object, where: str) -> None:
         tensor.elements = flat
         return
     try:
-        array = np.asarray(data)
-        if array.dtype.kind == "O":  # nulls
-            array = np.asarray(data, dtype=np.float64)
-        elif array.dtype.kind == "f" and DTYPES[tensor.datatype].kind == "u":
-            array = _exact(data, array)
+        array = _numbers(data, tensor.datatype)
     except (ValueError, TypeError, OverflowError):
         raise BadRequest(f"{where}.data", "not numbers", "Send numbers in lists of equal length") from None
     fill_from_numbers(tensor, array, f"{where}.data")
+
+
+def _numbers(data: list[Any], datatype: str) -> NDArray[Any]:
+    """Return JSON's numbers, those of 64 bits exactly. Raises ValueError and OverflowError."""
+    is_wide = datatype in ("INT64", "UINT64")
+    flat = None if is_wide else flat_numbers(data)
+    if flat is not None:
+        return flat
+    array = nested_numbers(data)
+    return _exact(data, array) if is_wide and array.dtype.kind == "f" else array
 
 
 def _exact(data: list[Any], array: NDArray[Any]) -> NDArray[Any]:
@@ -182,7 +196,7 @@ def fill_from_binary(tensor: InputTensor, data: memoryview, where: str) -> None:
     count = math.prod(tensor.shape)
     if tensor.datatype == "BYTES":
         try:
-            elements = split_elements(data)
+            elements = split_elements(data, count)
         except ValueError:
             raise BadRequest(where, "an element longer than the data", "Write each length before it") from None
         if len(elements) != count:
@@ -241,10 +255,14 @@ def join_elements(elements: Sequence[str | bytes]) -> bytes:
     return b"".join(len(element).to_bytes(LENGTH_BYTES, "little") + element for element in raw)
 
 
-def split_elements(data: memoryview) -> list[bytes]:
-    """Return the elements of binary BYTES data; raises ValueError if they do not end where it does."""
-    elements, offset = [], 0
-    while offset < len(data):
+def split_elements(data: memoryview, most: int) -> list[bytes]:
+    """Return the elements of binary BYTES data, of more than `most` only one more.
+
+    Raises ValueError if they do not end where it does.
+    """
+    elements: list[bytes] = []
+    offset = 0
+    while offset < len(data) and len(elements) <= most:
         start = offset + LENGTH_BYTES
         offset = start + int.from_bytes(data[start - LENGTH_BYTES : start], "little")
         if start > len(data) or offset > len(data):

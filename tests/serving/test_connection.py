@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from sextant_serving.connection import origin_form
 from sextant_serving.launch import Server, running_server
 
 GET = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+LENGTH, CHUNKED = b"content-length: %d\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
 LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 
@@ -93,10 +95,34 @@ def test_an_upgrade_offer_is_declined_by_answering(server: Server) -> None:
     assert exchange(server, offer + LAST_GET).count(b'{"live":true}') == 2
 
 
+@pytest.mark.parametrize(
+    "framing", [b"content-length: %d\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("body", [b'{"prediction_id":"0","label":"light"}', GET])
+def test_a_request_that_offers_an_upgrade_keeps_its_body(server: Server, framing: bytes, body: bytes) -> None:
+    """The body belongs to the request, as Java's clients send it, and is never a request of its own."""
+    head = b"POST /feedback HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
+    sent = head + framing % (len(body), body)
+    for parts in ([sent + LAST_GET], [sent[:100], sent[100:-5], sent[-5:], LAST_GET]):
+        answer = exchange(server, *parts)
+        assert answer.count(b"HTTP/1.1 ") == 2
+        assert answer.startswith(b"HTTP/1.1 400 " if body == GET else b"HTTP/1.1 200 ")
+        assert answer.endswith(b'{"live":true}')
+
+
+def test_a_target_in_absolute_form_is_a_path(server: Server) -> None:
+    """A proxy may send the whole URL."""
+    assert exchange(server, LAST_GET.replace(b"/v2", b"http://x/v2")).endswith(b'{"live":true}')
+    assert origin_form(b"HTTP://x?a=b") == b"/?a=b"
+    assert origin_form(b"http://x") == b"/"
+
+
 def test_expect_continue_is_answered_before_the_body(server: Server) -> None:
     """A client that waits for leave to send gets it."""
     body = b'{"prediction_id":"0","label":"light"}'
-    head = b"POST /feedback HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    head = (
+        b"POST /feedback HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    )
     answer = exchange(server, head % len(body), body)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
@@ -105,19 +131,28 @@ def test_expect_continue_is_answered_before_the_body(server: Server) -> None:
     ("sent", "status"),
     [
         pytest.param(b"nonsense\r\n\r\n", b"400", id="no-http"),
-        pytest.param(b"POST /feedback HTTP/1.1\r\ncontent-length: 2001\r\n\r\n", b"413", id="announced-body"),
         pytest.param(
-            b"POST /feedback HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n7d1\r\n" + b"x" * 2001, b"413", id="chunks"
+            b"POST /feedback HTTP/1.1\r\nhost: x\r\ncontent-length: 2001\r\n\r\n", b"413", id="announced-body"
         ),
-        pytest.param(b"GET / HTTP/1.1\r\nlong: " + b"x" * 40000 + b"\r\n\r\n", b"431", id="header"),
-        pytest.param(b"GET /" + b"x" * 40000 + b" HTTP/1.1\r\n\r\n", b"431", id="target"),
         pytest.param(
-            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nt: " + b"x" * 40000 + b"\r\n\r\n",
+            b"POST /feedback HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n7d1\r\n" + b"x" * 2001,
+            b"413",
+            id="chunks",
+        ),
+        pytest.param(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"x" * 40000 + b"\r\n\r\n", b"431", id="header"),
+        pytest.param(b"GET /" + b"x" * 40000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"431", id="target"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nt: "
+            + b"x" * 40000
+            + b"\r\n\r\n",
             b"431",
             id="trailer",
         ),
-        pytest.param(b"GET /v2/%ff HTTP/1.1\r\nconnection: close\r\n\r\n", b"400", id="not-utf8"),
-        pytest.param(b"GET /nothing HTTP/1.1\r\nconnection: close\r\n\r\n", b"404", id="no-path"),
+        pytest.param(b"GET /v2/%ff HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"400", id="not-utf8"),
+        pytest.param(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nGET /", b"405", id="proxy"),
+        pytest.param(b"GET /v2 HTTP/1.1\r\n\r\n", b"400", id="no-host"),
+        pytest.param(b"GET /v2 HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", b"400", id="two-hosts"),
+        pytest.param(b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"404", id="no-path"),
     ],
 )
 def test_what_is_out_of_bounds_is_refused_and_the_client_can_read_it(

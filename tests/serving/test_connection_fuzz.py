@@ -15,19 +15,22 @@ from sextant_serving.application import refuse
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import PIPELINED, Connection, HttpServer, Limits, Request, Response
 
-GOOD = b"POST /x HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc"
+GOOD = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
 PIECES = st.sampled_from(
     [
         GOOD,
         GOOD,
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1, 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\ncontent-length: 3\r\n\r\nabc",
+        b"POST http://x/ HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
-        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\ncontent-length: 1, 2\r\n\r\n",
-        b"GET / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx",
-        b"GET / HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
         b"GET / HTTP/0.9\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\r\n\r\n",
@@ -96,6 +99,7 @@ def test_any_stream_leaves_the_connections_books_straight(parts: list[bytes], cu
     assert all(status == b"200" for status in final[:-1])
     assert not final or final[-1] in (b"200", b"400", b"413", b"431")
     assert server.traffic.open == 0
+    assert server.held == 0
     assert not server.connections
 
 

@@ -90,3 +90,12 @@ def test_an_id_that_is_no_text_is_refused() -> None:
     sent = request("x").SerializeToString().replace(b"\x1a\x01x", b"\x1a\x01\xff")
     with pytest.raises(BadRequest, match="id"):
         InferRequest.read(sent)
+
+
+def test_a_message_with_several_ids_is_left_to_protobuf() -> None:
+    """Serializers write one; each further one would copy the head anew."""
+    asked = request("once")
+    twice = ModelInferRequest(id="twice").SerializeToString() + asked.SerializeToString()
+    assert split(asked.SerializeToString()) is not None
+    assert split(twice) is None
+    assert InferRequest.read(twice).identifier == "once"

@@ -16,7 +16,7 @@ from sextant_serving.application import refuse
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
 
-POST = b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -135,7 +135,7 @@ def test_a_connection_that_closes_after_its_answer_closes_after_all_of_it(asked:
 
     async def test() -> None:
         async with Batch() as batch:
-            request = b"POST / HTTP/1.1\r\n" + asked + b"content-length: 1\r\n\r\n0"
+            request = b"POST / HTTP/1.1\r\nhost: x\r\n" + asked + b"content-length: 1\r\n\r\n0"
             await batch.take([request + (b"" if asked else b"\x00nonsense\r\n\r\n"), POST + b"1"])
             batch.release()
             whole = bytearray()
@@ -149,7 +149,7 @@ def test_a_connection_that_closes_after_its_answer_closes_after_all_of_it(asked:
 
 def test_a_hundred_continue_does_not_overtake_the_answer_before_it() -> None:
     """A client that pipelines its next request asks for it in the turn in which its last was rendered."""
-    asking = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+    asking = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
 
     async def test() -> None:
         async with Batch() as batch:
@@ -210,7 +210,7 @@ def test_answers_are_made_only_as_fast_as_the_client_reads() -> None:
 
     async def test() -> None:
         async with Unread(20_000, Limits()) as unread:
-            await unread.send(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+            await unread.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 1000)
             assert 0 < unread.made < 100
 
     run(test())
@@ -223,7 +223,7 @@ def test_an_idle_connection_keeps_nothing_of_its_last_request() -> None:
     async def test() -> None:
         async with Unread(10, Limits()) as unread:
             before = tracemalloc.get_traced_memory()[0]
-            await unread.send(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+            await unread.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
             assert unread.made == 1
             assert tracemalloc.get_traced_memory()[0] - before < size / 2
 
@@ -239,7 +239,7 @@ def test_a_client_that_never_reads_its_last_answer_is_left_in_the_end() -> None:
 
     async def test() -> None:
         async with Unread(40_000, Limits(read_seconds=5)) as unread:
-            await unread.send(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+            await unread.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             assert unread.made == 1
             now = asyncio.get_running_loop().time()
             unread.connection.check_time(now + 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import ml_dtypes
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sextant_serving.errors import BadRequest
-from sextant_serving.tensors import DTYPES, read_heads, read_tensors
+from sextant_serving.tensors import DTYPES, join_elements, read_heads, read_tensors, split_elements
 
 
 def described(datatype: str, shape: list[int], **more: Any) -> list[dict[str, Any]]:
@@ -58,3 +59,24 @@ def test_what_no_tensor_can_be_is_refused(given: Any, words: str) -> None:
     """Each is the client's fault, told by its field."""
     with pytest.raises(BadRequest, match=words):
         read_tensors(read_heads(given), memoryview(b""))
+
+
+def seconds_for(names: int) -> float:
+    """Return how long the heads of so many inputs take."""
+    given = [{"name": str(index), "datatype": "FP32", "shape": [1], "data": [0]} for index in range(names)]
+    begun = time.perf_counter()
+    read_heads(given)
+    return time.perf_counter() - begun
+
+
+def test_many_inputs_take_time_by_their_number() -> None:
+    """Eight times the inputs take about eight times as long; each name held against all others would take 64."""
+    ratios = [seconds_for(8 * 2000) / seconds_for(2000) for _ in range(5)]
+    assert min(ratios) < 24
+
+
+def test_elements_are_split_up_to_one_more_than_are_promised() -> None:
+    """A tensor of millions of empty elements where three are due is not made into objects."""
+    raw = memoryview(join_elements(["a", "bc", "", "d"] * 1000))
+    assert split_elements(raw, 3) == [b"a", b"bc", b"", b"d"]
+    assert len(split_elements(raw, 5000)) == 4000
