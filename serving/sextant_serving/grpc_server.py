@@ -57,6 +57,7 @@ class GrpcServer:
             ("grpc.max_receive_message_length", self._limits.body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_connection_idle_ms", IDLE_MS),
+            ("grpc.server_handshake_timeout_ms", int(self._limits.read_seconds * 1000)),
             ("grpc.so_reuseport", int(shared)),  # else a second server would silently share the port
         ]
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CONCURRENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -107,6 +108,14 @@ def test_a_stream_may_pause_and_is_ended_when_it_stays_silent(hasty: Server) -> 
             next(stream)
         done.set()
         assert ended.value.code() == Code.DEADLINE_EXCEEDED
+
+
+def test_a_client_that_connects_and_says_nothing_is_left(hasty: Server) -> None:
+    """A connection that does not become one of HTTP/2 in time is closed."""
+    host, port = str(hasty.grpc).split(":")
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as raw:
+        while raw.recv(65536):  # the server's own settings come first
+            pass
 
 
 def test_metadata_of_any_text_becomes_headers() -> None:
