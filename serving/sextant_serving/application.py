@@ -146,6 +146,8 @@ class Application:
     def _describe(self, route: Route) -> Response:
         ready = self.is_ready
         match route.action:
+            case "alive":
+                return respond({"status": "alive"})
             case "live":
                 return respond({"live": True})
             case "ready":
