@@ -175,7 +175,7 @@ class GrpcServer:
 
     def _finish(self, call: Call, peer: str, received: float, status: int) -> None:
         self._traffic.answer(peer, self._loop.time())
-        call.model.metrics.count_request(status, time.monotonic() - received)
+        call.finish(status, received)
 
     async def _ServerLive(self, _request: Any, _metadata: dict[bytes, bytes], _peer: str) -> Any:  # noqa: N802
         return message("ServerLiveResponse")(live=True)

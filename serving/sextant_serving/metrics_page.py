@@ -13,12 +13,13 @@ from typing import Any
 import orjson
 
 from sextant_plan import catalogue
-from sextant_plan.catalogue import COMMON_LABELS, SERIES, Series
+from sextant_plan.catalogue import COMMON_LABELS, KSERVE, Series
 from sextant_serving.metrics import Histogram, ModelMetrics, Samples
 
 # By series: what each line says before its value, and the values.
 State = dict[str, tuple[list[str], list[float]]]
 
+SERIES = catalogue.SERIES | KSERVE
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -33,6 +34,9 @@ class MetricsPage:
     def show(self, served: Sequence[ModelMetrics]) -> None:
         """Show what is served now, and of what was served until now that which has other labels."""
         labels = {metrics.labels for metrics in served}
+        stages = {metrics.labels[0]: metrics.stages for metrics in self.served}
+        for metrics in served:
+            metrics.stages = stages.setdefault(metrics.labels[0], metrics.stages)
         self._models = [*(before for before in self.served if before.labels not in labels), *served]
         self.served = list(served)
         self._starts = {id(model): self._starts.get(id(model), {}) for model in self._models}
@@ -41,12 +45,14 @@ class MetricsPage:
     def state(self) -> State:
         """Return every line's start and value."""
         found: State = {}
+        by_name = {model.labels[0]: model for model in self._models}
         for model in self._models:
             for samples in model.samples():
                 starts, values = found.setdefault(samples.series.name, ([], []))
                 starts += self._starts_of(model, samples)
                 values += samples.values
-            for histogram in model.histograms():
+            stages = model.stages.histograms() if by_name[model.labels[0]] is model else ()
+            for histogram in (*model.histograms(), *stages):
                 starts, values = found.setdefault(histogram.series.name, ([], []))
                 starts += self._starts_of(model, histogram)
                 values += histogram.values()
@@ -125,7 +131,7 @@ def _sample_starts(samples: Samples, model: ModelMetrics) -> list[str]:
 
 def _histogram_starts(histogram: Histogram, model: ModelMetrics) -> list[str]:
     series = histogram.series
-    labels = dict(zip(COMMON_LABELS, model.labels, strict=True))
+    labels = dict(zip(series.labels if series.name in KSERVE else COMMON_LABELS, model.labels, strict=False))
     bucket = _line(f"{series.name}_bucket", labels, ("le",))
     return [
         *map(bucket.format, histogram.keys),

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sextant_plan.catalogue import KSERVE
 from sextant_serving.client import Tensor
 from sextant_serving.codec_grpc import CONTENTS
 from sextant_serving.grpc_protocol import SERVICE, message, service
@@ -104,16 +105,27 @@ def test_typed_and_raw_contents_answer_alike_and_in_kind(ported: Server, channel
 def test_times_are_finer_than_the_loops_clock(ported: Server, channel: grpc.Channel) -> None:
     """A call is not recorded as 0 or as whole milliseconds, which is all that uvloop's clock tells."""
 
-    def seconds_recorded() -> float:
-        with ported.client() as client:
-            lines = client.metrics_text().splitlines()
-        return float(next(line for line in lines if line.startswith("sextant_request_seconds_sum")).split()[-1])
-
-    before = seconds_recorded()
+    before = recorded(ported, "sextant_request_seconds_sum")
     call(channel, "ModelInfer", raw())
-    milliseconds = 1000 * (seconds_recorded() - before)
+    milliseconds = 1000 * (recorded(ported, "sextant_request_seconds_sum") - before)
     assert milliseconds > 0
     assert abs(milliseconds - round(milliseconds)) > 1e-6
+
+
+@pytest.mark.parametrize("stage", KSERVE)
+def test_the_stages_of_a_call_are_counted(ported: Server, channel: grpc.Channel, stage: str) -> None:
+    """Each counts an answered call once."""
+    before = recorded(ported, f"{stage}_count")
+    call(channel, "ModelInfer", raw())
+    assert recorded(ported, f"{stage}_count") == before + 1
+
+
+def recorded(server: Server, series: str) -> float:
+    """Return the value of a series that is on the metrics page once."""
+    with server.client() as client:
+        lines = client.metrics_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(series + "{"))
+    return float(line.split()[-1])
 
 
 def test_metadata_and_health_are_those_of_http(channel: grpc.Channel) -> None:

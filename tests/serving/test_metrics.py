@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sextant_plan.bundle import Column, read_bundle
-from sextant_plan.catalogue import COMMON_LABELS, SERIES
+from sextant_plan.catalogue import COMMON_LABELS, KSERVE, SERIES
 from sextant_plan.reference import Reference, bin_index, profile, read_reference
 from sextant_serving.client import Client, Tensor
 from sextant_serving.launch import Server, running_server
@@ -35,15 +35,32 @@ def scrape(client: Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
 
 def test_the_page_has_the_catalogue_names_and_nothing_else(client: Client, server: Server) -> None:
     """Every series of the catalogue is there from the start, with its labels, and no other."""
+    common = {"model": server.model, "version": "3", "variant": "stable"}
     names = set()
     for family in text_string_to_metric_families(client.metrics_text()):
         name = family.name + ("_total" if family.type == "counter" else "")
         names.add(name)
-        assert SERIES[name].type == family.type
+        labels = {"model_name": server.model} if name in KSERVE else common
+        series = KSERVE.get(name) or SERIES[name]
+        assert series.type == family.type
         for sample in family.samples:
-            assert {"model": server.model, "version": "3", "variant": "stable"}.items() <= sample.labels.items()
-            assert sample.labels.keys() - {"le"} == {*COMMON_LABELS, *SERIES[name].labels}
-    assert names == SERIES.keys()
+            assert labels.items() <= sample.labels.items()
+            assert sample.labels.keys() - {"le"} == {*labels, *series.labels}
+    assert names == SERIES.keys() | KSERVE.keys()
+
+
+def test_the_names_of_kserve_are_those_of_its_server() -> None:
+    """Name, label and edges of each are what KServe's own server has; of its stages only `explain` is missing."""
+    from kserve import metrics as theirs
+
+    stages = (theirs.PRE_HIST_TIME, theirs.PREDICT_HIST_TIME, theirs.POST_HIST_TIME)
+    expected = {}
+    for stage in stages:
+        (family,) = stage.labels("parcels").collect()
+        edges = [sample.labels["le"] for sample in family.samples if sample.name.endswith("_bucket")]
+        expected[family.name] = (family.type, tuple(stage._labelnames), edges)
+    series = KSERVE.values()
+    assert {one.name: (one.type, one.labels, [*map(str, one.buckets), "+Inf"]) for one in series} == expected
 
 
 def big_page(bundle: Path, classes: list[str], columns: int) -> MetricsPage:
@@ -128,7 +145,7 @@ def test_pages_of_several_processes_are_added_up(bundle: Path) -> None:
         (sample.name, sample.labels.get("le") or sample.labels.get("code") or sample.labels.get("view")): sample.value
         for family in text_string_to_metric_families(render(merged).decode())
         for sample in family.samples
-        if sample.labels["variant"] == "stable"
+        if sample.labels.get("variant") == "stable"
     }
     assert values["sextant_requests_total", "200"] == 5
     assert values["sextant_request_seconds_count", None] == values["sextant_request_seconds_bucket", "0.005"] == 5
@@ -163,6 +180,38 @@ def test_answers_and_refusals_are_counted(client: Client) -> None:
     assert grown("sextant_predictions_total", **{"class": labels[0]}) == 3
     assert grown("sextant_batch_rows_sum") == 3
     assert grown("sextant_device_seconds_count") == grown("sextant_queue_wait_seconds_count") == 1
+
+
+def test_the_stages_of_requests_make_up_their_time(client: Client) -> None:
+    """Reading, predicting and writing are each counted once a request, and take together what it takes."""
+    rows: dict[str, Tensor] = {"image": np.zeros((3, 8, 8, 1), np.uint8), "features": np.zeros((3, 2), np.float32)}
+    before = scrape(client)
+    for _ in range(5):
+        client.infer_binary(rows)
+    after = scrape(client)
+    client.request("POST", f"/v1/models/{client.model}:predict", b"{}")
+    refused = scrape(client)
+    label = (("model_name", client.model),)
+    seconds = {name: after[f"{name}_sum", label] - before[f"{name}_sum", label] for name in KSERVE}
+    whole = after["sextant_request_seconds_sum", ()] - before["sextant_request_seconds_sum", ()]
+    assert all(stage > 0 for stage in seconds.values())
+    assert sum(seconds.values()) == pytest.approx(whole, rel=1e-6)
+    for name in KSERVE:
+        assert after[f"{name}_count", label] - before[f"{name}_count", label] == 5
+        assert refused[f"{name}_count", label] == after[f"{name}_count", label]
+
+
+def test_stages_go_on_after_a_swap_and_are_shared_by_the_variants_of_a_name(bundle: Path) -> None:
+    """What a replaced model counted under the name stays, through any number of swaps, and no line comes twice."""
+    page = big_page(bundle, ["a", "b"], 1)
+    for metrics in page.served:
+        metrics.stages.predict.observe(0.1)
+    for _ in range(3):
+        page.show(big_page(bundle, ["a", "b"], 1).served)
+    page.served[0].stages.predict.observe(0.1)
+    lines = render(page.state()).decode().splitlines()
+    counts = [line for line in lines if line.startswith("request_predict_seconds_count")]
+    assert counts == ['request_predict_seconds_count{model_name="{parcels}"} 3.0']
 
 
 def test_times_are_finer_than_the_loops_clock(client: Client) -> None:
