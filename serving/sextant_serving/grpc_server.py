@@ -44,6 +44,7 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+RETRY = "grpc-retry-pushback-ms"
 OPEN_CALLS = ("ServerLive", "ServerReady")
 
 Method = Callable[[Any, dict[bytes, bytes], str], Awaitable[Any]]
@@ -103,16 +104,17 @@ class GrpcServer:
 
         async def answer(sent: bytes, context: Any) -> Any:
             metadata = _metadata(context)
+            retry: tuple[tuple[str, str], ...] = ()
             try:
                 if not is_open:
                     self._repository.access.check(metadata.get(b"authorization"))
                 return await implementation(read(sent), metadata, context.peer())
             except RequestError as error:
-                code, words = CODES[error.status], str(error)
+                code, words, retry = CODES[error.status], str(error), _retry(error)
             except Exception as error:
                 log_failure(_log, "a gRPC call failed", error)
                 code, words = grpc.StatusCode.INTERNAL, INTERNAL
-            return await context.abort(code, words)  # raises
+            return await context.abort(code, words, retry)  # raises
 
         return grpc.unary_unary_rpc_method_handler(answer, **codecs)
 
@@ -227,6 +229,12 @@ def _metadata(context: Any) -> dict[bytes, bytes]:
     """Return a call's metadata as HTTP headers are kept: lower-case names, both in bytes."""
     pairs = context.invocation_metadata() or ()
     return {key.encode(): value.encode("latin-1") if isinstance(value, str) else value for key, value in pairs}
+
+
+def _retry(error: RequestError) -> tuple[tuple[str, str], ...]:
+    """Return what holds a client's next try back for as long as Retry-After does over HTTP (gRFC A6)."""
+    seconds = dict(error.headers).get(b"retry-after")
+    return () if seconds is None else ((RETRY, f"{1000 * int(seconds)}"),)
 
 
 def _model_name(request: Any) -> str:

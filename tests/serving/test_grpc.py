@@ -237,6 +237,20 @@ def test_bytes_that_are_no_message_are_blamed_on_the_client(channel: grpc.Channe
         assert code_of(channel, raw())[0] == Code.OK
 
 
+def test_a_full_queue_says_when_to_come_back(make_bundle: MakeBundle) -> None:
+    """What the queue does not hold is refused, with the milliseconds that a client is to wait."""
+    bundle = make_bundle(slow=150, serving={"max_rows": 1, "queue_rows": 1, "deadline": 30.0})
+    with running_server(bundle=bundle, grpc=True) as server, grpc.insecure_channel(str(server.grpc)) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        sent = [infer.future(raw().SerializeToString(), timeout=30) for _ in range(8)]
+        refused = [error for one in sent if (error := one.exception()) is not None]
+    assert 0 < len(refused) < len(sent)
+    for error in refused:
+        assert error.code() == Code.RESOURCE_EXHAUSTED
+        waits = [value for name, value in error.trailing_metadata() if name == "grpc-retry-pushback-ms"]
+        assert [int(wait) >= 1000 for wait in waits] == [True]
+
+
 def test_the_clients_deadline_ends_a_call(make_bundle: MakeBundle) -> None:
     """A call that waits longer than its client allows ends, and the server serves the next."""
     bundle = make_bundle(slow=150, serving={"max_rows": 1, "queue_rows": 2, "deadline": 30.0})
