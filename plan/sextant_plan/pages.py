@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sextant_plan import schema
 from sextant_plan import types as value_types
-from sextant_plan.catalogue import COMMON_LABELS, EXPORTED, METRICS, SERIES
+from sextant_plan.catalogue import COMMON_LABELS, EXPORTED, KSERVE, METRICS, SERIES
 from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
@@ -76,10 +76,19 @@ def metrics_page() -> str:
             f"| `{metric.name}` | {metric.kind} | {metric.unit} | {better} | {metric.step} | {metric.bound} "
             f"| {enforced} | {metric.description} |"
         )
-    common = ", ".join(f"`{label}`" for label in COMMON_LABELS)
-    for title, listed in {"the server": SERIES, "`sextant watch --export`": EXPORTED}.items():
-        lines += ["", f"## Series of {title}", "", f"Each carries the labels {common}.", ""]
-        lines += ["| series | type | unit | more labels | what it is |", "|---|---|---|---|---|"]
+    carried = f"Each carries the labels {', '.join(f'`{label}`' for label in COMMON_LABELS)}."
+    kserve = (
+        "For boards and scaling rules that were written for KServe's Python server, with its label and edges: the\n"
+        "stages of a request, which of an answered one make up its `sextant_request_seconds`. There is no\n"
+        "`request_explain_seconds`."
+    )
+    for title, words, more, listed in (
+        ("the server", carried, "more labels", SERIES),
+        ("the server under KServe's names", kserve, "labels", KSERVE),
+        ("`sextant watch --export`", carried, "more labels", EXPORTED),
+    ):
+        lines += ["", f"## Series of {title}", "", words, ""]
+        lines += [f"| series | type | unit | {more} | what it is |", "|---|---|---|---|---|"]
         for series in listed.values():
             labels = ", ".join(f"`{label}`" for label in series.labels) or "none"
             lines.append(f"| `{series.name}` | {series.type} | {series.unit} | {labels} | {series.help} |")

@@ -9,7 +9,7 @@ from pathlib import Path
 from sextant_serving.errors import Forbidden, TokenUnreadable, Unauthorized
 
 SCHEME = b"bearer "
-OPEN_PATHS = frozenset({b"/v2/health/live", b"/v2/health/ready"})  # a kubelet's probe carries no token
+OPEN_PATHS = frozenset({b"/", b"/v2/health/live", b"/v2/health/ready"})  # a kubelet's probe carries no token
 
 
 class Access:

@@ -164,6 +164,8 @@ class Application:
     def _describe(self, route: Route) -> Response:
         ready = self.is_ready
         match route.action:
+            case "alive":
+                return respond({"status": "alive"})
             case "live":
                 return respond({"live": True})
             case "ready":
@@ -221,7 +223,7 @@ class Application:
         except Exception as error:
             log_failure(_log, "inference failed", error)
             response = respond({"error": "internal error; the server's log has it."}, 500)
-        call.model.metrics.count_request(response.status, time.monotonic() - request.received)
+        call.finish(response.status, request.received)
         return response
 
     async def _infer(
@@ -265,12 +267,19 @@ class Application:
             with model.batcher.reserve(rows.count):
                 ahead = model.look_ahead(rows)
                 await self._decode(model, rows)
+        stages, queued = model.metrics.stages, time.monotonic()
+        stages.preprocess.observe(queued - received)
         waiting = model.batcher.submit(rows, received, ahead)
         identifier, ids = self._new_ids(rows.count)
         for mirror in call.variants.mirrors:
             if mirror.model is not model:
                 mirror.offer(Copied(ids, rows, model, lambda shadow: _decoded(call.read_for(shadow), shadow)))
-        answer = await waiting
+        try:
+            answer = await waiting
+        finally:
+            ended = time.monotonic()
+            stages.predict.observe(ended - queued)
+        call.answered = ended
         if self.note_stages is not None and answer.times is not None:
             self.note_stages(answer.times)
         self._feedback.remember(ids, model.form.labels(answer), model.metrics, call.unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +17,8 @@ class Call:
     """A request to a set of variants; the champion answers until `assign` has chosen.
 
     `headers` (lower-case names; of gRPC the metadata) may name a unit or a variant. `read_for` reads the request for
-    a model, pictures left undecoded; challengers may have other inputs than the champion.
+    a model, pictures left undecoded; challengers may have other inputs than the champion. `answered` is the monotonic
+    time from which the model's answer was there to be written.
     """
 
     variants: Variants
@@ -25,6 +27,7 @@ class Call:
     model: Model = field(init=False)
     assignment: Assignment = field(init=False, default="only")
     unit: bytes | None = field(init=False, default=None)
+    answered: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.model = self.variants.champion
@@ -40,3 +43,10 @@ class Call:
         if self.model is reader or self.model.signature.reads_like(reader.signature):
             return rows
         return self.read_for(self.model)
+
+    def finish(self, status: int, received: float) -> None:
+        """Count the request, `received` at a monotonic time, as answered by now with a status of HTTP."""
+        now, metrics = time.monotonic(), self.model.metrics
+        metrics.count_request(status, now - received)
+        if self.answered is not None:
+            metrics.stages.postprocess.observe(now - self.answered)

@@ -46,7 +46,7 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors, which are raised as well, quote what a request holds
         # A spinning thread takes the core that the protocol needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         offered = onnxruntime.get_available_providers()

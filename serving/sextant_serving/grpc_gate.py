@@ -31,6 +31,7 @@ CONCURRENT = 1024  # calls that are open at once; the queue's limit is far below
 # A call above this many gets a handler that limits the time until its message is there. gRPC's own handler for one
 # message has no such limit, so that calls that send none would shut out all others; but it is 40 us faster.
 UNTIMED = CONCURRENT // 2
+RETRY = "grpc-retry-pushback-ms"
 OPEN_CALLS = ("ServerLive", "ServerReady")
 
 
@@ -86,8 +87,13 @@ async def next_message(requests: AsyncIterator[bytes], seconds: float) -> bytes:
 
 
 async def refuse(context: Any, error: RequestError) -> None:
-    """End a call with an error's code and words; gRPC raises its own exception to that end."""
-    await context.abort(CODES[error.status], str(error))
+    """End a call with an error's code and words; gRPC raises its own exception to that end.
+
+    A client that retries is held back for as long as Retry-After does over HTTP (gRFC A6).
+    """
+    seconds = dict(error.headers).get(b"retry-after")
+    retry = () if seconds is None else ((RETRY, f"{1000 * int(seconds)}"),)
+    await context.abort(CODES[error.status], str(error), retry)
 
 
 def _refusing(error: RequestError) -> Any:

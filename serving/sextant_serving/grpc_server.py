@@ -21,7 +21,7 @@ from sextant_serving.codec_grpc import InferRequest, ModelInferResponse, read_me
 from sextant_serving.codec_v2 import Served, describe_inputs, describe_outputs
 from sextant_serving.connection import Limits
 from sextant_serving.errors import CannotListen, NotReady, PortInUse, RequestError
-from sextant_serving.grpc_gate import CODES, CONCURRENT, Gate, headers_of, next_message, refuse
+from sextant_serving.grpc_gate import CONCURRENT, Gate, headers_of, next_message, refuse
 from sextant_serving.grpc_protocol import message, service
 from sextant_serving.logs import log_failure
 from sextant_serving.repository import Repository, check_parameters
@@ -97,11 +97,10 @@ class GrpcServer:
             try:
                 return await implementation(read(sent), metadata, context.peer())
             except RequestError as error:
-                code, words = CODES[error.status], str(error)
+                return await refuse(context, error)
             except Exception as error:
                 log_failure(_log, "a gRPC call failed", error)
-                code, words = grpc.StatusCode.INTERNAL, INTERNAL
-            return await context.abort(code, words)  # raises
+                return await context.abort(grpc.StatusCode.INTERNAL, INTERNAL)
 
         return grpc.unary_unary_rpc_method_handler(answer, **codecs)
 
@@ -167,7 +166,7 @@ class GrpcServer:
 
     def _finish(self, call: Call, peer: str, received: float, status: int) -> None:
         self._traffic.answer(peer, self._loop.time())
-        call.model.metrics.count_request(status, time.monotonic() - received)
+        call.finish(status, received)
 
     async def _ServerLive(self, _request: Any, _metadata: dict[bytes, bytes], _peer: str) -> Any:  # noqa: N802
         return message("ServerLiveResponse")(live=True)

@@ -25,6 +25,7 @@ def describe_api(name: str, version: str, signature: Signature) -> Schema:
     metadata = _get("Name, versions, inputs and outputs", _ref("ModelMetadata"))
     infer = _infer(signature)
     paths = {
+        "/": _get("Whether the process runs, as KServe's v1 asks", _object(status={"const": "alive"})),
         "/v2/health/live": _get("Whether the process runs", _object(live={"type": "boolean"})),
         "/v2/health/ready": _get("Whether requests are taken", _object(ready={"type": "boolean"}), 503),
         "/v2": _get("Name, version and extensions", _ref("ServerMetadata")),

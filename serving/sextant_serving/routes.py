@@ -40,6 +40,8 @@ def resolve(path: bytes) -> Route | None:
     except UnicodeDecodeError:
         raise bad_target() from None
     match parts:
+        case [""]:
+            return Route("alive")
         case ["v2"] | ["metrics"] | ["feedback"] | ["openapi.json"] as one:
             return Route(one[0])
         case ["v2", "health", "live" | "ready" as what]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import orjson
-
 from sextant_serving.application import Application, refuse, respond
 from sextant_serving.connection import Request, Response
 from sextant_serving.errors import NoSuchPath, RequestError
 from sextant_serving.logs import log_failure
-from sextant_serving.metrics_page import MetricsPage
+from sextant_serving.metrics_page import MetricsPage, pack
 from sextant_serving.repository import Repository
 
 _log = logging.getLogger(__name__)
@@ -35,7 +33,7 @@ class SiblingCalls:
     async def _answer(self, request: Request) -> Response:
         match request.target:
             case b"/counters":
-                return Response(200, orjson.dumps(self._page.state()))
+                return Response(200, pack(self._page.state()))
             case b"/feedback":
                 return self._application.receive_own_feedback(request)
             case b"/load":

@@ -15,13 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httptools
-import orjson
 
 from sextant_serving.access import Access
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import Connection, Handler, HttpServer, Limits, Refuse, Response
 from sextant_serving.errors import WorkerSilent
-from sextant_serving.metrics_page import State
+from sextant_serving.metrics_page import State, StateReader
 from sextant_serving.options import MOST_WORKERS
 
 ASK_SECONDS = 2.0  # a worker answers these from its event loop, within milliseconds however busy its device is
@@ -61,6 +60,7 @@ class Siblings:
     def __init__(self, company: Company, number: int) -> None:
         self._company, self._number = company, number
         self._others = [other for other in range(company.count) if other != number]
+        self._reader = StateReader()
         self.id_prefix = f"{company.prefix}{number:02x}"
 
     def mark(self, *, ready: bool) -> None:
@@ -83,7 +83,7 @@ class Siblings:
     async def states(self) -> list[State]:
         """Return what every other worker has counted. Raises WorkerSilent: a sum without one would look like a fall."""
         answers = await self._ask_all(b"GET", b"/counters", ASK_SECONDS)
-        return [orjson.loads(answer.body) for answer in answers]
+        return [self._reader.read(answer.body) for answer in answers]
 
     async def tell_all(self, target: bytes) -> list[Response]:
         """Have every other worker carry out a change of what is served."""

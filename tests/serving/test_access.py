@@ -79,7 +79,7 @@ def test_http_needs_the_token_over_tls(locked: Server) -> None:
         assert client.infer_binary({"image": IMAGE})["label"]
     with Client(locked.url, "parcels", certificates=locked.certificates) as client:
         assert client.ready()
-        assert client.request("GET", "/v2/health/live")[0] == 200
+        assert [client.request("GET", path)[0] for path in ("/", "/v2/health/live")] == [200, 200]
         for path in ("/v1/models", "/v2", "/metrics", "/v2/models/parcels", "/v2/health/live/x", "/v2/health%2flive"):
             status, headers, _ = client.request("GET", path)
             assert (path, status, headers["www-authenticate"]) == (path, 401, "Bearer")

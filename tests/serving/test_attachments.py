@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's installed module, found by this process and by the server's."""
     (tmp_path / "warehouse_labels.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     return tmp_path / "warehouse_labels.py"
 
 
@@ -41,7 +42,8 @@ def bundle_with_code(make_bundle: MakeBundle) -> Path:
 
 def test_attachments_come_when_asked_for(make_bundle: MakeBundle, package: Path, picture: bytes) -> None:
     """Both protocols carry the files on request, none otherwise; a failing function harms one request only."""
-    with running_server(bundle=bundle_with_code(make_bundle)) as server, server.client() as client:
+    log = package.with_name("log")
+    with running_server(bundle=bundle_with_code(make_bundle), log=log) as server, server.client() as client:
         row = {"image": {"b64": base64.b64encode(picture).decode()}, "weight": 1, "zone": "south"}
         first = client.predict_v1([row], attachments=True)[0]
         files = {name: base64.b64decode(file["b64"]) for name, file in first["attachments"].items()}
@@ -58,6 +60,8 @@ def test_attachments_come_when_asked_for(make_bundle: MakeBundle, package: Path,
         path = "/v2/models/parcels/infer?attachments=true"
         assert client.request("POST", path, json.dumps({"inputs": [tensor]}).encode())[0] == 400
         np.testing.assert_equal(client.ready(), True)
+    assert "warehouse_labels:render raised: ValueError at " in log.read_text()
+    assert "SECRET" not in log.read_text()
 
 
 def test_code_that_has_changed_since_it_was_sealed_is_not_run(make_bundle: MakeBundle, package: Path) -> None:

@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 HERE = Path(__file__).parent
+CLASSES = ("heavy", "light", "medium")
 IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
 TYPES = {
     "BOOL": np.bool_,
@@ -145,6 +146,40 @@ async def ask_over_rest(url: str) -> dict[tuple[str, bool], Any]:
         }
     finally:
         await client.close()
+
+
+async def look_over_rest(url: str, protocol: str) -> list[bool]:
+    """Ask with KServe's REST client whether the server lives and its model is ready."""
+    from kserve import InferenceRESTClient, RESTConfig
+
+    async with InferenceRESTClient(RESTConfig(protocol=protocol, retries=0)) as client:
+        live = await client.is_server_live(url)
+        if protocol == "v2":
+            live = live and await client.is_server_ready(url)
+        return [live, await client.is_model_ready(url, "parcels")]
+
+
+async def predict_over_rest(url: str) -> dict[str, Any]:
+    """Ask with KServe's REST client of the v1 protocol."""
+    from kserve import InferenceRESTClient, RESTConfig
+
+    row = {"image": IMAGE[0].tolist(), "weight": 1.0, "zone": "south"}
+    async with InferenceRESTClient(RESTConfig(protocol="v1", retries=0)) as client:
+        answer: dict[str, Any] = await client.infer(url, {"instances": [row]}, model_name="parcels")
+        return answer
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_kserve_clients_see_the_health_of_server_and_model(both: Server, protocol: str) -> None:
+    """In each protocol the server lives and its model is ready."""
+    assert asyncio.run(look_over_rest(both.url, protocol)) == [True, True]
+
+
+def test_kserve_clients_predict_by_the_v1_protocol(both: Server, expected: list[float]) -> None:
+    """A row of v1 JSON has the answer that its tensors have."""
+    (row,) = asyncio.run(predict_over_rest(both.url))["predictions"]
+    assert row["label"] == "medium"
+    np.testing.assert_allclose([row["probabilities"][name] for name in CLASSES], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("port", ["rest", "grpc"])

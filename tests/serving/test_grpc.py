@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sextant_plan.catalogue import KSERVE
 from sextant_serving.client import Tensor
 from sextant_serving.codec_grpc import CONTENTS
 from sextant_serving.grpc_protocol import SERVICE, message, service
@@ -104,16 +105,27 @@ def test_typed_and_raw_contents_answer_alike_and_in_kind(ported: Server, channel
 def test_times_are_finer_than_the_loops_clock(ported: Server, channel: grpc.Channel) -> None:
     """A call is not recorded as 0 or as whole milliseconds, which is all that uvloop's clock tells."""
 
-    def seconds_recorded() -> float:
-        with ported.client() as client:
-            lines = client.metrics_text().splitlines()
-        return float(next(line for line in lines if line.startswith("sextant_request_seconds_sum")).split()[-1])
-
-    before = seconds_recorded()
+    before = recorded(ported, "sextant_request_seconds_sum")
     call(channel, "ModelInfer", raw())
-    milliseconds = 1000 * (seconds_recorded() - before)
+    milliseconds = 1000 * (recorded(ported, "sextant_request_seconds_sum") - before)
     assert milliseconds > 0
     assert abs(milliseconds - round(milliseconds)) > 1e-6
+
+
+@pytest.mark.parametrize("stage", KSERVE)
+def test_the_stages_of_a_call_are_counted(ported: Server, channel: grpc.Channel, stage: str) -> None:
+    """Each counts an answered call once."""
+    before = recorded(ported, f"{stage}_count")
+    call(channel, "ModelInfer", raw())
+    assert recorded(ported, f"{stage}_count") == before + 1
+
+
+def recorded(server: Server, series: str) -> float:
+    """Return the value of a series that is on the metrics page once."""
+    with server.client() as client:
+        lines = client.metrics_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(series + "{"))
+    return float(line.split()[-1])
 
 
 def test_metadata_and_health_are_those_of_http(channel: grpc.Channel) -> None:
@@ -223,6 +235,20 @@ def test_bytes_that_are_no_message_are_blamed_on_the_client(channel: grpc.Channe
     else:
         assert code_of(channel, sent)[0] in BLAME_THE_CLIENT
         assert code_of(channel, raw())[0] == Code.OK
+
+
+def test_a_full_queue_says_when_to_come_back(make_bundle: MakeBundle) -> None:
+    """What the queue does not hold is refused, with the milliseconds that a client is to wait."""
+    bundle = make_bundle(slow=150, serving={"max_rows": 1, "queue_rows": 1, "deadline": 30.0})
+    with running_server(bundle=bundle, grpc=True) as server, grpc.insecure_channel(str(server.grpc)) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        sent = [infer.future(raw().SerializeToString(), timeout=30) for _ in range(8)]
+        refused = [error for one in sent if (error := one.exception()) is not None]
+    assert 0 < len(refused) < len(sent)
+    for error in refused:
+        assert error.code() == Code.RESOURCE_EXHAUSTED
+        waits = [value for name, value in error.trailing_metadata() if name == "grpc-retry-pushback-ms"]
+        assert [int(wait) >= 1000 for wait in waits] == [True]
 
 
 def test_the_clients_deadline_ends_a_call(make_bundle: MakeBundle) -> None:

@@ -137,12 +137,44 @@ def test_an_unloaded_model_is_not_ready_until_it_is_loaded(managed: Server) -> N
         assert post("index") == (200, [{"name": "parcels", "version": "3", "state": "READY", "reason": ""}])
         assert post("models/parcels/unload") == (200, {"name": "parcels", "unload": True})
         assert not client.ready()
-        assert client.request("POST", "/v2/models/parcels/infer", BODY)[0] == 503
+        status, headers, _ = client.request("POST", "/v2/models/parcels/infer", BODY)
+        assert (status, headers["retry-after"]) == (503, "1")
         assert post("index")[1][0]["state"] == "UNAVAILABLE"
         assert post("index", b'{"ready": true}') == (200, [])
         assert post("models/parcels/load") == (200, {"name": "parcels", "load": True})
         assert client.ready()
         assert client.request("POST", "/v2/models/parcels/infer", BODY)[0] == 200
+
+
+def test_a_grpc_client_comes_back_when_it_is_told_to(managed: Server) -> None:
+    """A refused call is tried again after the second that the refusal names; its own policy would have given up."""
+    policy = {
+        "name": [{}],
+        "retryPolicy": {
+            "maxAttempts": 5,
+            "initialBackoff": "0.01s",
+            "maxBackoff": "0.01s",
+            "backoffMultiplier": 1,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        },
+    }
+    request = message("ModelInferRequest")(model_name="parcels")
+    request.inputs.add(name="image", datatype="UINT8", shape=[1, 8, 8, 1])
+    request.raw_input_contents.append(bytes(64))
+    sent, method = request.SerializeToString(), f"/{SERVICE}/ModelInfer"
+    patient = grpc.insecure_channel(
+        str(managed.grpc), [("grpc.service_config", json.dumps({"methodConfig": [policy]}))]
+    )
+    with managed.client() as client, patient, grpc.insecure_channel(str(managed.grpc)) as plain:
+        assert client.request("POST", "/v2/repository/models/parcels/unload", b"", ADMIN)[0] == 200
+        answer = patient.unary_unary(method, None, message("ModelInferResponse").FromString).future(sent, timeout=30)
+        for _ in range(50):  # more time than five tries of the policy's own take
+            with pytest.raises(grpc.RpcError) as refused:
+                plain.unary_unary(method)(sent, timeout=30)
+        assert client.request("POST", "/v2/repository/models/parcels/load", b"", ADMIN)[0] == 200
+        assert answer.result().model_name == "parcels"
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert ("grpc-retry-pushback-ms", "1000") in refused.value.trailing_metadata()
 
 
 @pytest.mark.parametrize(

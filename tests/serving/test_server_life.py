@@ -257,6 +257,9 @@ def test_deadlines_and_full_queues_are_told_apart(make_bundle: MakeBundle) -> No
     assert {status for status, _ in answers} <= {200, 429, 504}
     assert (429, "1") in answers
     assert (504, None) in answers
+    late, good = answers.count((504, None)), answers.count((200, None))
+    assert f'request_predict_seconds_count{{model_name="parcels"}} {float(late + good)}' in page
+    assert f'request_postprocess_seconds_count{{model_name="parcels"}} {float(good)}' in page
     assert f'code="429",model="parcels",variant="stable",version="3"}} {float(answers.count((429, "1")))}' in page
 
 

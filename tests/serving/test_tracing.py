@@ -8,9 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
+from sextant_serving.grpc_protocol import SERVICE, message
 from sextant_serving.launch import ServerDidNotStart, running_server
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -91,6 +93,35 @@ def test_a_request_is_traced_with_its_stages(
     assert queue.parent_span_id == device.parent_span_id == answered.span_id
     assert answered.start_time_unix_nano <= queue.start_time_unix_nano <= queue.end_time_unix_nano
     assert device.start_time_unix_nano <= device.end_time_unix_nano <= answered.end_time_unix_nano
+    assert not any(b"SECRET" in span.SerializeToString() for found in spans.values() for span in found)
+
+
+def test_a_grpc_call_is_traced_with_its_stages(bundle: Path, collector: Collector) -> None:
+    """Calls and a stream's requests are spans below the caller's, a refused one is an error, and no payload is told."""
+    request = message("ModelInferRequest")(model_name="parcels")
+    request.inputs.add(name="image", datatype="UINT8", shape=[1, 8, 8, 1])
+    request.raw_input_contents.append(IMAGE.tobytes())
+    spoilt = message("ModelInferRequest")(model_name="SECRET").SerializeToString()
+    sent, metadata = request.SerializeToString(), [("traceparent", f"00-{TRACE}-{PARENT}-01")]
+    arguments = ["--otlp-endpoint", f"http://127.0.0.1:{collector.server_port}"]
+    with (
+        running_server(bundle=bundle, grpc=True, arguments=arguments) as server,
+        grpc.insecure_channel(str(server.grpc)) as channel,
+    ):
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        infer(sent, metadata=metadata, timeout=30)
+        with pytest.raises(grpc.RpcError, match="no such model"):
+            infer(spoilt, metadata=metadata, timeout=30)
+        stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        assert len(list(stream(iter([sent]), metadata=metadata, timeout=30))) == 1
+        channel.unary_unary(f"/{SERVICE}/ServerReady")(b"", timeout=30)
+    spans = spans_of(collector)
+    assert {name: len(found) for name, found in spans.items()} == {"ModelInfer": 3, "queue": 2, "device": 2}
+    called = spans["ModelInfer"]
+    assert {(span.trace_id.hex(), span.parent_span_id.hex()) for span in called} == {(TRACE, PARENT)}
+    assert [span.status.code for span in called] == [0, 2, 0]
+    for stage in ("queue", "device"):
+        assert [span.parent_span_id for span in spans[stage]] == [called[0].span_id, called[2].span_id]
     assert not any(b"SECRET" in span.SerializeToString() for found in spans.values() for span in found)
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -25,6 +26,7 @@ from sextant_serving.connection import Request, Response
 from sextant_serving.engines import Inputs, Outputs
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
+from sextant_serving.grpc_protocol import SERVICE, message
 from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load
@@ -293,6 +295,37 @@ def test_the_command_line_names_challengers(make_bundle: MakeBundle, bundle: Pat
             assert client.ready()
         assert counted.format("b", "4") in page
         assert counted.format("stable", "3").replace("1.0", "0.0") in page
+
+
+def test_grpc_metadata_name_unit_and_variant(make_bundle: MakeBundle, bundle: Path) -> None:
+    """A unit has its variant of HTTP, and both are in use; a named one answers, an unknown one is NOT_FOUND."""
+    request = message("ModelInferRequest")(model_name="parcels")
+    request.inputs.add(name="image", datatype="UINT8", shape=[1, 8, 8, 1])
+    request.raw_input_contents.append(bytes(64))
+    sent = request.SerializeToString()
+    arguments = ["--challenger", f"b={make_bundle(version='4')}:50"]
+    with (
+        running_server(bundle=bundle, grpc=True, arguments=arguments) as server,
+        server.client() as client,
+        grpc.insecure_channel(str(server.grpc)) as channel,
+    ):
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer", None, message("ModelInferResponse").FromString)
+
+        def by_grpc(name: str, value: str) -> str:
+            return str(infer(sent, metadata=[(f"x-sextant-{name}", value)], timeout=30).model_version)
+
+        def by_http(unit: str) -> str:
+            path, headers = "/v1/models/parcels:predict", {"x-sextant-unit": unit}
+            return {"stable": "3", "b": "4"}[client.request("POST", path, BODY, headers)[1]["x-sextant-variant"]]
+
+        units = [f"u{number}" for number in range(40)]
+        found = [by_grpc("unit", unit) for unit in units]
+        assert found == [by_http(unit) for unit in units]
+        assert set(found) == {"3", "4"}
+        assert [by_grpc("variant", name) for name in ("stable", "b")] == ["3", "4"]
+        with pytest.raises(grpc.RpcError, match="stable, b") as refused:
+            by_grpc("variant", "nobody")
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sextant_plan.bundle import read_bundle, seal_bundle
+from sextant_plan.bundle import CodeRef, read_bundle, seal_bundle
+from sextant_plan.entrypoints import entrypoint_digest
 from sextant_serving.client import Client, Tensor
 from sextant_serving.hardware import usable_cores, visible_gpus
 from sextant_serving.launch import Server, ServerDidNotStart, running_server
@@ -177,6 +179,29 @@ def test_workers_swap_to_a_new_bundle_each_by_itself(make_bundle: MakeBundle, tm
             with server.client() as client:
                 versions.update(json.loads(client.request("GET", "/v2/models/parcels")[2])["versions"])
     assert versions == {"4"}
+
+
+def test_each_worker_sees_one_gpu_and_all_are_used(
+    make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the GPUs that the server may use the workers get one each, in turn, as code inside them finds it."""
+    (tmp_path / "own_gpu.py").write_text(
+        "import os\ndef tell(prediction, row):\n    return {'gpu': os.environ['CUDA_VISIBLE_DEVICES']}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    code = CodeRef(entrypoint="own_gpu:tell", digest=entrypoint_digest("own_gpu:tell"))
+    found: dict[str, str] = {}
+    arguments = ["--workers", str(WORKERS)]
+    with running_server(bundle=make_bundle(serving={"attachment": code}), arguments=arguments) as server:
+        while len(found) < WORKERS:
+            with server.client() as client:
+                row = {"image": [[[9]] * 8] * 8, "weight": 1, "zone": "north"}
+                (answer,) = client.predict_v1([row], attachments=True)
+                worker = answer["prediction_id"].partition("-")[0][-2:]
+                found[worker] = base64.b64decode(answer["attachments"]["gpu"]["b64"]).decode()
+    assert found == {"00": "4", "01": "7", "02": "4"}
 
 
 def test_auto_is_one_worker_for_each_gpu_or_else_each_core(tmp_path: Path) -> None:
