@@ -141,7 +141,8 @@ LOG_ROWS = Series(
     "sextant_prediction_log_rows_total",
     "counter",
     "rows",
-    "Sampled rows of the prediction log; `dropped` when its writer was behind or its disk failed.",
+    "Sampled rows of the prediction log: `written` once their file is complete, `dropped` when its writer was behind "
+    "or its disk failed.",
     ("outcome",),
 )
 READY = Series("sextant_ready", "gauge", "boolean", "1 once warm-up and golden requests have passed.")
