@@ -42,6 +42,13 @@ class BadColumn(RequestError):
         super().__init__(f"{column}: row {row} is not a number. Send a number, or null where it is missing.")
 
 
+class BadCategory(RequestError):
+    """400: a list or an object where a category belongs; `row` counts from 0."""
+
+    def __init__(self, column: str, row: int) -> None:
+        super().__init__(f"{column}: row {row} is no single value. Send text or a number, or null where it is missing.")
+
+
 class Unauthorized(RequestError):
     """401: the request bears no token, or another than the server's."""
 
