@@ -150,6 +150,15 @@ class MissingFeatures(RequestError):
         super().__init__(f"{entity}: the feature store has no fresh features for row {row}, and the plan says reject.")
 
 
+class FeatureFailure(RequestError):
+    """422: an on-demand function fails on a row of the request, and the plan says reject."""
+
+    status = 422
+
+    def __init__(self, entity: str) -> None:
+        super().__init__(f"{entity}: the on-demand features of a row cannot be computed, and the plan says reject.")
+
+
 class Overloaded(RequestError):
     """429: the queue is full, or so long that the answer would come after the deadline."""
 
