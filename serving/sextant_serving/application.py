@@ -29,6 +29,7 @@ from sextant_serving.errors import (
     NoSuchPath,
     NotReady,
     RequestError,
+    TooLarge,
     WrongMediaType,
     WrongMethod,
 )
@@ -48,6 +49,8 @@ _log = logging.getLogger(__name__)
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 POSTED = frozenset({"predict", "infer", "feedback", "repository-index", "repository-load", "repository-unload"})
+
+FEEDBACK_BYTES = 1 << 14  # twice what the longest id and label take, each character escaped
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -296,7 +299,7 @@ class Application:
         return self.receive_own_feedback(request)
 
     def receive_own_feedback(self, request: Request) -> Response:
-        """Take a label for an answer of this process, or of nobody. Raises NotReady and BadRequest."""
+        """Take a label for an answer of this process, or of nobody. Raises RequestError."""
         if self.model is None:
             raise NotReady
         feedback = _read_feedback(request)
@@ -305,6 +308,8 @@ class Application:
 
 
 def _read_feedback(request: Request) -> Feedback:
+    if len(request.body) > FEEDBACK_BYTES:
+        raise TooLarge("body", FEEDBACK_BYTES, "bytes")
     try:
         return Feedback.model_validate_json(request.body)
     except ValidationError as error:
