@@ -208,6 +208,16 @@ class WorkerSilent(RequestError):
         super().__init__(f"worker {number} of this server does not answer. Try again, or look into the server's log.")
 
 
+class LabelNotKept(RequestError):
+    """503: the feedback log cannot be written; nothing was counted."""
+
+    status = 503
+    headers = ((b"retry-after", b"10"),)
+
+    def __init__(self) -> None:
+        super().__init__("label: the feedback log cannot be written, and nothing was counted. Send it again later.")
+
+
 class FeatureOutage(RequestError):
     """503: the feature store does not answer and the plan says reject."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -65,3 +66,45 @@ def test_the_prediction_log_goes_on_after_a_full_disk(make_bundle: MakeBundle, t
         send()
     (kept,) = tmp_path.iterdir()
     assert pq.read_table(kept).num_rows == HALF
+
+
+def test_a_label_without_room_in_the_log_can_be_sent_again(bundle: Path, tmp_path: Path) -> None:
+    """It is refused, leaves no torn line and is not counted; sent again it is the prediction's first."""
+    labels, row = tmp_path / "labels.jsonl", {"image": np.zeros((8, 8, 1), int).tolist(), "weight": 1, "zone": "north"}
+    with (
+        running_server(bundle=bundle, arguments=["--feedback-log", str(labels)]) as server,
+        server.client() as client,
+    ):
+        first, second = client.predict_v1([row, row])
+        assert client.send_feedback(first["prediction_id"], first["label"]) == "agree"
+        before, told = labels.read_bytes(), {"prediction_id": second["prediction_id"], "label": "none", "rating": 4}
+        with room_for(server, len(before) + 40):
+            for _ in range(2):
+                status, headers, _ = client.request("POST", "/feedback", json.dumps(told).encode())
+                assert (status, headers["retry-after"]) == (503, "10")
+            assert labels.read_bytes() == before
+            assert sum(counted(client, "sextant_feedback_total").values()) == 1
+        answer = client.request("POST", "/feedback", json.dumps(told).encode())[2]
+        assert json.loads(answer)["outcome"] == "disagree"
+        assert 'sextant_ratings_total{model="parcels",rating="4",variant="stable",version="3"} 1.0' in (
+            client.metrics_text()
+        )
+    assert [json.loads(line)["label"] for line in labels.read_text().splitlines()] == [first["label"], "none"]
+
+
+def test_every_worker_says_when_to_send_a_label_again(bundle: Path) -> None:
+    """Also for a prediction that another one made; `/dev/full` is a disk without room."""
+    with (
+        running_server(bundle=bundle, arguments=["--workers", "2", "--feedback-log", "/dev/full"]) as server,
+        server.client() as client,
+    ):
+        ids: dict[str, str] = {}
+        while len(ids) < 2:
+            with server.client() as other:
+                other.infer_binary({"image": np.zeros((1, 8, 8, 1), np.uint8)})
+                assert other.prediction_id is not None
+                ids[other.prediction_id.partition("-")[0]] = other.prediction_id
+        for identifier in ids.values():
+            told = json.dumps({"prediction_id": identifier, "label": "light"}).encode()
+            status, headers, _ = client.request("POST", "/feedback", told)
+            assert (status, headers["retry-after"]) == (503, "10")
