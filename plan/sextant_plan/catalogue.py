@@ -141,7 +141,8 @@ LOG_ROWS = Series(
     "sextant_prediction_log_rows_total",
     "counter",
     "rows",
-    "Sampled rows of the prediction log; `dropped` when its writer was behind or its disk failed.",
+    "Sampled rows of the prediction log: `written` once their file is complete, `dropped` when its writer was behind "
+    "or its disk failed.",
     ("outcome",),
 )
 READY = Series("sextant_ready", "gauge", "boolean", "1 once warm-up and golden requests have passed.")
@@ -170,9 +171,17 @@ UNIT_OUTCOMES = ("agree", "disagree", "abstained")
 
 # The values of the label `reason` of FALLBACKS: why a row was not answered by the model alone.
 LOW_CONFIDENCE, OUT_OF_DISTRIBUTION = "low-confidence", "out-of-distribution"
-FEATURE_MISS, FEATURE_OUTAGE = "feature-miss", "feature-outage"
+FEATURE_MISS, FEATURE_OUTAGE, FEATURE_FAILURE = "feature-miss", "feature-outage", "feature-failure"
 PREVIOUS_VERSION, BASELINE = "previous-version", "baseline"  # who answered where the network failed
-FALLBACK_REASONS = (LOW_CONFIDENCE, OUT_OF_DISTRIBUTION, FEATURE_MISS, FEATURE_OUTAGE, PREVIOUS_VERSION, BASELINE)
+FALLBACK_REASONS = (
+    LOW_CONFIDENCE,
+    OUT_OF_DISTRIBUTION,
+    FEATURE_MISS,
+    FEATURE_OUTAGE,
+    FEATURE_FAILURE,
+    PREVIOUS_VERSION,
+    BASELINE,
+)
 
 # The values of the label `flaw` of FLAWED_ROWS.
 MISSING, UNKNOWN_CATEGORY = "missing", "unknown-category"

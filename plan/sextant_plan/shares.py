@@ -12,6 +12,7 @@ from sextant_plan.alerts import AlertKind, Severity
 from sextant_plan.catalogue import (
     BATCH_ROWS,
     FALLBACKS,
+    FEATURE_FAILURE,
     FEATURE_MISS,
     FEATURE_OUTAGE,
     FEEDBACK,
@@ -108,7 +109,7 @@ def _coverage(plan: Plan, criterion: Criterion) -> Share:
     answered = Selector.of(PREDICTIONS.name, model=plan.name)
     abstains = [LOW_CONFIDENCE, OUT_OF_DISTRIBUTION]
     if plan.serving.fallback.missing_features != "default":
-        abstains += [FEATURE_MISS, FEATURE_OUTAGE]
+        abstains += [FEATURE_MISS, FEATURE_OUTAGE, FEATURE_FAILURE]
     abstained = Selector.of(FALLBACKS.name, model=plan.name).where(Matcher("reason", "|".join(abstains), regex=True))
     return Share(
         AlertKind.COVERAGE_LOW,

@@ -52,6 +52,8 @@ EXTENSIONS = ["binary_tensor_data", "model_repository"]
 POSTED = frozenset({"predict", "infer", "feedback", "repository-index", "repository-load", "repository-unload"})
 JSON_SHARE, JSON_BYTES = 4, 1 << 20
 
+FEEDBACK_BYTES = 1 << 14  # twice what the longest id and label take, each character escaped
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -333,7 +335,7 @@ class Application:
         return self.receive_own_feedback(request)
 
     def receive_own_feedback(self, request: Request) -> Response:
-        """Take a label for an answer of this process, or of nobody. Raises NotReady and BadRequest."""
+        """Take a label for an answer of this process, or of nobody. Raises RequestError."""
         if self.model is None:
             raise NotReady
         feedback = _read_feedback(request)
@@ -342,6 +344,8 @@ class Application:
 
 
 def _read_feedback(request: Request) -> Feedback:
+    if len(request.body) > FEEDBACK_BYTES:
+        raise TooLarge("body", FEEDBACK_BYTES, "bytes")
     try:
         return Feedback.model_validate_json(request.body)
     except ValidationError as error:

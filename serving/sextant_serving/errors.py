@@ -42,6 +42,13 @@ class BadColumn(RequestError):
         super().__init__(f"{column}: row {row} is not a number. Send a number, or null where it is missing.")
 
 
+class BadCategory(RequestError):
+    """400: a list or an object where a category belongs; `row` counts from 0."""
+
+    def __init__(self, column: str, row: int) -> None:
+        super().__init__(f"{column}: row {row} is no single value. Send text or a number, or null where it is missing.")
+
+
 class Unauthorized(RequestError):
     """401: the request bears no token, or another than the server's."""
 
@@ -143,6 +150,15 @@ class MissingFeatures(RequestError):
         super().__init__(f"{entity}: the feature store has no fresh features for row {row}, and the plan says reject.")
 
 
+class FeatureFailure(RequestError):
+    """422: an on-demand function fails on a row of the request, and the plan says reject."""
+
+    status = 422
+
+    def __init__(self, entity: str) -> None:
+        super().__init__(f"{entity}: the on-demand features of a row cannot be computed, and the plan says reject.")
+
+
 class Overloaded(RequestError):
     """429: the queue is full, or so long that the answer would come after the deadline."""
 
@@ -200,6 +216,16 @@ class WorkerSilent(RequestError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"worker {number} of this server does not answer. Try again, or look into the server's log.")
+
+
+class LabelNotKept(RequestError):
+    """503: the feedback log cannot be written; nothing was counted."""
+
+    status = 503
+    headers = ((b"retry-after", b"10"),)
+
+    def __init__(self) -> None:
+        super().__init__("label: the feedback log cannot be written, and nothing was counted. Send it again later.")
 
 
 class FeatureOutage(RequestError):

@@ -12,8 +12,10 @@ from typing import Any
 
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.catalogue import FEATURE_STATES
+from sextant_plan.entrypoints import EntrypointError
 from sextant_serving.feast_import import import_feast
-from sextant_serving.on_demand import Transform
+from sextant_serving.on_demand import Transform, Values
+from sextant_serving.preprocessing import encode_column
 
 StoredRow = dict[str, object]
 _SCALARS = frozenset({"double_val", "float_val", "int64_val", "int32_val", "string_val", "bool_val"})
@@ -38,6 +40,7 @@ class FeatureLookup:
         self._service = self._store.get_feature_service(spec.feature_service)
         self._transforms = list(transforms)
         computed = {transform.spec.view for transform in transforms}
+        self._computed = [column for column in spec.columns if column.view in computed]
         stored = [column for column in spec.columns if column.view and column.view not in computed]
         self._names = {f"{column.view}__{column.name}": column.name for column in stored}
         self._names |= {full: name for transform in transforms for full, name in transform.names.items()}
@@ -56,7 +59,8 @@ class FeatureLookup:
         """Return the features by column name for each key, or None where one is absent or past its ttl.
 
         `request` has the values of each request column that the on-demand features read, one a key. A stored null is a
-        None value in the row, not a missing row. Raises what the online store raises when it cannot be reached.
+        None value in the row, not a missing row. Raises what the online store raises when it cannot be reached, and
+        EntrypointError if an on-demand function fails on what a row holds.
         """
         from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 
@@ -79,11 +83,11 @@ class FeatureLookup:
                 absent[view].update(index for index, status in statuses if status == FieldStatus.NOT_FOUND)
             for row, value in zip(rows, vector.values, strict=True):
                 row[name] = _plain(value)
-        self._count(len(keys), expired, absent)
         missing = set().union(*expired.values(), *absent.values())
         found = [None if index in missing else row for index, row in enumerate(rows)]
         complete = [index for index, row in enumerate(found) if row is not None]
         self._compute([rows[index] for index in complete], complete, request or {})
+        self._count(len(keys), expired, absent)
         return found
 
     def _compute(self, rows: list[StoredRow], places: list[int], request: Mapping[str, Sequence[Any]]) -> None:
@@ -91,10 +95,25 @@ class FeatureLookup:
         for transform in self._transforms if rows else ():
             stored = {name: [row[name] for row in rows] for name in transform.names.values()}
             asked = {name: [request[name][place] for place in places] for name in transform.requested}
-            given = transform.compute(stored | asked)
+            given = self._call(transform, stored | asked)
             for name, values in given.items():
                 for row, value in zip(rows, values, strict=True):
                     row[name] = value
+
+    def _call(self, transform: Transform, inputs: dict[str, Values]) -> dict[str, Values]:
+        """Return what a function gives, if the model can read it. Raises EntrypointError, which holds no value."""
+        try:
+            given = transform.compute(inputs)
+            for column in self._computed:
+                if column.view == transform.spec.view:
+                    encode_column(given[column.name], column)
+        except EntrypointError:
+            raise
+        except Exception as error:
+            problem = f"it failed on a row ({type(error).__name__})"
+            remedy = "Let it take every value that a request may hold, and None"
+            raise EntrypointError(transform.spec.code.entrypoint, problem, remedy) from error
+        return given
 
     def _count(self, rows: int, expired: Mapping[str, set[int]], absent: Mapping[str, set[int]]) -> None:
         """Count the rows of a lookup by view; what is absent has no time, and so has expired as well."""

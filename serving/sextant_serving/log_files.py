@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from collections import Counter
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ from sextant_serving.log_columns import LogColumns
 if TYPE_CHECKING:
     import pyarrow
 
+_log = logging.getLogger(__name__)
+
 ROWS_A_FILE = 1 << 17
 ROWS_A_GROUP = 1 << 13
 AGE_SECONDS = 60.0  # what a crash can lose
@@ -21,10 +26,16 @@ PRUNE_SECONDS = 10.0
 ABANDONED_SECONDS = 3600.0  # a file in the making is written to every minute
 UNFINISHED = ".part"
 
+Settle = Callable[[Any, str, int], None]
+"""Is told whose rows have become `written` or `dropped`, and how many."""
+
 
 @dataclass(eq=False)
 class Segment:
-    """A file in the making: its writer, the rows written, those not yet in a row group, and when it was begun."""
+    """A file in the making: its writer, its rows, those not yet in a row group, and when it was begun.
+
+    `owed` has how many of the rows are whose, who is told of them once the file is complete or given up.
+    """
 
     path: Path
     writer: Any
@@ -32,32 +43,53 @@ class Segment:
     pending: list[pyarrow.RecordBatch]
     rows: int = 0
     waiting: int = 0
+    owed: Counter[Hashable] = field(default_factory=Counter)
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the rows are until the file is complete."""
+        return self.path.with_name(self.path.name + UNFINISHED)
 
 
 class LogFiles:
     """One open file a model below `directory`; not thread-safe."""
 
-    def __init__(self, directory: Path, *, rows_a_file: int = ROWS_A_FILE, age_seconds: float = AGE_SECONDS) -> None:
-        """Make the folder; raises OSError."""
+    def __init__(
+        self,
+        directory: Path,
+        settle: Settle,
+        *,
+        rows_a_file: int = ROWS_A_FILE,
+        age_seconds: float = AGE_SECONDS,
+    ) -> None:
+        """Make the folder; `settle` is called for each row that was taken. Raises OSError."""
         directory.mkdir(parents=True, exist_ok=True)
+        self._settle = settle
         self._directory, self._rows_a_file, self._age_seconds = directory, rows_a_file, age_seconds
         self._segments: dict[tuple[str, str, str], Segment] = {}
         self._count, self._prune_at = 0, 0.0
         # The process id tells servers apart that share a folder; random digits do so across restarts and hosts.
         self._suffix = f"{os.getpid()}-{os.urandom(4).hex()}"
 
-    def append(self, columns: LogColumns, batch: pyarrow.RecordBatch) -> None:
-        """Add rows to the model's open file, closing it when it is full."""
+    def append(self, columns: LogColumns, batch: pyarrow.RecordBatch, owner: Hashable) -> None:
+        """Add an owner's rows to the model's open file, closing it when it is full.
+
+        Raises what hinders a new file from being begun; the rows are then not taken.
+        """
         segment = self._segments.get(columns.labels)
         if segment is None:
             segment = self._segments[columns.labels] = self._begin(columns)
         segment.pending.append(batch)
         segment.rows += batch.num_rows
         segment.waiting += batch.num_rows
-        if segment.waiting >= ROWS_A_GROUP:
-            _write_group(segment)
+        segment.owed[owner] += batch.num_rows
         if segment.rows >= self._rows_a_file:
             self._finish(columns.labels)
+        elif segment.waiting >= ROWS_A_GROUP:
+            try:
+                _write_group(segment)
+            except Exception as error:
+                self._give_up(columns.labels, error)
 
     def rotate(self, *, everything: bool) -> None:
         """Close the files that are old enough, or every one."""
@@ -89,20 +121,40 @@ class LogFiles:
         self._count += 1
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = self._directory / f"{stamp}-{self._suffix}-{self._count:06d}.parquet"
-        writer = pq.ParquetWriter(path.with_name(path.name + UNFINISHED), columns.schema, compression="zstd")
-        return Segment(path, writer, time.monotonic(), [])
+        segment = Segment(path, None, time.monotonic(), [])
+        try:
+            segment.writer = pq.ParquetWriter(segment.unfinished, columns.schema, compression="zstd")
+        except OSError:
+            segment.unfinished.unlink(missing_ok=True)
+            raise
+        return segment
 
     def _finish(self, labels: tuple[str, str, str]) -> None:
         """Complete the file and give it its name; a file that cannot be completed is given up."""
-        segment = self._segments.pop(labels)
-        unfinished = segment.path.with_name(segment.path.name + UNFINISHED)
+        segment = self._segments[labels]
         try:
             _write_group(segment)
             segment.writer.close()
-            unfinished.rename(segment.path)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
+            segment.unfinished.rename(segment.path)
+        except Exception as error:
+            self._give_up(labels, error)
+        else:
+            self._end(labels, "written")
+
+    def _give_up(self, labels: tuple[str, str, str], error: Exception) -> None:
+        """Drop a file in the making with all its rows: Arrow goes on with no file of which a write has failed."""
+        segment = self._segments[labels]
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        _log.error("the prediction log lost a file of %d rows: %s", segment.rows, reason)
+        with suppress(Exception):
+            segment.writer.close()
+        with suppress(OSError):
+            segment.unfinished.unlink(missing_ok=True)
+        self._end(labels, "dropped")
+
+    def _end(self, labels: tuple[str, str, str], outcome: str) -> None:
+        for owner, rows in self._segments.pop(labels).owed.items():
+            self._settle(owner, outcome, rows)
 
 
 def _found(directory: Path, pattern: str) -> list[tuple[os.stat_result, Path]]:

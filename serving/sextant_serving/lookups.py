@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.catalogue import FEATURE_MISS, FEATURE_OUTAGE
+from sextant_plan.catalogue import FEATURE_FAILURE, FEATURE_MISS, FEATURE_OUTAGE
+from sextant_plan.entrypoints import EntrypointError
 from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.rows import Rows
 
 _log = logging.getLogger(__name__)
+
+# What a value of one request may make a lookup raise, and what no store raises because it is away.
+OF_VALUES = (EntrypointError, ValueError, TypeError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Lookups:
             self._work = None
 
     async def _answer(self, asked: list[tuple[Rows, asyncio.Future[Found]]]) -> None:
-        """Answer some questions by one lookup."""
+        """Answer some questions by one lookup; where a value of one makes it fail, by as many as leave it alone."""
         keys = [key for rows, _ in asked for key in rows.keys or ()]
         begun = time.perf_counter()
         try:
@@ -83,8 +87,12 @@ class Lookups:
             self._metrics.feature_rows.update(self._store.rows)
             reason = FEATURE_MISS
         except Exception as error:  # each online store raises its own classes when it is away
-            _log.warning("the feature store did not answer: %s", type(error).__name__)
-            found, reason = [None] * len(keys), FEATURE_OUTAGE
+            if len(asked) > 1 and isinstance(error, OF_VALUES):
+                middle = len(asked) // 2
+                await self._answer(asked[:middle])
+                await self._answer(asked[middle:])
+                return
+            found, reason = [None] * len(keys), _reason_of(error)
         self._metrics.feature_seconds.observe(time.perf_counter() - begun)
         start = 0
         for rows, future in asked:
@@ -109,3 +117,12 @@ class Lookups:
         except TimeoutError:
             self._hanging = answer
             raise
+
+
+def _reason_of(error: Exception) -> str:
+    """Log why a lookup failed, and return why its rows go without."""
+    if isinstance(error, EntrypointError):
+        _log.warning("an on-demand function failed: %s", error)
+        return FEATURE_FAILURE
+    _log.warning("the feature store did not answer: %s", type(error).__name__)
+    return FEATURE_OUTAGE

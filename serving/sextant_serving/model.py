@@ -13,11 +13,11 @@ from weakref import WeakMethod
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_plan.catalogue import FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
+from sextant_plan.catalogue import FEATURE_FAILURE, FEATURE_OUTAGE, LOW_CONFIDENCE, OUT_OF_DISTRIBUTION
 from sextant_serving.batching import Batcher, Job, RunBatch, Traffic
 from sextant_serving.device import Device
 from sextant_serving.engines import Inputs
-from sextant_serving.errors import FeatureOutage, MissingFeatures
+from sextant_serving.errors import FeatureFailure, FeatureOutage, MissingFeatures, RequestError
 from sextant_serving.loading import Loaded
 from sextant_serving.lookups import Found, Lookups
 from sextant_serving.prediction_log import ModelLog
@@ -156,11 +156,8 @@ class Model:
                 continue
             for _, reason in missing:
                 self.metrics.fallbacks[reason] += 1
-            row, reason = missing[0]
-            entity = self.spec.entity or "entity"
-            error = FeatureOutage() if reason == FEATURE_OUTAGE else MissingFeatures(entity, row)
             if not job.future.done():
-                job.future.set_exception(error)
+                job.future.set_exception(_refusal(self.spec.entity or "entity", *missing[0]))
         return kept
 
     def _compute(self, jobs: list[Job], rows: int, found: dict[Job, Found]) -> Computed:
@@ -268,6 +265,13 @@ def _unheld(method: Callable[[list[Job]], Awaitable[None] | None]) -> RunBatch:
         return None if alive is None else alive(jobs)
 
     return run
+
+
+def _refusal(entity: str, row: int, reason: str) -> RequestError:
+    """Return the error for a row whose features the plan does not do without."""
+    if reason == FEATURE_OUTAGE:
+        return FeatureOutage()
+    return FeatureFailure(entity) if reason == FEATURE_FAILURE else MissingFeatures(entity, row)
 
 
 def _count(jobs: Iterable[Job]) -> int:

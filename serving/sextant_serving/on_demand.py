@@ -18,7 +18,7 @@ from sextant_plan.bundle import CodeRef, OnDemandSpec, RequestColumn
 from sextant_plan.entrypoints import EntrypointError, entrypoint_digest, load_entrypoint
 from sextant_plan.schema import Plan
 from sextant_serving.errors import CodeDiffers
-from sextant_serving.preprocessing import category_text, to_numbers
+from sextant_serving.preprocessing import category_texts, to_numbers
 
 Values = list[Any]
 NUMBERS = frozenset({"number", "boolean"})  # of a rule's types, those that a request sends as numbers; true is 1
@@ -72,10 +72,10 @@ def on_demand_specs(plan: Plan) -> list[OnDemandSpec]:
 def request_values(values: Sequence[object] | NDArray[Any], column: RequestColumn) -> Values:
     """Return a request's column as an on-demand function gets it: numbers in single precision, text, None if missing.
 
-    Raises BadColumn for text where a number belongs.
+    Raises BadColumn for text where a number belongs, BadCategory for a list or an object where text does.
     """
     if not column.number:
-        return [None if value is None else category_text(value) for value in values]
+        return list(category_texts(values, column.name))
     with np.errstate(over="ignore"):
         numbers = to_numbers(values, column.name).astype(np.float32)
     return [number if math.isfinite(number) else None for number in numbers.tolist()]

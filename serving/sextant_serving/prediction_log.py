@@ -48,7 +48,7 @@ class PredictionLog:
         self._stop = threading.Event()
         self._limits = LogSettings()
         try:
-            self._files = LogFiles(directory)
+            self._files = LogFiles(directory, self._count)
         except OSError as error:
             raise LogUnwritable(directory, "--prediction-log", error.strerror or type(error).__name__) from error
         self._thread = threading.Thread(target=self._write_until_stopped, name="prediction-log", daemon=True)
@@ -80,7 +80,7 @@ class PredictionLog:
         self._thread.join()
 
     def _write_until_stopped(self) -> None:
-        """Work off the queue from time to time; what arrives while the disk fails is dropped."""
+        """Work off the queue from time to time; what arrives while the disk fails is dropped, and nothing ends it."""
         stopped = False
         while not stopped:
             stopped = self._stop.wait(POLL_SECONDS)
@@ -92,16 +92,19 @@ class PredictionLog:
             try:
                 self._files.rotate(everything=stopped)
                 self._files.prune(self._limits.keep, self._limits.max_megabytes << 20)
-            except OSError as error:
-                _log.error("the prediction log lost a file: %s", error.strerror)
+            except Exception as error:
+                _log.error("the prediction log cannot be kept in bounds: %s", type(error).__name__)
 
     def _write(self, log: ModelLog, entries: list[Entry]) -> None:
-        rows, outcome = sum(len(entry.ids) for entry in entries), "written"
         try:
-            self._files.append(log.columns, log.columns.batch(entries))
+            self._files.append(log.columns, log.columns.batch(entries), log)
         except Exception as error:  # a full disk, or a value that Arrow refuses, must not end the log
+            rows = sum(len(entry.ids) for entry in entries)
             _log.error("the prediction log dropped %d rows: %s", rows, type(error).__name__)
-            outcome = "dropped"
+            self._count(log, "dropped", rows)
+
+    def _count(self, log: ModelLog, outcome: str, rows: int) -> None:
+        """Have rows counted on the event loop."""
         with suppress(RuntimeError):  # the loop has closed, and with it the page that would show the count
             self._loop.call_soon_threadsafe(log.count, outcome, rows)
 

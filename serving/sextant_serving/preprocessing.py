@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sextant_plan.bundle import Column
 from sextant_plan.reference import PICTURE_FEATURES, PROJECTIONS
 from sextant_plan.schema import ImageInput
-from sextant_serving.errors import BadColumn, BadPicture
+from sextant_serving.errors import BadCategory, BadColumn, BadPicture
 
 MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes, a decompression bomb costs at most 50 MB
 MAX_PICTURE_BYTES = 1 << 25
@@ -85,7 +85,7 @@ def _to_mode(picture: Any, mode: str) -> Any:
 def encode_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> NDArray[np.float32]:
     """Return shape (rows, columns): what the network reads of each row, in the order of `columns`.
 
-    Raises BadColumn for a text where a number belongs.
+    Raises BadColumn for a text where a number belongs, BadCategory for a list or an object where a category does.
     """
     encoded = np.empty((len(rows), len(columns)), dtype=np.float32)
     for index, column in enumerate(columns):
@@ -96,12 +96,14 @@ def encode_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[Colum
 def encode_column(values: Sequence[object] | NDArray[np.generic], column: Column) -> NDArray[np.float32]:
     """Return shape (rows,): vocabulary indices of a category, or numbers with the default where missing.
 
-    None and numbers that are not finite count as missing. Raises BadColumn for text that is no number.
+    None and numbers that are not finite count as missing. Raises BadColumn for text that is no number, and BadCategory
+    for a category that is a list or an object.
     """
     if column.vocabulary is not None:
         places = {word: place for place, word in enumerate(column.vocabulary)}
         unknown = len(column.vocabulary)
-        found = [unknown if value is None else places.get(category_text(value), unknown) for value in values]
+        texts = category_texts(values, column.name)
+        found = [unknown if text is None else places.get(text, unknown) for text in texts]
         return np.asarray(found, dtype=np.float32)
     numbers = to_numbers(values, column.name)
     numbers = np.where(np.isfinite(numbers), numbers, column.default)
@@ -128,6 +130,19 @@ def is_missing(values: Sequence[object] | NDArray[np.generic]) -> NDArray[np.boo
         dtype=np.bool_,
         count=len(values),
     )
+
+
+def category_texts(values: Sequence[object] | NDArray[np.generic], name: str) -> list[str | None]:
+    """Return the texts of a column's categories, None where there is none. Raises BadCategory for a list or an object.
+
+    Their text would depend on who writes it, and may be nested deeper than Python can follow.
+    """
+    texts: list[str | None] = []
+    for row, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise BadCategory(name, row)
+        texts.append(None if value is None else category_text(value))
+    return texts
 
 
 def category_text(value: object) -> str:

@@ -23,6 +23,9 @@ from sextant_serving.variants import Variants
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
+Named = tuple[str, str]
+"""A model's name and version."""
+
 
 class Serving(Protocol):
     """The part of the application that is changed here: the variants in service."""
@@ -42,19 +45,17 @@ class Repository:
         siblings: Siblings | None = None,
     ) -> None:
         self._serving, self._swap, self.access, self._siblings = serving, swap, access, siblings
-        self._unloaded: Variants | None = None
+        self._unloaded: list[Named] = []  # not the models, whose memory is wanted back
 
     def index(self, *, ready_only: bool = False) -> list[dict[str, str]]:
         """Return name, version, state and reason of each variant's model, none before the first was loaded."""
         serving, known = self._serving, self._known()
         ready = serving.variants is not None and not serving.draining
-        if known is None or (ready_only and not ready):
+        if ready_only and not ready:
             return []
         reason = "" if ready else ("shutting down" if serving.draining else "unloaded")
         state = READY if ready else UNAVAILABLE
-        return [
-            {"name": model.name, "version": model.version, "state": state, "reason": reason} for model in known.models
-        ]
+        return [{"name": name, "version": version, "state": state, "reason": reason} for name, version in known]
 
     async def load(self, name: str) -> None:
         """Load the model again, beside the one in service, and put it in place. Raises NoSuchModel, LoadFailed."""
@@ -77,10 +78,11 @@ class Repository:
 
     def unload_here(self) -> None:
         """Unload in this process alone; nothing if that is done already."""
-        if self._serving.variants is None:
+        variants = self._serving.variants
+        if variants is None:
             return
-        self._unloaded, self._serving.variants = self._serving.variants, None
-        for model in self._unloaded.models:
+        self._unloaded, self._serving.variants = self._known(), None
+        for model in variants.models:
             model.metrics.ready = False
 
     async def _tell_siblings(self, target: bytes) -> None:
@@ -89,16 +91,17 @@ class Repository:
         if any(answer.status != HTTPStatus.OK for answer in answers):
             raise LoadFailed("another worker of this server could not follow; they differ until the next load")
 
-    def _known(self) -> Variants | None:
-        return self._serving.variants or self._unloaded
+    def _known(self) -> list[Named]:
+        """Return each variant's model, the champion's first: those in service, else those last unloaded."""
+        variants = self._serving.variants
+        return self._unloaded if variants is None else [(model.name, model.version) for model in variants.models]
 
-    def _check(self, name: str) -> Variants:
+    def _check(self, name: str) -> None:
         known = self._known()
-        if known is None:
+        if not known:
             raise NotReady
-        if name != known.champion.name:
-            raise NoSuchModel(known.champion.name, known.champion.version)
-        return known
+        if name != known[0][0]:
+            raise NoSuchModel(*known[0])
 
     async def handle(self, request: Request, route: Route) -> Response:
         """Answer a request of the API over HTTP; raises RequestError."""

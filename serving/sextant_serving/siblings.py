@@ -117,11 +117,14 @@ class _Answer:
     def __init__(self) -> None:
         self.body = b""
         self.content_type = b"application/json"
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"content-type":
             self.content_type = value
+        elif name.lower() == b"retry-after":
+            self.headers = ((b"retry-after", value),)
 
     def on_body(self, body: bytes) -> None:
         self.body += body
@@ -150,6 +153,6 @@ async def _exchange(address: str, token: str, method: bytes, target: bytes, body
             if not data:
                 raise ConnectionResetError
             parser.feed_data(data)
-        return Response(parser.get_status_code(), answer.body, answer.content_type)
+        return Response(parser.get_status_code(), answer.body, answer.content_type, answer.headers)
     finally:
         writer.close()

@@ -6,6 +6,7 @@ The parent comes from the W3C `traceparent` header or metadata. What OpenTelemet
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -41,6 +42,8 @@ class Tracing:
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ImportError as error:
             raise TracingMissing from error
+        # Its warnings quote the headers that a client sent, control characters included.
+        logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
         name = os.environ.get("OTEL_SERVICE_NAME", "sextant")
         self._provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))

@@ -21,7 +21,7 @@ from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
-from sextant_serving.errors import FeatureOutage, MissingFeatures
+from sextant_serving.errors import FeatureFailure, FeatureOutage, MissingFeatures
 from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.launch import running_server
@@ -247,6 +247,115 @@ def test_computed_features_read_their_own_request(
     first, second = asyncio.run(run())
     assert first.stored == [None, {"stock": 1.5, "aisle": "b"}]
     assert second.stored == [{"stock": 2.5, "aisle": "b"}]
+
+
+def divide(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the stock by the load, and raise where there is no load."""
+    return {"share": [stock / load for stock, load in zip(inputs["stock"], inputs["load"], strict=True)]}
+
+
+def divide_or_tell(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the same; where there is no load, what no network can read."""
+    pairs = zip(inputs["stock"], inputs["load"], strict=True)
+    return {"share": [stock / load if load else "SECRET" for stock, load in pairs]}
+
+
+@pytest.mark.parametrize("function", [divide, divide_or_tell])
+@pytest.mark.parametrize("policy", ["default", "reject"])
+def test_only_the_request_fails_whose_value_an_on_demand_function_cannot_take(
+    make_bundle: MakeBundle,
+    repository: Path,
+    device: ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    function: Callable[..., Any],
+    policy: str,
+) -> None:
+    """Those beside it in the lookup get their features; the log names the function, not the store and no value."""
+    columns = [*COLUMNS, Column(name="share", view="loads", default=0.0)]
+    bundle = make_bundle(columns=columns, entity="parcel_id", serving={"missing_features": policy})
+    code = CodeRef(entrypoint="user_code:share", digest="sha256:0")
+    request = [RequestColumn(name="load", number=True)]
+    computed = OnDemandSpec(view="loads", code=code, inputs=["shelves__stock"], request=request, columns=["share"])
+
+    async def run() -> tuple[list[Answer | BaseException], Model]:
+        loaded = load(Source(bundle), threads=1, lookup_thread=device)
+        serving = loaded.spec.serving.model_copy(update={"on_demand": [computed]})
+        spec = loaded.spec.model_copy(update={"serving": serving, "feature_service": "parcels"})
+        lookup = device.submit(FeatureLookup, repository, spec, [Transform(computed, function)]).result()
+        traffic = Traffic()
+        model = Model(replace(loaded, spec=spec, lookup=lookup), traffic, device=device, lookup_thread=device)
+        asked = []
+        for value in (1.0, 2.0, 0.0, 4.0, 5.0):
+            traffic.begin(value)
+            image, sent = np.zeros((1, 8, 8, 1), np.uint8), np.ones((1, 1), np.float32)
+            asked.append(Rows(1, image=image, sent=sent, keys=["P-1"], requested={"load": [value]}))
+        futures = [model.batcher.submit(rows) for rows in asked]
+        return await asyncio.gather(*futures, return_exceptions=True), model
+
+    answers, model = asyncio.run(run())
+    culprit = answers.pop(2)
+    assert [answer.fallbacks for answer in answers if isinstance(answer, Answer)] == [[None]] * 4
+    assert [answer.stored[0]["share"] for answer in answers] == [0.5, 0.25, 0.125, 0.1]  # type: ignore[union-attr, index]
+    if policy == "reject":
+        assert isinstance(culprit, FeatureFailure)
+        assert culprit.status == 422
+    else:
+        assert isinstance(culprit, Answer)
+        assert (culprit.fallbacks, culprit.stored) == (["feature-failure"], [None])
+    assert model.metrics.fallbacks["feature-failure"] == 1
+    assert model.metrics.fallbacks["feature-outage"] == 0
+    assert model.metrics.feature_rows["shelves", "found"] == 4
+    assert "user_code:share" in caplog.text
+    assert "SECRET" not in caplog.text
+    assert "store" not in caplog.text
+
+
+class ParticularStore(FeatureLookup):
+    """A store that cannot tell one key for what it is, or is away; it counts how often it is asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self.asked, self._error = 0, error
+        self.newest = {}
+        self.rows: dict[tuple[str, str], int] = {}
+
+    def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
+        """Give every key the same row unless one of them is odd."""
+        self.asked += 1
+        if "odd" in keys:
+            raise self._error
+        return [{"stock": 0.5, "aisle": "b"} for _ in keys]
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "without"),
+    [
+        pytest.param(ValueError(), 7, {3}, id="a-value"),
+        pytest.param(ConnectionError(), 1, set(range(8)), id="away"),
+    ],
+)
+def test_a_store_that_is_away_is_asked_once_and_one_that_dislikes_a_value_again(
+    make_bundle: MakeBundle, device: ThreadPoolExecutor, error: Exception, asked: int, without: set[int]
+) -> None:
+    """One odd key of eight costs six more lookups, and no other request its features."""
+    bundle = make_bundle(columns=COLUMNS, entity="parcel_id")
+    store = ParticularStore(error)
+
+    async def run() -> list[Answer]:
+        loaded = replace(load(Source(bundle), threads=1, lookup_thread=device), lookup=store)
+        traffic = Traffic()
+        model = Model(loaded, traffic, device=device, lookup_thread=device)
+        rows = [
+            Rows(1, image=np.zeros((1, 8, 8, 1), np.uint8), sent=np.ones((1, 1), np.float32), keys=[key])
+            for key in ["P-1", "P-1", "P-1", "odd", "P-1", "P-1", "P-1", "P-1"]
+        ]
+        for each in rows:
+            traffic.begin(id(each))
+        return list(await asyncio.gather(*(model.batcher.submit(each) for each in rows)))
+
+    answers = asyncio.run(run())
+    assert {place for place, answer in enumerate(answers) if answer.fallbacks == ["feature-outage"]} == without
+    assert store.asked == asked
 
 
 class HangingStore(FeatureLookup):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sextant_serving.access import Access
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
@@ -20,6 +21,7 @@ from sextant_serving.feedback import FeedbackBook
 from sextant_serving.loading import Source, load
 from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.model import Model
+from sextant_serving.repository import Repository
 from sextant_serving.rows import Rows
 from sextant_serving.variants import Variants
 
@@ -51,5 +53,30 @@ def test_a_model_that_is_replaced_is_freed_without_the_collector(bundle: Path) -
             application.variants = None
             while engine() is not None:  # the thread may still hold its last piece of work
                 await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_unloaded_model_is_freed_and_still_known_by_name(bundle: Path) -> None:
+    """The index has its name and version until another is loaded; its memory is there for that one."""
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as device:
+            loaded = load(Source(bundle), threads=1, lookup_thread=device)
+            engine = weakref.ref(loaded.engine)
+            application = Application(MetricsPage(), FeedbackBook(10, None), device)
+            application.variants = Variants(Model(loaded, Traffic(), device=device, lookup_thread=device))
+            del loaded
+
+            async def swap() -> None:
+                raise AssertionError
+
+            repository = Repository(application, swap, Access(None, None))
+            known = {"name": "parcels", "version": "3"}
+            assert repository.index() == [{**known, "state": "READY", "reason": ""}]
+            await repository.unload("parcels")
+            assert engine() is None
+            assert repository.index() == [{**known, "state": "UNAVAILABLE", "reason": "unloaded"}]
 
     asyncio.run(run())

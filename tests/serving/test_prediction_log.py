@@ -182,14 +182,17 @@ def test_a_writer_that_is_behind_drops_and_counts(
 def test_files_are_rotated_by_rows_and_the_oldest_go(bundle: Path, tmp_path: Path) -> None:
     """A full file is finished at once; what is too old goes, then the oldest beyond the size."""
     columns = LogColumns(spec_of(bundle), LABELS, None)
-    files = LogFiles(tmp_path, rows_a_file=4)
+    settled: list[tuple[Any, str, int]] = []
+    files = LogFiles(tmp_path, lambda *told: settled.append(told), rows_a_file=4)
     for number in range(6):
         files.append(
             columns,
             columns.batch([Entry(0.0, 0.0, [f"{number}a", f"{number}b"], "only", answered(0, 1), rows_of(1, 2))]),
+            number % 4,
         )
     finished = sorted(tmp_path.glob("*.parquet"))
     assert len(finished) == 3
+    assert settled == [(owner, "written", 2) for owner in (0, 1, 2, 3, 0, 1)]
     for age, path in enumerate(reversed(finished)):
         os.utime(path, (1e9 - age, 1e9 - age))
     one = finished[0].stat().st_size
@@ -198,7 +201,7 @@ def test_files_are_rotated_by_rows_and_the_oldest_go(bundle: Path, tmp_path: Pat
     crashed = tmp_path / f"crashed.parquet{UNFINISHED}"
     crashed.touch()
     os.utime(crashed, (1e9, 1e9))
-    LogFiles(tmp_path).prune(60.0, 1 << 40)
+    LogFiles(tmp_path, print).prune(60.0, 1 << 40)
     assert not list(tmp_path.iterdir())
 
 
@@ -207,13 +210,55 @@ def test_a_file_has_its_name_only_when_it_is_complete(bundle: Path, tmp_path: Pa
     import pyarrow.parquet as pq
 
     columns = LogColumns(spec_of(bundle), LABELS, None)
-    files = LogFiles(tmp_path, age_seconds=0.0)
-    files.append(columns, columns.batch([Entry(0.0, 0.0, ["a"], "only", answered(0), rows_of(1))]))
+    files = LogFiles(tmp_path, print, age_seconds=0.0)
+    files.append(columns, columns.batch([Entry(0.0, 0.0, ["a"], "only", answered(0), rows_of(1))]), None)
     assert [path.suffix for path in tmp_path.iterdir()] == [UNFINISHED]
     files.rotate(everything=False)
     (path,) = tmp_path.iterdir()
     assert pq.read_table(path).num_rows == 1
     assert SCHEMA_KEY in pq.read_schema(path).metadata
+
+
+def test_rows_of_a_file_that_cannot_get_its_name_are_dropped(bundle: Path, tmp_path: Path) -> None:
+    """Nobody would read them; each counts with the model that brought it, and the next file is begun."""
+    columns, settled = LogColumns(spec_of(bundle), LABELS, None), []
+    files = LogFiles(tmp_path / "log", lambda *told: settled.append(told), age_seconds=0.0)
+    batch = columns.batch([Entry(0.0, 0.0, ["a"], "only", answered(0), rows_of(1))])
+    files.append(columns, batch, "old")
+    files.append(columns, batch, "new")
+    (tmp_path / "log").rename(tmp_path / "away")
+    files.rotate(everything=False)
+    assert settled == [("old", "dropped", 1), ("new", "dropped", 1)]
+    (tmp_path / "log").mkdir()
+    files.append(columns, batch, "new")
+    files.rotate(everything=False)
+    assert settled[2:] == [("new", "written", 1)]
+
+
+def test_no_fault_of_the_housekeeping_ends_the_log(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that come after an unforeseen one are written."""
+    failed = threading.Event()
+
+    def fail(*_: object) -> None:
+        failed.set()
+        raise ArithmeticError
+
+    monkeypatch.setattr(LogFiles, "prune", fail)
+    metrics = metrics_of(bundle)
+
+    async def run() -> None:
+        log = PredictionLog(tmp_path, KEY)
+        model = log.of(spec_of(bundle), metrics)
+        assert model is not None
+        await asyncio.to_thread(failed.wait)
+        model.offer(["late"], "only", answered(0), rows_of(1.0), 0.0)
+        await asyncio.to_thread(log.close)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert metrics.log_rows == {"written": 1, "dropped": 0}
 
 
 def test_a_label_is_joined_by_its_prediction_id(make_bundle: MakeBundle, tmp_path: Path) -> None:

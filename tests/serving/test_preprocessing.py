@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sextant_plan.bundle import Column
+from sextant_plan.bundle import Column, RequestColumn
 from sextant_plan.schema import ImageInput
-from sextant_serving.errors import BadColumn, BadPicture
-from sextant_serving.preprocessing import decode_image, decode_small_image, encode_columns, picture_statistics
+from sextant_serving.errors import BadCategory, BadColumn, BadPicture
+from sextant_serving.on_demand import request_values
+from sextant_serving.preprocessing import (
+    decode_image,
+    decode_small_image,
+    encode_column,
+    encode_columns,
+    picture_statistics,
+)
 
 GREY = ImageInput(height=8, width=8, channels=1)
 COLOUR = ImageInput(height=8, width=16, channels=3)
@@ -118,6 +125,14 @@ def test_a_small_picture_that_is_none_is_refused_at_once() -> None:
         decode_small_image(b"not a picture", GREY)
 
 
+def nested(depth: int) -> list[object]:
+    """Return a list in a list, so many times."""
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def test_columns_are_encoded_in_their_order() -> None:
     """Numbers, booleans, categories, unknown and missing values become what the columns say."""
     columns = [Column(name="zone", vocabulary=["3", "true", "x"]), Column(name="weight", default=7.0)]
@@ -137,6 +152,15 @@ def test_text_for_a_number_names_column_and_row() -> None:
     with pytest.raises(BadColumn, match="weight: row 1") as refusal:
         encode_columns([{"weight": 1}, {"weight": "SECRET"}], [Column(name="weight")])
     assert "SECRET" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", [["north"], {"zone": "north"}, nested(5000)], ids=["list", "object", "deep"])
+def test_a_category_is_one_value(value: object) -> None:
+    """A list or an object is refused by column and row, for the network and for on-demand functions alike."""
+    with pytest.raises(BadCategory, match="zone: row 1"):
+        encode_column(["north", value], Column(name="zone", vocabulary=["north"]))
+    with pytest.raises(BadCategory, match="zone: row 1"):
+        request_values([None, value], RequestColumn(name="zone", number=False))
 
 
 def test_statistics_are_mean_and_deviation_of_the_pixels() -> None:

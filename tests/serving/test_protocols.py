@@ -168,3 +168,13 @@ def test_feedback_is_counted_once_and_logged(client: Client, server: Server, pic
     assert [line["outcome"] for line in lines[-4:]] == ["agree", "repeated", "disagree", "unmatched"]
     assert lines[-4]["predicted"] == lines[-4]["label"] == right["label"]
     assert client.request("POST", "/feedback", b'{"prediction_id": 3}')[0] == 400
+
+
+def test_feedback_is_no_longer_than_a_label_needs(client: Client) -> None:
+    """A longer body is refused before it is read: what is read costs a hundred times its length."""
+    body = b'{"prediction_id": "0-0", "label": "light"}'
+    assert client.request("POST", "/feedback", body.ljust(1 << 14))[0] == 200
+    status, _, answer = client.request("POST", "/feedback", body.ljust((1 << 14) + 1))
+    assert (status, b"16384 bytes" in answer) == (413, True)
+    longest = json.dumps({"prediction_id": "\U0001f600" * 256, "label": "\U0001f600" * 256, "rating": 5}).encode()
+    assert client.request("POST", "/feedback", longest)[0] == 200

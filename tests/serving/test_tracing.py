@@ -125,6 +125,18 @@ def test_a_grpc_call_is_traced_with_its_stages(bundle: Path, collector: Collecto
     assert not any(b"SECRET" in span.SerializeToString() for found in spans.values() for span in found)
 
 
+def test_what_a_client_calls_its_trace_is_not_logged(bundle: Path, collector: Collector, tmp_path: Path) -> None:
+    """A state that breaks the rules of the header is passed over in silence."""
+    log = tmp_path / "server.log"
+    arguments = ["--otlp-endpoint", f"http://127.0.0.1:{collector.server_port}"]
+    with running_server(bundle=bundle, log=log, arguments=arguments) as server, server.client() as client:
+        for state in ("password=SECRET one two\x9b31m", "SECRET", "a=SECRET,a=SECRET", "SECRET=1," * 40):
+            headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": state}
+            assert client.request("POST", "/v2/models/parcels/infer", b"{}", headers)[0] == 400
+    assert b"serving parcels" in log.read_bytes()
+    assert b"SECRET" not in log.read_bytes()
+
+
 def test_without_the_extra_the_server_says_what_to_install(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
