@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,11 @@ class FeedbackBook:
     def remember(
         self, ids: Iterable[str], labels: Iterable[str | None], metrics: ModelMetrics, unit: bytes | None = None
     ) -> None:
-        """Keep each prediction's label, None where the model abstained, and its unit; the oldest make way."""
+        """Keep each prediction's label, None where the model abstained, and its unit; the oldest make way.
+
+        Of a unit, which may be as long as a request, a digest is kept: it is only ever compared.
+        """
+        unit = None if unit is None else blake2b(unit, digest_size=16).digest()
         for identifier, label in zip(ids, labels, strict=True):
             self._predictions[identifier] = (label, metrics)
             if unit is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One answered request; `at` is its Unix time, `seconds` what it took. `rows` holds no picture.
+    """One answered request; `at` is its Unix time, `seconds` what it took. `rows` is what `LogColumns.kept` leaves.
 
     `thumbnails`, shape (rows, side, side), are measured and not kept.
     """
@@ -74,6 +74,14 @@ class LogColumns:
                 fields += [pa.field(name, pa.float32()) for name in PICTURE_MEASURES]
             self._schema = pa.schema(fields, metadata={SCHEMA_KEY: SCHEMA_VERSION})
         return self._schema
+
+    def kept(self, rows: Rows) -> Rows:
+        """Return what `batch` reads of a request's rows; nothing of it holds on to the request's body."""
+        kept = Rows(rows.count, keys=rows.keys if self._entity is not None else None)
+        if self._inputs:
+            kept.sent = rows.sent
+            kept.features = None if rows.features is None else rows.features.copy()  # often a view of the body
+        return kept
 
     def batch(self, entries: Sequence[Entry]) -> pyarrow.RecordBatch:
         """Return the entries' rows in the log's schema."""

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -46,7 +45,7 @@ class PredictionLog:
         self._queue: deque[Queued] = deque()
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
-        self._limits = LogSettings()
+        self._limits: LogSettings | None = None
         try:
             self._files = LogFiles(directory, self._count)
         except OSError as error:
@@ -55,7 +54,7 @@ class PredictionLog:
         self._thread.start()
 
     def limit(self, settings: LogSettings) -> None:
-        """Keep as much and as long as `settings` say, whichever model wrote it."""
+        """Keep as much and as long as `settings` say, whichever model wrote it; until told, everything."""
         self._limits = settings
 
     def of(self, spec: BundleSpec, metrics: ModelMetrics) -> ModelLog | None:
@@ -91,7 +90,8 @@ class PredictionLog:
                 time.sleep(0)
             try:
                 self._files.rotate(everything=stopped)
-                self._files.prune(self._limits.keep, self._limits.max_megabytes << 20)
+                if (limits := self._limits) is not None:
+                    self._files.prune(limits.keep, limits.max_megabytes << 20)
             except Exception as error:
                 _log.error("the prediction log cannot be kept in bounds: %s", type(error).__name__)
 
@@ -123,7 +123,7 @@ class ModelLog:
         small = None
         if self.columns.keeps_pictures and rows.image is not None:  # some 30 microseconds a row of 64 x 64 pixels
             small = np.stack([thumbnail(pixels) for pixels in rows.image])
-        kept = replace(rows, image=None, pictures=None, fields=None)
+        kept = self.columns.kept(rows)
         if not self._log.put(self, Entry(time.time(), seconds, ids, assignment, answer, kept, small)):
             self.count("dropped", rows.count)
 

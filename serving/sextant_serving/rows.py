@@ -15,6 +15,7 @@ from sextant_serving.errors import BadRequest, TooLarge
 from sextant_serving.on_demand import request_values
 from sextant_serving.preprocessing import encode_column, is_missing
 
+MAX_KEY = 1024  # characters of an entity's key, far above what online stores take; a logged key waits for the disk
 ANY_TEXT = ""  # a vocabulary makes a column one of text; what is in it matters only where the model reads it
 
 
@@ -159,6 +160,8 @@ class Signature:
             raise BadRequest(where, "no image", "This model reads one with every row")
         if self.entity and rows.features is None and rows.keys is None:
             raise BadRequest(where, f"no {self.entity}", "The feature store is asked by it")
+        if rows.keys is not None and max(map(len, rows.keys)) > MAX_KEY:
+            raise BadRequest(str(self.optional_entity), "too long a key", f"Send at most {MAX_KEY} characters")
         return rows
 
 

@@ -128,6 +128,20 @@ def recorded(server: Server, series: str) -> float:
     return float(line.split()[-1])
 
 
+def test_a_key_longer_than_any_store_takes_is_refused(make_bundle: MakeBundle) -> None:
+    """1,024 characters are taken, one more is the client's fault, as over HTTP."""
+    with (
+        running_server(bundle=make_bundle(entity="parcel_id"), grpc=True) as server,
+        grpc.insecure_channel(str(server.grpc)) as channel,
+    ):
+        for length, expected in ((1024, Code.OK), (1025, Code.INVALID_ARGUMENT)):
+            request = typed()
+            key = request.inputs.add(name="parcel_id", datatype="BYTES", shape=[1])
+            key.contents.bytes_contents.append(b"k" * length)
+            code, words = code_of(channel, request)
+            assert (code, "parcel_id: too long a key" in words) == (expected, expected != Code.OK)
+
+
 def test_metadata_and_health_are_those_of_http(channel: grpc.Channel) -> None:
     """Names, shapes and readiness agree with the REST paths."""
     assert call(channel, "ServerLive").live

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,20 @@ from sextant_plan.prediction_log import COLUMNS, PICTURE_MEASURES, SCHEMA_KEY
 from sextant_plan.reference import read_reference
 from sextant_plan.schema import PredictionLog as LogSettings
 from sextant_serving import prediction_log
+from sextant_serving.batching import Traffic
+from sextant_serving.codec_v2 import rows_of as rows_of_tensors
 from sextant_serving.errors import LogKeyMissing
+from sextant_serving.fleet import Fleet
 from sextant_serving.launch import ServerDidNotStart, running_server
+from sextant_serving.lineup import Lineup
+from sextant_serving.loading import Source
 from sextant_serving.log_columns import Entry, LogColumns
 from sextant_serving.log_files import UNFINISHED, LogFiles
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.picture_measures import measured
-from sextant_serving.prediction_log import PredictionLog
-from sextant_serving.rows import Answer, Rows
+from sextant_serving.prediction_log import ModelLog, PredictionLog
+from sextant_serving.rows import Answer, Rows, Signature
+from sextant_serving.tensors import TensorHead, read_tensors
 
 MakeBundle = Callable[..., Path]
 LABELS = ("parcels", "3", "stable")
@@ -179,6 +186,49 @@ def test_a_writer_that_is_behind_drops_and_counts(
     assert metrics.log_rows == {"written": 11, "dropped": 15}
 
 
+def test_a_queue_behind_a_hanging_disk_keeps_no_body_alive(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tensors of a binary request are views of its body; what waits for the disk is not, and is written whole."""
+    import polars as pl
+
+    hanging, go_on = threading.Event(), threading.Event()
+    append = LogFiles.append
+
+    def hang(self: LogFiles, *arguments: Any) -> None:
+        hanging.set()
+        go_on.wait()
+        append(self, *arguments)
+
+    monkeypatch.setattr(LogFiles, "append", hang)
+    spec = spec_of(bundle, columns=["weight"])
+    sizes = {"image": 64, "features": 8}
+    shapes = {"image": ("UINT8", [1, 8, 8, 1]), "features": ("FP32", [1, 2])}
+    heads = [TensorHead(name, *shapes[name], size, None) for name, size in sizes.items()]
+    body = bytearray(64) + np.array([2.5, 1.0], "<f4").tobytes()
+
+    def offer(model: ModelLog) -> None:
+        rows = rows_of_tensors(read_tensors(heads, memoryview(body)), Signature(spec))
+        model.offer(["second"], "only", answered(0), rows, 0.0)
+
+    async def run() -> None:
+        log = PredictionLog(tmp_path, KEY)
+        model = log.of(spec, metrics_of(bundle))
+        assert model is not None
+        model.offer(["first"], "only", answered(0), rows_of(1.0), 0.0)
+        await asyncio.get_running_loop().run_in_executor(None, hanging.wait)
+        try:
+            offer(model)
+            body.clear()  # raises BufferError while anything is a view of it
+        finally:
+            go_on.set()
+            await asyncio.get_running_loop().run_in_executor(None, log.close)
+
+    asyncio.run(run())
+    written = pl.read_parquet(tmp_path / "*.parquet").sort("prediction_id")
+    assert written["input.weight"].to_list() == [1.0, 2.5]
+
+
 def test_files_are_rotated_by_rows_and_the_oldest_go(bundle: Path, tmp_path: Path) -> None:
     """A full file is finished at once; what is too old goes, then the oldest beyond the size."""
     columns = LogColumns(spec_of(bundle), LABELS, None)
@@ -203,6 +253,28 @@ def test_files_are_rotated_by_rows_and_the_oldest_go(bundle: Path, tmp_path: Pat
     os.utime(crashed, (1e9, 1e9))
     LogFiles(tmp_path, print).prune(60.0, 1 << 40)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_champions_plan_says_how_much_and_how_long_is_kept(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """Beyond `keep` files go, then the oldest beyond `max_megabytes`; nothing goes before the plan has been read."""
+    bundle = make_bundle(serving={"log": {"sample": 1.0, "keep": "90d", "max_megabytes": 2}})
+    aged = {days: tmp_path / f"{days}.parquet" for days in (100, 80, 60)}
+    for days, path in aged.items():
+        path.touch()
+        os.truncate(path, 3 << 19)  # a megabyte and a half, of which two are too much
+        os.utime(path, (time.time() - days * 86400,) * 2)
+
+    async def run() -> None:
+        log = PredictionLog(tmp_path, None)
+        fleet = Fleet(Traffic(), engine_threads=1, log=log, record=lambda *_: None)
+        await fleet.muster(Lineup(Source(bundle)))
+        while aged[80].exists():
+            await asyncio.sleep(0.001)
+        fleet.stop()
+        log.close()
+
+    asyncio.run(run())
+    assert sorted(tmp_path.iterdir()) == [aged[60]]
 
 
 def test_a_file_has_its_name_only_when_it_is_complete(bundle: Path, tmp_path: Path) -> None:
@@ -282,6 +354,25 @@ def test_a_label_is_joined_by_its_prediction_id(make_bundle: MakeBundle, tmp_pat
     expected = [json.loads(line)["outcome"] == "agree" for line in labels.read_text().splitlines()]
     assert [weight for weight, _ in joined] == [0.5, 9.0]
     assert sorted(agreed for _, agreed in joined) == sorted(expected)
+
+
+def test_a_shadows_rows_stand_beside_those_that_they_copy(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """Each has the shadow's variant and version, the assignment `mirror`, and the id of the row that was answered."""
+    import polars as pl
+
+    champion, shadow = (make_bundle(version=version, serving={"log": {"sample": 1.0}}) for version in "34")
+    row = {"image": np.zeros((8, 8, 1), int).tolist(), "weight": 1.0, "zone": "north"}
+    arguments = ["--shadow", f"dark={shadow}:100", "--prediction-log", str(tmp_path)]
+    with running_server(bundle=champion, arguments=arguments) as server, server.client() as client:
+        ids = [one["prediction_id"] for one in client.predict_v1([row, row])]
+        while 'sextant_requests_total{code="200",model="parcels",variant="dark",version="4"} 1.0' not in (
+            client.metrics_text()
+        ):
+            assert client.ready()
+    written = pl.read_parquet(tmp_path / "*.parquet").sort("variant", "prediction_id")
+    names = ["variant", "version", "assignment", "prediction_id"]
+    copies = [("dark", "4", "mirror", identifier) for identifier in ids]
+    assert written.select(names).rows() == [*copies, *(("stable", "3", "only", identifier) for identifier in ids)]
 
 
 def test_a_killed_server_leaves_no_broken_file(make_bundle: MakeBundle, tmp_path: Path) -> None:

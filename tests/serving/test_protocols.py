@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sextant_serving.client import Client, Refused, Tensor
-from sextant_serving.launch import Server
+from sextant_serving.launch import Server, running_server
 
 PIXELS = (np.arange(64, dtype=np.uint8) * 4).reshape(1, 8, 8, 1)
 
@@ -144,6 +146,28 @@ def test_text_for_a_number_is_refused(client: Client, picture: bytes) -> None:
     """A column's fault names the column and the row."""
     with pytest.raises(Refused, match="weight: row 0 is not a number"):
         client.infer_picture(picture, {"weight": "SECRET"})
+
+
+def test_a_key_longer_than_any_store_takes_is_refused(make_bundle: Callable[..., Path], picture: bytes) -> None:
+    """1,024 characters are taken; one more is a 400 that names the entity, in JSON, in tensors and for a picture."""
+    with running_server(bundle=make_bundle(entity="parcel_id")) as server, server.client() as client:
+
+        def ways(key: str) -> list[Callable[[], object]]:
+            row = {"image": PIXELS[0].tolist(), "weight": 1.5, "zone": "south", "parcel_id": key}
+            tensors: dict[str, Tensor] = {"image": PIXELS, "parcel_id": [key]}
+            return [
+                partial(client.predict_v1, [row]),
+                partial(client.infer_json, tensors),
+                partial(client.infer_binary, tensors),
+                partial(client.infer_picture, picture, {"parcel_id": key}),
+            ]
+
+        for ask in ways("k" * 1024):
+            ask()
+        for ask in ways("k" * 1025):
+            with pytest.raises(Refused, match="parcel_id: too long a key") as refusal:
+                ask()
+            assert refusal.value.status == 400
 
 
 def test_other_media_are_refused(client: Client, server: Server) -> None:

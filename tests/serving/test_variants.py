@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import threading
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +210,28 @@ def test_a_unit_keeps_its_variant_and_each_variant_counts_its_own(bundle: Path, 
         assert set(first) == {"stable", "b"}
         assert challenger.metrics.requests["200"] == 2 * first.count("b")
         assert bench.champion.metrics.requests["200"] == 2 * first.count("stable")
+
+    asyncio.run(run())
+
+
+def test_a_unit_of_any_length_counts_once_and_is_not_kept(bundle: Path) -> None:
+    """Units of 30 kB are told apart by their ends, and remembering a hundred of them takes no megabyte."""
+    units = [f"{'x' * 30_000}{n % 100}" for n in range(101)]  # the first one asks twice
+
+    async def run() -> None:
+        bench = Bench(bundle)
+        other = bench.model(bundle, "b")
+        bench.serve((setting("b", "ab", 100), other))
+        await ask(bench.application, x_sextant_unit="first")
+        tracemalloc.start()
+        answers = [await ask(bench.application, x_sextant_unit=unit) for unit in units]
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        tracemalloc.stop()
+        for answer in answers:
+            made = json.loads(answer.body)["predictions"][0]
+            body = json.dumps({"prediction_id": made["prediction_id"], "label": made["label"]}).encode()
+            await bench.application.handle(Request(b"POST", b"/feedback", {}, body, 0.0))
+        assert (other.metrics.feedback["agree"], other.metrics.units["agree"]) == (101, 100)
 
     asyncio.run(run())
 
