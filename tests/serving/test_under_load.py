@@ -157,7 +157,7 @@ def test_pictures_that_could_not_be_decoded_in_time_are_refused_at_once(make_bun
         PictureClients(server, 10).run(THREADS)
         one = PictureClients(server, 50).run(THREADS)
     deadline = 12 * THREADS * one / 4
-    in_time = deadline + 0.1  # the loop may take its time to say that it was late
+    in_time = deadline + 0.5  # the server shares its processors with the clients
     bundle = make_bundle(serving={"deadline": deadline, "latency_edges_ms": [1000 * in_time]})
     with running_server(bundle=bundle) as server:
         clients = PictureClients(server, 100)
