@@ -11,19 +11,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
 import orjson
 from pydantic import ValidationError
 
 from sextant_plan import __version__
 from sextant_plan.feedback import Feedback
-from sextant_plan.schema import ImageInput
 from sextant_serving.attachments import attach_files
 from sextant_serving.call import Call
 from sextant_serving.codec_picture import CONTENT_TYPES, parse_picture
 from sextant_serving.codec_v1 import describe_rows, parse_v1, render_v1
 from sextant_serving.codec_v2 import Served, Wanted, describe_inputs, describe_outputs, parse_v2, render_v2
 from sextant_serving.connection import Request, Response
+from sextant_serving.decoders import Decoders, decode_all, decode_small
 from sextant_serving.errors import (
     BadRequest,
     NoSuchModel,
@@ -36,11 +35,11 @@ from sextant_serving.errors import (
 )
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.logs import log_failure
+from sextant_serving.lookups import Found
 from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, render
 from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
-from sextant_serving.preprocessing import decode_image, decode_small_image
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
 from sextant_serving.siblings import Siblings
@@ -78,8 +77,8 @@ def json_limit(body_bytes: int) -> int:
 class Application:
     """Answers requests with the models in `variants`, which a hot swap replaces; None until one is ready.
 
-    `siblings` are the other worker processes of the server, if it has several. `json_bytes` limits what is parsed as
-    JSON.
+    `pool` runs the user's attachment function; `siblings` are the other worker processes, if the server has several.
+    `json_bytes` limits what is parsed as JSON.
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class Application:
         page: MetricsPage,
         feedback: FeedbackBook,
         pool: Executor,
+        decoders: Decoders,
         siblings: Siblings | None = None,
         *,
         json_bytes: int = 1 << 23,
@@ -96,7 +96,7 @@ class Application:
         self._siblings, self._json_bytes = siblings, json_bytes
         self.note_stages: Callable[[Times], None] | None = None
         self.repository: Callable[[Request, Route], Awaitable[Response]]  # set by the server, which can load models
-        self._page, self._feedback, self._pool = page, feedback, pool
+        self._page, self._feedback, self._pool, self._decoders = page, feedback, pool, decoders
         self._loop = asyncio.get_running_loop()
         self._id_prefix, self._id_count = siblings.id_prefix if siblings else os.urandom(6).hex(), 0
 
@@ -267,8 +267,7 @@ class Application:
         model, ahead = call.model, None
         if rows.pictures is not None:
             with model.batcher.reserve(rows.count):
-                ahead = model.look_ahead(rows)
-                await self._decode(model, rows)
+                ahead = await self._decode(model, rows, rows.pictures, received)
         stages, queued = model.metrics.stages, time.monotonic()
         stages.preprocess.observe(queued - received)
         waiting = model.batcher.submit(rows, received, ahead)
@@ -295,17 +294,26 @@ class Application:
         if shadow.log is not None:
             shadow.log.offer(ids, "mirror", answer, rows, seconds)
 
-    async def _decode(self, model: Model, rows: Rows) -> None:
-        """Decode a request's pictures, in the pool unless it is a single small one; raises BadPicture."""
-        spec = model.signature.image
+    async def _decode(
+        self, model: Model, rows: Rows, pictures: list[bytes], received: float
+    ) -> asyncio.Future[Found] | None:
+        """Decode a request's pictures, on threads unless it is a small one; returns what is looked up meanwhile.
+
+        Raises BadPicture, Overloaded and DeadlineExceeded.
+        """
+        spec, deadline = model.signature.image, model.spec.serving.deadline
         assert spec is not None
-        assert rows.pictures is not None
-        decoded = _decode_small(rows.pictures, spec)
-        if decoded is None:
-            decoded = await self._loop.run_in_executor(self._pool, _decode_all, rows.pictures, spec)
-        (rows.image, seconds), rows.pictures = decoded, None
-        for one in seconds:
+        decoded = decode_small(pictures, spec)
+        if decoded is not None:
+            ahead = model.look_ahead(rows)
+        else:
+            decoding = self._decoders.start(pictures, spec, received + deadline, deadline)
+            ahead = model.look_ahead(rows)
+            decoded = await decoding
+        rows.image, rows.pictures = decoded.image, None
+        for one in decoded.seconds:
             model.metrics.decode_seconds.observe(one)
+        return ahead
 
     def _new_ids(self, count: int) -> tuple[str, list[str]]:
         """Return the id of an answer and those of its rows; they are the same for a single row."""
@@ -397,29 +405,6 @@ def _decoded(rows: Rows, model: Model) -> Rows:
     """Decode a request's pictures for `model`; raises BadPicture."""
     if rows.pictures is not None:
         assert model.signature.image is not None
-        rows.image, _ = _decode_all(rows.pictures, model.signature.image)
+        rows.image = decode_all(rows.pictures, model.signature.image).image
         rows.pictures = None
     return rows
-
-
-Decoded = tuple[np.ndarray[Any, np.dtype[np.uint8]], list[float]]
-"""Pictures as one batch, and the seconds that each took."""
-
-
-def _decode_small(pictures: list[bytes], spec: ImageInput) -> Decoded | None:
-    """Decode a single small picture; return None for anything else."""
-    if len(pictures) > 1:
-        return None
-    begun = time.perf_counter()
-    image = decode_small_image(pictures[0], spec)
-    return None if image is None else (image[np.newaxis], [time.perf_counter() - begun])
-
-
-def _decode_all(pictures: list[bytes], spec: ImageInput) -> Decoded:
-    """Decode any pictures."""
-    images, seconds = [], []
-    for picture in pictures:
-        begun = time.perf_counter()
-        images.append(decode_image(picture, spec))
-        seconds.append(time.perf_counter() - begun)
-    return np.stack(images), seconds

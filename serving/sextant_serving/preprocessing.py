@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from sextant_plan.reference import PICTURE_FEATURES, PROJECTIONS
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadCategory, BadColumn, BadPicture
 
-MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes, a decompression bomb costs at most 50 MB
+MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes
 MAX_PICTURE_BYTES = 1 << 25
 SMALL_PIXELS, SMALL_PICTURE_BYTES = 1 << 12, 1 << 13
 METADATA = (b"Exif", b"eXIf", b"zTXt", b"iTXt", b"iCCP")  # read before the pixels, at up to 100 times what those cost
@@ -54,32 +53,24 @@ def _decode(data: bytes, spec: ImageInput, most_pixels: int) -> NDArray[np.uint8
     """Return the pixels, or None, before any is decoded, if there are more than `most_pixels`. Raises BadPicture."""
     from PIL import Image, ImageFilter, ImageOps
 
+    from sextant_serving.picture_modes import draft, to_mode
+
     size, mode = (spec.width, spec.height), "L" if spec.channels == 1 else "RGB"
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as picture:
             if picture.width * picture.height > most_pixels:
                 return None
-            picture.draft(mode, size)  # a large JPEG is decoded at a fraction of its size
+            draft(picture, mode, size)
             ImageOps.exif_transpose(picture, in_place=True)
-            ready = _to_mode(picture, mode).resize(size, Image.Resampling.BILINEAR)
+            ready = to_mode(picture, mode).resize(size, Image.Resampling.BILINEAR)
             if spec.denoise != "none":
                 ready = ready.filter(ImageFilter.MedianFilter(3))
             pixels = np.frombuffer(ready.tobytes(), np.uint8)
+    except BadPicture:
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen types on malformed files
         raise BadPicture("not a readable JPEG or PNG") from error
     return pixels.reshape(spec.height, spec.width, spec.channels)
-
-
-def _to_mode(picture: Any, mode: str) -> Any:
-    """Convert to 8-bit grey or RGB: 16-bit values keep their upper byte, transparency lies on white."""
-    from PIL import Image
-
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
-    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def encode_columns(rows: Sequence[Mapping[str, object]], columns: Sequence[Column]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from sextant_serving.access import Access, read_token
 from sextant_serving.application import Application, json_limit, refuse
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import Handler
+from sextant_serving.decoders import Decoders
 from sextant_serving.errors import LOG_KEY
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
@@ -36,7 +37,7 @@ from sextant_serving.tracing import start_tracing
 _log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 0.2
-DECODERS = min(4, os.cpu_count() or 1)
+THREADS = min(4, os.cpu_count() or 1)  # that decode pictures, and as many that run attachment functions
 
 
 def serve(options: Options, seat: Seat | None = None) -> None:
@@ -59,7 +60,8 @@ class Server:
     def __init__(self, options: Options, seat: Seat | None = None) -> None:
         self._options, self._seat = options, seat
         self._siblings = Siblings(seat.company, seat.number) if seat else None
-        self._pool = ThreadPoolExecutor(DECODERS, "decode")
+        self._pool = ThreadPoolExecutor(THREADS, "attach")
+        self._decoding = ThreadPoolExecutor(THREADS, "decode")
         self._page = MetricsPage()
         self._traffic = Traffic()
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
@@ -77,8 +79,10 @@ class Server:
         feedback = FeedbackBook(options.remember, options.feedback_log)
         key = os.environ.get(LOG_KEY)
         log = PredictionLog(options.prediction_log, key.encode() if key else None) if options.prediction_log else None
+        decoders = Decoders(self._decoding, THREADS)
+        json_bytes = json_limit(options.max_body_bytes)
         self._application = Application(
-            self._page, feedback, self._pool, self._siblings, json_bytes=json_limit(options.max_body_bytes)
+            self._page, feedback, self._pool, decoders, self._siblings, json_bytes=json_bytes
         )
         self._fleet = Fleet(
             self._traffic, engine_threads=options.threads, log=log, record=self._application.record_copy
@@ -189,7 +193,8 @@ class Server:
                 await asyncio.wait_for(self._hurry.wait(), self._options.linger_seconds)
         await self._ports.drain()
         self._fleet.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._decoding, self._pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _spare_collector() -> None:

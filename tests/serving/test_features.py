@@ -21,6 +21,7 @@ from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
+from sextant_serving.decoders import Decoders
 from sextant_serving.errors import FeatureFailure, FeatureOutage, MissingFeatures
 from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.feedback import FeedbackBook
@@ -411,7 +412,7 @@ def test_features_are_looked_up_while_the_picture_is_decoded(
             decoders.submit(decoding.wait)
             loaded = replace(load(Source(bundle), threads=1, lookup_thread=lookup_thread), lookup=store)
             model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
-            application = Application(MetricsPage(), FeedbackBook(10, None), decoders)
+            application = Application(MetricsPage(), FeedbackBook(10, None), decoders, Decoders(decoders, threads=1))
             rows = Rows(1, pictures=[large.getvalue()], sent=np.ones((1, 1), np.float32), keys=["P-1"])
             call = Call(Variants(model), {}, lambda _: rows)
             answering = asyncio.create_task(application.predict(call, rows, asyncio.get_running_loop().time()))

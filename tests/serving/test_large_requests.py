@@ -17,6 +17,7 @@ from sextant_serving.codec_grpc import InferRequest
 from sextant_serving.codec_v1 import parse_v1
 from sextant_serving.codec_v2 import parse_v2
 from sextant_serving.connection import Request, Response
+from sextant_serving.decoders import Decoders
 from sextant_serving.errors import TooLarge
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.grpc_protocol import message
@@ -44,7 +45,7 @@ def post(bundle: Path) -> Post:
                     lookup_thread=threads,
                 )
                 book = FeedbackBook(10, None)
-                application = Application(MetricsPage(), book, threads, json_bytes=200_000)
+                application = Application(MetricsPage(), book, threads, Decoders(threads, 1), json_bytes=200_000)
                 application.variants = Variants(model)
                 return await application.handle(Request(b"POST", path.encode(), {}, body, time.monotonic()))
 

@@ -17,6 +17,7 @@ from sextant_serving.access import Access
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
+from sextant_serving.decoders import Decoders
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.loading import Source, load
 from sextant_serving.metrics_page import MetricsPage
@@ -43,7 +44,7 @@ def test_a_model_that_is_replaced_is_freed_without_the_collector(bundle: Path) -
             loaded = load(Source(bundle), threads=1, lookup_thread=device)
             engine = weakref.ref(loaded.engine)
             model = Model(loaded, Traffic(), device=device, lookup_thread=device)
-            application = Application(MetricsPage(), FeedbackBook(10, None), device)
+            application = Application(MetricsPage(), FeedbackBook(10, None), device, Decoders(device, threads=1))
             application.variants = Variants(model)
             rows = Rows(1, image=np.zeros((1, 8, 8, 1), np.uint8), features=np.zeros((1, 2), np.float32))
             for _ in range(4):
@@ -65,7 +66,7 @@ def test_an_unloaded_model_is_freed_and_still_known_by_name(bundle: Path) -> Non
         with ThreadPoolExecutor(1) as device:
             loaded = load(Source(bundle), threads=1, lookup_thread=device)
             engine = weakref.ref(loaded.engine)
-            application = Application(MetricsPage(), FeedbackBook(10, None), device)
+            application = Application(MetricsPage(), FeedbackBook(10, None), device, Decoders(device, 1))
             application.variants = Variants(Model(loaded, Traffic(), device=device, lookup_thread=device))
             del loaded
 

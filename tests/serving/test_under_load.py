@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import io
+import re
 import signal
 import statistics
 import threading
@@ -13,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from PIL import Image
 
 from sextant_serving.client import Tensor
-from sextant_serving.launch import running_server
+from sextant_serving.launch import Server, running_server
+from sextant_serving.server import THREADS
 
 MakeBundle = Callable[..., Path]
 
@@ -85,6 +89,90 @@ def test_what_is_accepted_is_answered_in_time_at_far_more_than_the_capacity(make
     assert all(after is not None and int(after) >= 1 for after in refused)
     # A second more: the clients share their processors with the server and with each other.
     assert float(np.quantile(answered, 0.99)) < deadline + 1.0
+
+
+def jpeg() -> bytes:
+    """Return a picture of twelve million pixels, in several scans: it takes long to decode, and not to send."""
+    file = io.BytesIO()
+    shades = Image.linear_gradient("L").resize((4000, 3000))
+    Image.merge("RGB", (shades, shades.rotate(90), shades.rotate(180))).save(file, "JPEG", progressive=True)
+    return file.getvalue()
+
+
+class PictureClients:
+    """Clients of one connection each, that send a picture again at once; who was refused waits for others' answers.
+
+    Each answer lets three of those try again. `waited` has by status how long the answers took, from the last byte
+    sent, and `retry_after` what the refusals said.
+    """
+
+    def __init__(self, server: Server, answers: int) -> None:
+        self._server, self._answers, self._body = server, answers, jpeg()
+        self._answered = threading.Condition()
+        self.waited: dict[int, list[float]] = {200: [], 429: [], 504: []}
+        self.retry_after: list[str | None] = []
+
+    def run(self, clients: int) -> float:
+        """Send until there are enough answers, or as many came late; returns the seconds for each answer."""
+        threads = [threading.Thread(target=self._keep_asking) for _ in range(clients)]
+        begun = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return (time.monotonic() - begun) / max(len(self.waited[200]), 1)
+
+    def _keep_asking(self) -> None:
+        connection = http.client.HTTPConnection(self._server.url.removeprefix("http://"), timeout=60)
+        path, headers = f"/v1/models/{self._server.model}:predict", {"content-type": "image/jpeg"}
+        while not self._enough():
+            connection.request("POST", path, self._body, headers)
+            sent = time.monotonic()
+            response = connection.getresponse()
+            response.read()
+            self.waited[response.status].append(time.monotonic() - sent)
+            with self._answered:
+                if response.status == 429:
+                    self.retry_after.append(response.headers["retry-after"])
+                    if not self._enough():
+                        self._answered.wait(1.0)  # should the last answer have come already
+                elif self._enough():
+                    self._answered.notify_all()
+                else:
+                    self._answered.notify(3)
+        connection.close()
+
+    def _enough(self) -> bool:
+        return max(len(self.waited[200]), len(self.waited[504])) >= self._answers
+
+
+@pytest.mark.slow
+def test_pictures_that_could_not_be_decoded_in_time_are_refused_at_once(make_bundle: MakeBundle) -> None:
+    """At four times the capacity: the excess is refused soon, what is accepted is in time, and the decoders are busy.
+
+    What they can do is measured first, with a connection for each; 12 times as many clients would need four times the
+    deadline.
+    """
+    with running_server(bundle=make_bundle(serving={"deadline": 60.0})) as server:
+        PictureClients(server, 10).run(THREADS)
+        one = PictureClients(server, 50).run(THREADS)
+    deadline = 12 * THREADS * one / 4
+    in_time = deadline + 0.5  # the server shares its processors with the clients
+    bundle = make_bundle(serving={"deadline": deadline, "latency_edges_ms": [1000 * in_time]})
+    with running_server(bundle=bundle) as server:
+        clients = PictureClients(server, 100)
+        each = clients.run(12 * THREADS)
+        with server.client() as client:
+            page = client.metrics_text()
+    waited = clients.waited
+    counted = re.search(rf'sextant_request_seconds_bucket{{le="{in_time}",.*}} (\d+)', page)
+    assert len(waited[200]) > 5 * len(waited[504])
+    assert counted is not None
+    assert int(counted[1]) == sum(map(len, waited.values()))
+    assert len(waited[429]) > len(waited[200])
+    assert all(after is not None and int(after) >= 1 for after in clients.retry_after)
+    assert statistics.median(waited[429]) < statistics.median(waited[200]) / 4
+    assert each < 1.5 * one
 
 
 def test_clients_that_follow_readiness_never_see_a_stop(make_bundle: MakeBundle) -> None:

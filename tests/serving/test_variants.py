@@ -24,6 +24,7 @@ from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.client import Client
 from sextant_serving.connection import Request, Response
+from sextant_serving.decoders import Decoders
 from sextant_serving.engines import Inputs, Outputs
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
@@ -78,7 +79,9 @@ class Bench:
 
     def __init__(self, champion: Path) -> None:
         self.pool = ThreadPoolExecutor(8)
-        self.application = Application(MetricsPage(), FeedbackBook(1000, None), self.pool)
+        self.application = Application(
+            MetricsPage(), FeedbackBook(1000, None), self.pool, Decoders(self.pool, threads=8)
+        )
         self.champion = self.model(champion, "stable")
 
     def model(self, bundle: Path, variant: str, engine: Any = None, **serving: Any) -> Model:
