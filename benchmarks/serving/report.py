@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.serving.measure import RAW, Cell
 from benchmarks.serving.models import MODELS
 from benchmarks.serving.servers import CONTENDERS, OURS
+from benchmarks.serving.targets import target_lines
 from benchmarks.serving.wires import TITLES, WIRES
 
 PLOT = "images/benchmarks-serving.svg"
@@ -86,7 +87,9 @@ def _page(document: dict[str, Any], cells: Cells, rounds: dict[Key, list[Cell]])
         )
     yield from ("", f"![Requests a second at 32 connections]({PLOT})", "")
     connections = sorted({key[3] for key in cells})
-    for model in (name for name in MODELS if any(key[0] == name for key in cells)):
+    models = [name for name in MODELS if any(key[0] == name for key in cells)]
+    yield from target_lines(cells, rounds, models)
+    for model in models:
         yield from (f"## {model}", "", MODELS[model].text[0].upper() + MODELS[model].text[1:] + ".", "")
         for count in connections:
             yield from _table(cells, model, count)
