@@ -130,7 +130,8 @@ class Model:
             self._note_times(jobs, taken, looked_up, computed.seconds)
         features, image = computed.inputs.get("features"), computed.inputs.get("image")
         missing = self._missing(jobs, rows, found)
-        self.metrics.seen.see(Seen(features, image, outputs, missing, computed.statistics))
+        # After the answers: it looks at every pixel with cold caches, and would hold them up for longer than rendering.
+        self._loop.call_soon(self.metrics.seen.see, Seen(features, image, outputs, missing, computed.statistics))
 
     def look_ahead(self, rows: Rows) -> asyncio.Future[Found] | None:
         """Ask for the features of rows that are not yet fit for the queue; None if they need none."""

@@ -17,9 +17,11 @@ from sextant_plan.bundle import Column
 from sextant_plan.reference import PICTURE_FEATURES, PROJECTIONS
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadCategory, BadColumn, BadPicture
+from sextant_serving.picture_headers import claimed_scans
 
 MAX_PIXELS = 1 << 24  # 16.8 million: a phone's picture passes
 MAX_PICTURE_BYTES = 1 << 25
+MAX_SCANS = 64  # encoders write about ten; each may be a few bytes that cost a pass over all pixels
 SMALL_PIXELS, SMALL_PICTURE_BYTES = 1 << 12, 1 << 13
 METADATA = (b"Exif", b"eXIf", b"zTXt", b"iTXt", b"iCCP")  # read before the pixels, at up to 100 times what those cost
 PROJECTION_GRID = 16  # coarse enough to cost little, fine enough for what a class looks like
@@ -34,6 +36,8 @@ def decode_image(data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     """
     if len(data) > MAX_PICTURE_BYTES:
         raise BadPicture(f"more than {MAX_PICTURE_BYTES} bytes")
+    if claimed_scans(data) > MAX_SCANS:
+        raise BadPicture(f"more than {MAX_SCANS} scans")
     pixels = _decode(data, spec, MAX_PIXELS)
     if pixels is None:
         raise BadPicture(f"more than {MAX_PIXELS} pixels")

@@ -14,7 +14,9 @@ from sextant_plan.bundle import Column, RequestColumn
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadCategory, BadColumn, BadPicture
 from sextant_serving.on_demand import request_values
+from sextant_serving.picture_headers import SCAN, claimed_scans
 from sextant_serving.preprocessing import (
+    MAX_SCANS,
     decode_image,
     decode_small_image,
     encode_column,
@@ -174,3 +176,19 @@ def test_statistics_are_mean_and_deviation_of_the_pixels() -> None:
     assert abs(picture_statistics(large)["image.brightness"][0] - large.mean()) < 3
     white = np.full((1, 512, 512, 3), 255, np.uint8)
     assert picture_statistics(white)["image.contrast"][0] == 0
+
+
+def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
+    """Each scan is a few bytes and a pass over all pixels; those of an encoder are taken, and so is any PNG."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8))
+    progressive = encoded(noise, "JPEG", progressive=True)
+    assert 1 < claimed_scans(progressive) <= MAX_SCANS
+    assert decode_image(progressive, GREY).shape == (8, 8, 1)
+    last = progressive[progressive.rindex(SCAN) :]
+    bomb = progressive[:-2] + last[:40] * MAX_SCANS + b"\xff\xd9"
+    filled = bomb[:2] + b"\xff" * 2000 + bomb[2:]  # filling may stand before a mark
+    for each in (bomb, filled):
+        with pytest.raises(BadPicture, match="scans"):
+            decode_image(each, GREY)
+    assert claimed_scans(encoded(noise, "JPEG")) == 1
+    assert claimed_scans(encoded(noise) + SCAN * 100) == 1
