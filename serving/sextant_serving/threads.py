@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 _log = logging.getLogger(__name__)
 
 LOWEST = 19  # the nice value of some 1.5 % of a core that a thread of nice value 0 wants too
-# Of a batch a thread holds the interpreter's lock for some 0.2 ms. Descheduled meanwhile it would hold everybody up, so
-# only one that computes far longer without the lock may be.
+# A batch holds the interpreter's lock for an estimated 0.2 ms. Descheduled meanwhile it would hold everybody up,
+# so only one that computes far longer without the lock may be.
 LONG_SECONDS = 0.002
 
 
