@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from sextant_plan.errors import UsageError
 from sextant_serving.batching import Traffic
@@ -18,22 +17,10 @@ from sextant_serving.loading import Source, load
 from sextant_serving.mirror import Mirror, Record
 from sextant_serving.model import Model
 from sextant_serving.prediction_log import PredictionLog
+from sextant_serving.threads import Threads
 from sextant_serving.variants import Variants
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Threads:
-    """A variant's own threads, so that none waits for another's device or store."""
-
-    device: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "device"))
-    lookup: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "lookup"))
-
-    def stop(self) -> None:
-        """Let what is running end and begin nothing else."""
-        for executor in (self.device, self.lookup):
-            executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Fleet:
@@ -43,7 +30,7 @@ class Fleet:
         self._traffic, self._engine_threads = traffic, engine_threads
         self._log, self._record = log, record
         self._loader = ThreadPoolExecutor(1, "loader")
-        self._threads: dict[str, Threads] = {}
+        self._threads: dict[tuple[str, bool], Threads] = {}  # by variant, and whether it is a shadow
         self._models: dict[tuple[Source, bool], Model] = {}
         self._mirrors: list[Mirror] = []
 
@@ -59,7 +46,8 @@ class Fleet:
         models = {key: self._models.get(key) or await self._load(*key) for key in wanted}
         self._models = models
         # The threads of a variant that is gone end by themselves when its last request has let go of its model.
-        self._threads = {source.variant: self._threads[source.variant] for source, _ in wanted}
+        kept = {(source.variant, is_shadow) for source, is_shadow in wanted}
+        self._threads = {key: threads for key, threads in self._threads.items() if key in kept}
         champion, *others = models.values()
         placed = [(setting, model) for (setting, _), model in zip(challengers, others, strict=True)]
         if self._log is not None:
@@ -70,11 +58,15 @@ class Fleet:
         return Variants(champion, placed, lineup.experiment, self._mirrors)
 
     async def _load(self, source: Source, is_shadow: bool) -> Model:
-        threads = self._threads.setdefault(source.variant, Threads())
-        loop = asyncio.get_running_loop()
+        key, loop = (source.variant, is_shadow), asyncio.get_running_loop()
+        # A priority that was lowered cannot be raised again, so each shadow begins with new threads.
+        threads = Threads() if is_shadow else self._threads.get(key) or Threads()
         loaded = await loop.run_in_executor(
             self._loader, lambda: load(source, threads=self._engine_threads, lookup_thread=threads.lookup)
         )
+        self._threads[key] = threads
+        if is_shadow:
+            threads.give_way(loaded.batch_seconds)
         log = self._log.of(loaded.spec, loaded.metrics) if self._log is not None else None
         traffic = None if is_shadow else self._traffic
         _log.info("loaded %s version %s as %s (%s)", loaded.name, loaded.version, source.variant, loaded.spec.digest)

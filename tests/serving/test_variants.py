@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import sys
 import threading
+import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -127,6 +130,64 @@ def test_a_blocked_shadow_holds_nobody_up_and_its_overflow_is_counted(bundle: Pa
         assert shadow.metrics.mirror_dropped >= 20 - 5 - 1
         await until(lambda: shadow.metrics.requests["200"] + shadow.metrics.mirror_dropped == 20)
         assert bench.champion.metrics.mirror_dropped == 0
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """A single core for this thread and those that it starts."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+@pytest.mark.usefixtures("one_core")
+def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bundle: MakeBundle) -> None:
+    """A core that both want goes to the champion, whose clients wait; the same network costs both alike."""
+    one_row = {"max_rows": 1, "queue_rows": 200, "deadline": 60.0}
+    champion = Source(make_bundle(slow=10, serving=one_row), name="parcels")
+    shadow = Source(make_bundle(slow=10, version="4", serving=one_row), name="parcels", variant="dark")
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            application = Application(MetricsPage(), FeedbackBook(1000, None), pool)
+            fleet = Fleet(Traffic(), engine_threads=1, log=None, record=application.record_copy)
+            application.variants = await fleet.muster(Lineup(champion, [(setting("dark", "shadow", 100), shadow)]))
+            models = application.variants.models
+            before = [await model.run_on_thread(time.thread_time) for model in models]
+            answers = await asyncio.gather(*(ask(application) for _ in range(25)))
+            assert {answer.status for answer in answers} == {200}
+            after = [await model.run_on_thread(time.thread_time) for model in models]
+            fleet.stop()
+        champions, shadows = (late - early for early, late in zip(before, after, strict=True))
+        assert shadows < 0.7 * champions
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: MakeBundle, bundle: Path) -> None:
+    """One that answers in microseconds keeps the priority of all, and so does the long one once it answers clients."""
+    champion = Source(bundle, name="parcels")
+    slow = Source(make_bundle(slow=12, version="4"), name="parcels", variant="b")
+    quick = Source(make_bundle(version="5"), name="parcels", variant="b")
+
+    async def run() -> None:
+        fleet = Fleet(Traffic(), engine_threads=1, log=None, record=lambda *_: None)
+
+        async def niceness(role: str, source: Source) -> list[int]:
+            models = (await fleet.muster(Lineup(champion, [(setting("b", role, 5), source)]))).models
+            return [await model.run_on_thread(lambda: os.getpriority(os.PRIO_PROCESS, 0)) for model in models]
+
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        assert await niceness("shadow", slow) == [usual, 19]
+        assert await niceness("ab", slow) == [usual, usual]
+        assert await niceness("shadow", slow) == [usual, 19]
+        assert await niceness("shadow", quick) == [usual, usual]
+        fleet.stop()
 
     asyncio.run(run())
 
