@@ -153,7 +153,7 @@ def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bun
 
     async def run() -> None:
         with ThreadPoolExecutor(1) as pool:
-            application = Application(MetricsPage(), FeedbackBook(1000, None), pool)
+            application = Application(MetricsPage(), FeedbackBook(1000, None), pool, Decoders(pool, 1))
             fleet = Fleet(Traffic(), engine_threads=1, log=None, record=application.record_copy)
             application.variants = await fleet.muster(Lineup(champion, [(setting("dark", "shadow", 100), shadow)]))
             models = application.variants.models
