@@ -76,23 +76,19 @@ Refuse = Callable[[RequestError], Response]
 Admit = Callable[[bytes, dict[bytes, bytes]], None]
 
 
-def admit_all(target: bytes, headers: dict[bytes, bytes]) -> None:
-    """Let every request be read."""
-
-
 @dataclass(eq=False)
 class HttpServer:
     """What the connections share.
 
-    `handle` answers a request and never raises, `refuse` renders a refusal. `admit` sees target and headers before the
-    body is read, and raises a RequestError for a request that is not to be read.
+    `handle` answers a request and never raises, `refuse` renders a refusal. `admit`, if any, sees target and headers
+    before the body is read, and raises a RequestError for a request that is not to be read.
     """
 
     handle: Handler
     refuse: Refuse
     traffic: Traffic
     limits: Limits
-    admit: Admit = admit_all
+    admit: Admit | None = None
     connections: set[Connection] = field(default_factory=set)
     draining: bool = False
     held: int = 0  # bytes of bodies
@@ -262,7 +258,8 @@ class Connection(asyncio.Protocol):
         self._header_size += len(name) + len(value)
         if self._in_headers:
             name = name.lower()
-            self._has_two_hosts |= name == b"host" and name in self._headers
+            if name in self._headers and name == b"host":
+                self._has_two_hosts = True
             self._headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -286,11 +283,12 @@ class Connection(asyncio.Protocol):
         if size > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
             return
-        try:
-            self._server.admit(self._target, self._headers)
-        except RequestError as error:
-            self._refuse(error)
-            return
+        if self._server.admit is not None:
+            try:
+                self._server.admit(self._target, self._headers)
+            except RequestError as error:
+                self._refuse(error)
+                return
         if size and self._server.held + size > self._server.limits.held_bytes:
             self._refuse(BodiesFull())
         elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._is_idle:

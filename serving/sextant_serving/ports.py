@@ -34,7 +34,7 @@ class Ports:
     """Where the server listens; `urls` names the open ports, HTTP first."""
 
     def __init__(
-        self, options: Options, handle: Handler, admit: Admit, traffic: Traffic, *, shared: bool = False
+        self, options: Options, handle: Handler, admit: Admit | None, traffic: Traffic, *, shared: bool = False
     ) -> None:
         """`shared` ports are reserved already, and open in other processes too."""
         self._options, self._traffic, self._shared = options, traffic, shared

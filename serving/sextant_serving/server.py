@@ -94,7 +94,9 @@ class Server:
         if self._tracing is not None:
             self._application.note_stages = self._tracing.add_stages
             handle = self._tracing.traced(handle, resolve)
-        self._ports = Ports(options, handle, access.admit, self._traffic, shared=self._seat is not None)
+        self._ports = Ports(
+            options, handle, None if access.is_open else access.admit, self._traffic, shared=self._seat is not None
+        )
         inner = None
         if self._siblings is not None:
             calls = SiblingCalls(self._application, repository, self._page)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_serving.errors import BadRequest
-from sextant_serving.json_numbers import flat_numbers, nested_numbers
+from sextant_serving.json_numbers import flat_bytes, flat_numbers, nested_numbers
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -161,9 +161,10 @@ def _fill_from_json(tensor: InputTensor, data: object, where: str) -> None:
 
 def _numbers(data: list[Any], datatype: str) -> NDArray[Any]:
     """Return JSON's numbers, those of 64 bits exactly. Raises ValueError and OverflowError."""
+    if datatype == "UINT8" and (pixels := flat_bytes(data)) is not None:
+        return pixels
     is_wide = datatype in ("INT64", "UINT64")
-    flat = None if is_wide else flat_numbers(data)
-    if flat is not None:
+    if not is_wide and (flat := flat_numbers(data)) is not None:
         return flat
     array = nested_numbers(data)
     return _exact(data, array) if is_wide and array.dtype.kind == "f" else array

@@ -16,7 +16,7 @@ from sextant_serving.batching import Traffic
 from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
 
 Admit = Callable[[bytes, dict[bytes, bytes]], None]
-HEAD = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+HEAD = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 SIZE = 3_000_000
 
@@ -26,7 +26,7 @@ class House:
 
     def __init__(self, limits: Limits, admit: Admit | None = None) -> None:
         self.may_answer, self._clients = asyncio.Event(), list[socket.socket]()
-        self.server = HttpServer(self._handle, refuse, Traffic(), limits, *((admit,) if admit else ()))
+        self.server = HttpServer(self._handle, refuse, Traffic(), limits, admit)
 
     async def _handle(self, _: Request) -> Response:
         await self.may_answer.wait()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sextant_serving.codec_v1 import parse_numbers
 from sextant_serving.errors import BadRequest
-from sextant_serving.json_numbers import flat_numbers, nested_numbers
+from sextant_serving.json_numbers import flat_bytes, flat_numbers, nested_numbers
 from sextant_serving.tensors import read_heads, read_tensors
 
 NUMBER = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.booleans()
@@ -25,6 +25,17 @@ def test_flat_numbers_are_their_nearest_fp64(values: list[Any]) -> None:
     found = flat_numbers(values)
     assert found is not None
     assert found.tolist() == [float(value) for value in values]
+
+
+@given(values=st.lists(st.integers(-1, 256) | st.booleans() | st.floats() | st.none()))
+def test_flat_bytes_are_whole_numbers_of_one_byte(values: list[Any]) -> None:
+    """Anything else is left to those who tell why not."""
+    found = flat_bytes(values)
+    if all(isinstance(value, int) and 0 <= value <= 255 for value in values):
+        assert found is not None
+        assert found.tolist() == values
+    else:
+        assert found is None
 
 
 @given(shape=st.lists(st.integers(1, 3), min_size=1, max_size=4), data=st.data())
