@@ -1,4 +1,4 @@
-"""An hour and a million requests, good and bad, over HTTP and gRPC: no server error, no crash, no growth of memory."""
+"""An hour and a million requests, good, bad and broken off, over both ports: no server error, no growth of memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from sextant_serving.launch import Server, running_server
 SECONDS = float(os.environ.get("SEXTANT_SOAK_SECONDS", "3600"))
 REQUESTS_A_SECOND = 1_000_000 / 3600
 CLIENTS = 4
+ABANDONED = 1 << 20  # bytes
 BURST = 16
 SETTLED = 0.25  # share of the time after which memory must not grow any more: caches and arenas are filled by then
 GROWTH_BYTES = 32 << 20
+PAUSE = 0.05  # seconds between streams, and between uploads that are broken off
+DONE = ("streamed", "broken off")
 BLAME_THE_CLIENT = ("INVALID_ARGUMENT", "NOT_FOUND")
 
 
@@ -59,6 +62,7 @@ def good_requests() -> list[bytes]:
         post(b"/v1/models/parcels:predict", pixels),
         post(b"/v2/models/parcels/infer?zone=south&weight=1.5", picture_of("JPEG"), b"content-type: image/jpeg"),
         post(b"/v1/models/parcels:predict?zone=north", picture_of("PNG"), b"content-type: image/png"),
+        post(b"/feedback", b'{"prediction_id":"1-1","label":"light"}'),
         b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
     ]
 
@@ -73,6 +77,12 @@ def good_calls() -> list[bytes]:
     typed.inputs[1].contents.fp32_contents.extend([1.0, 0.0])
     raw.raw_input_contents.extend([bytes(64), np.ones(2, np.float32).tobytes()])
     return [typed.SerializeToString(), raw.SerializeToString()]
+
+
+def break_off(address: tuple[str, int]) -> None:
+    """Send half of a large body and leave."""
+    with socket.create_connection(address, timeout=30) as raw:
+        raw.sendall(post(b"/v2/models/parcels/infer", bytes(ABANDONED))[: -ABANDONED // 2])
 
 
 def change(data: bytes, chance: random.Random) -> bytes:
@@ -159,8 +169,28 @@ def test_the_server_stays_well_under_good_and_bad_requests(bundle: Path) -> None
                     with lock:
                         counts[code] += 1
 
+        def streamer(seed: int) -> None:
+            chance, requests = random.Random(seed), good_calls()
+            with grpc.insecure_channel(str(server.grpc)) as channel:
+                stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+                while not stop.is_set():
+                    sent = [chance.choice(requests) for _ in range(BURST)]
+                    answered = sum(1 for _ in stream(iter([*sent[1:], change(sent[0], chance)]), timeout=30))
+                    with lock:
+                        counts["streamed"] += answered
+                    stop.wait(PAUSE)
+
+        def leaver() -> None:
+            while not stop.is_set():
+                break_off((host, int(port)))
+                with lock:
+                    counts["broken off"] += 1
+                stop.wait(PAUSE)
+
         threads = [threading.Thread(target=client, args=(seed,)) for seed in range(CLIENTS)]
         threads.append(threading.Thread(target=caller, args=(CLIENTS,)))
+        threads.append(threading.Thread(target=streamer, args=(CLIENTS + 1,)))
+        threads.append(threading.Thread(target=leaver))
         begun = time.monotonic()
         for thread in threads:
             thread.start()
@@ -177,8 +207,8 @@ def test_the_server_stays_well_under_good_and_bad_requests(bundle: Path) -> None
     print(f"{total} requests in {SECONDS:g} s, codes {codes}, memory {memory}")
     assert server.process.returncode == 0
     assert not [code for code in counts if isinstance(code, bytes) and code >= b"500"]
-    assert not {code for code in counts if isinstance(code, str)} - {"OK", *BLAME_THE_CLIENT}
-    for code in (b"200", b"400", "OK", "INVALID_ARGUMENT"):
+    assert not {code for code in counts if isinstance(code, str)} - {"OK", *BLAME_THE_CLIENT, *DONE}
+    for code in (b"200", b"400", "OK", "INVALID_ARGUMENT", *DONE):
         assert counts[code]
     assert total >= SECONDS * REQUESTS_A_SECOND
     assert grown < GROWTH_BYTES
