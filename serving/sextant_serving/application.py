@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import time
@@ -12,34 +11,29 @@ from concurrent.futures import Executor
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
 from sextant_plan import __version__
-from sextant_plan.feedback import Feedback
 from sextant_serving.attachments import attach_files
 from sextant_serving.call import Call
-from sextant_serving.codec_picture import CONTENT_TYPES, parse_picture
-from sextant_serving.codec_v1 import describe_rows, parse_v1, render_v1
-from sextant_serving.codec_v2 import Served, Wanted, describe_inputs, describe_outputs, parse_v2, render_v2
-from sextant_serving.connection import Request, Response
+from sextant_serving.codec_v1 import describe_rows, render_v1
+from sextant_serving.codec_v2 import Served, Wanted, describe_inputs, describe_outputs, render_v2
 from sextant_serving.decoders import Decoders, decode_all, decode_small
 from sextant_serving.errors import (
-    BadRequest,
     NoSuchModel,
     NoSuchPath,
     NotReady,
     RequestError,
-    TooLarge,
-    WrongMediaType,
     WrongMethod,
 )
 from sextant_serving.feedback import FeedbackBook
+from sextant_serving.http_types import Request, Response
 from sextant_serving.logs import log_failure
 from sextant_serving.lookups import Found
 from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, render
 from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
+from sextant_serving.reading import read_feedback, read_rows, wants_attachments
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
 from sextant_serving.siblings import Siblings
@@ -49,9 +43,6 @@ _log = logging.getLogger(__name__)
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 POSTED = frozenset({"predict", "infer", "feedback", "repository-index", "repository-load", "repository-unload"})
-JSON_SHARE, JSON_BYTES = 4, 1 << 20
-
-FEEDBACK_BYTES = 1 << 14  # twice what the longest id and label take, each character escaped
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -64,14 +55,6 @@ def respond(document: object, status: int = 200) -> Response:
 def refuse(error: RequestError) -> Response:
     """Return the response for a request error."""
     return Response(error.status, orjson.dumps({"error": str(error)}), headers=error.headers)
-
-
-def json_limit(body_bytes: int) -> int:
-    """Return how many bytes of JSON a request may have, of a body of at most `body_bytes`.
-
-    JSON is parsed on the event loop: a MiB of short numbers holds everybody up for some 50 ms, binary data for nothing.
-    """
-    return min(body_bytes, max(body_bytes // JSON_SHARE, JSON_BYTES))
 
 
 class Application:
@@ -231,7 +214,7 @@ class Application:
     async def _infer(
         self, champion: Model, call: Call, request: Request, route: Route, query: dict[str, str]
     ) -> Response:
-        attach = _wants_attachments(champion, query)
+        attach = wants_attachments(champion, query)
         rows, wanted = self._parse(champion, request, route, query, keep_fields=attach)
         fields, rows = rows.fields, call.assign(rows)
         rows.fields, model = fields, call.model
@@ -253,11 +236,7 @@ class Application:
         self, model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool = False
     ) -> tuple[Rows, Wanted | None]:
         """Return a request's rows, and what a v2 response is to hold; None answers in v1."""
-        gc.disable()  # a large JSON makes millions of lists, and each collection would walk through those so far
-        try:
-            return _read(model, request, route, query, keep_fields=keep_fields, json_bytes=self._json_bytes)
-        finally:
-            gc.enable()
+        return read_rows(model, request, route, query, keep_fields=keep_fields, json_bytes=self._json_bytes)
 
     async def predict(self, call: Call, rows: Rows, received: float) -> tuple[Answer, str, list[str]]:
         """Answer the rows of an assigned call; returns the answer, its id and those of its rows. Raises RequestError.
@@ -337,7 +316,7 @@ class Application:
     async def _receive_feedback(self, request: Request) -> Response:
         """Take a label, or hand it to the worker whose answer it is for."""
         if self._siblings is not None:
-            owner = self._siblings.owner_of(_read_feedback(request).prediction_id)
+            owner = self._siblings.owner_of(read_feedback(request).prediction_id)
             if owner is not None:
                 return await self._siblings.pass_on(owner, b"/feedback", request.body)
         return self.receive_own_feedback(request)
@@ -346,59 +325,9 @@ class Application:
         """Take a label for an answer of this process, or of nobody. Raises RequestError."""
         if self.model is None:
             raise NotReady
-        feedback = _read_feedback(request)
+        feedback = read_feedback(request)
         outcome = self._feedback.receive(feedback, self.model.metrics)
         return respond({"prediction_id": feedback.prediction_id, "outcome": outcome})
-
-
-def _read_feedback(request: Request) -> Feedback:
-    if len(request.body) > FEEDBACK_BYTES:
-        raise TooLarge("body", FEEDBACK_BYTES, "bytes")
-    try:
-        return Feedback.model_validate_json(request.body)
-    except ValidationError as error:
-        place = error.errors(include_input=False, include_url=False)[0]["loc"]
-        field = place[0] if place and place[0] in Feedback.model_fields else "body"
-        raise BadRequest(
-            str(field), "not as it has to be", "Send prediction_id and label as text, rating as 1 to 5"
-        ) from None
-
-
-def _read(
-    model: Model, request: Request, route: Route, query: Mapping[str, str], *, keep_fields: bool, json_bytes: int
-) -> tuple[Rows, Wanted | None]:
-    """Do as `Application._parse`, of JSON up to `json_bytes`. Raises BadRequest, TooLarge and WrongMediaType."""
-    content_type = request.headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
-    if content_type in CONTENT_TYPES:
-        rows = parse_picture(request.body, query, model.signature, keep_fields=keep_fields)
-        return rows, None if route.action == "predict" else Wanted.usual(model.signature.form.outputs)
-    if content_type.startswith(("image/", "multipart/")):
-        raise WrongMediaType
-    if route.action == "predict":
-        _check_json(len(request.body), json_bytes)
-        return parse_v1(request.body, model.signature, keep_fields=keep_fields), None
-    if keep_fields:
-        raise BadRequest("attachments", "asked of a tensor request", "Send a picture, or use the v1 path")
-    length = request.headers.get(b"inference-header-content-length")
-    if length is not None and not (length.isdigit() and len(length) < 12):
-        raise BadRequest("inference-header-content-length", "not a length", "Send the JSON's bytes")
-    _check_json(len(request.body) if length is None else int(length), json_bytes)
-    return parse_v2(request.body, None if length is None else int(length), model.signature)
-
-
-def _check_json(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge("JSON", limit, "bytes")
-
-
-def _wants_attachments(model: Model, query: dict[str, str]) -> bool:
-    """Take `attachments` out of the query and tell whether it is asked for."""
-    asked = query.pop("attachments", "false")
-    if asked not in ("true", "false"):
-        raise BadRequest("attachments", "not true or false", "Send one of them")
-    if asked == "true" and model.attach is None:
-        raise BadRequest("attachments", "asked of a model that has none", "Name serving.attachment in the plan")
-    return asked == "true"
 
 
 def _decoded(rows: Rows, model: Model) -> Rows:

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 
 from sextant_serving.access import Access
-from sextant_serving.connection import Limits
 from sextant_serving.errors import BadRequest, RequestError, SlowClient
 from sextant_serving.grpc_protocol import SERVICE
+from sextant_serving.http_types import Limits
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,

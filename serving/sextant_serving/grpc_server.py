@@ -19,10 +19,10 @@ from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
 from sextant_serving.codec_grpc import InferRequest, ModelInferResponse, read_message, render_grpc
 from sextant_serving.codec_v2 import Served, describe_inputs, describe_outputs
-from sextant_serving.connection import Limits
 from sextant_serving.errors import CannotListen, NotReady, PortInUse, RequestError
 from sextant_serving.grpc_gate import CONCURRENT, Gate, headers_of, next_message, refuse
 from sextant_serving.grpc_protocol import message, service
+from sextant_serving.http_types import Limits
 from sextant_serving.logs import log_failure
 from sextant_serving.repository import Repository, check_parameters
 from sextant_serving.tls import KeyPair

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from sextant_serving.application import Application, refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Admit, Connection, Handler, HttpServer, Limits
+from sextant_serving.connection import Connection, HttpServer
 from sextant_serving.errors import CannotListen, PortInUse
+from sextant_serving.http_types import Admit, Handler, Limits
 from sextant_serving.options import Options
 from sextant_serving.repository import Repository
 from sextant_serving.tls import KeyPair

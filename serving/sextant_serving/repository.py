@@ -15,8 +15,8 @@ import orjson
 from sextant_plan.errors import SextantError
 from sextant_serving.access import Access
 from sextant_serving.codec_v1 import parse_json
-from sextant_serving.connection import Request, Response
 from sextant_serving.errors import BadRequest, LoadFailed, NoSuchModel, NotReady
+from sextant_serving.http_types import Request, Response
 from sextant_serving.routes import Route
 from sextant_serving.siblings import Siblings
 from sextant_serving.variants import Variants

@@ -15,19 +15,20 @@ from pathlib import Path
 from sextant_plan.errors import SextantError
 from sextant_plan.promotion import ACTIVE_FILE
 from sextant_serving.access import Access, read_token
-from sextant_serving.application import Application, json_limit, refuse
+from sextant_serving.application import Application, refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Handler
 from sextant_serving.decoders import Decoders
 from sextant_serving.errors import LOG_KEY
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
+from sextant_serving.http_types import Handler
 from sextant_serving.lineup import lineup_of
 from sextant_serving.logs import configure
 from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.options import Options
 from sextant_serving.ports import Ports
 from sextant_serving.prediction_log import PredictionLog
+from sextant_serving.reading import json_limit
 from sextant_serving.repository import Repository
 from sextant_serving.routes import resolve
 from sextant_serving.sibling_calls import SiblingCalls

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from sextant_serving.application import Application, refuse, respond
-from sextant_serving.connection import Request, Response
 from sextant_serving.errors import NoSuchPath, RequestError
+from sextant_serving.http_types import Request, Response
 from sextant_serving.logs import log_failure
 from sextant_serving.metrics_page import MetricsPage, pack
 from sextant_serving.repository import Repository

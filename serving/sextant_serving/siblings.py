@@ -18,8 +18,9 @@ import httptools
 
 from sextant_serving.access import Access
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Connection, Handler, HttpServer, Limits, Refuse, Response
+from sextant_serving.connection import Connection, HttpServer
 from sextant_serving.errors import WorkerSilent
+from sextant_serving.http_types import Handler, Limits, Refuse, Response
 from sextant_serving.metrics_page import State, StateReader
 from sextant_serving.options import MOST_WORKERS
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from sextant_serving.connection import Handler, Request, Response
 from sextant_serving.errors import TracingMissing
+from sextant_serving.http_types import Handler, Request, Response
 from sextant_serving.routes import Route
 from sextant_serving.rows import Times
 

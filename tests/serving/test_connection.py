@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sextant_serving.connection import origin_form
+from sextant_serving.http_types import origin_form
 from sextant_serving.launch import Server, running_server
 
 GET = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"

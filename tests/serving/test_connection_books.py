@@ -13,7 +13,8 @@ import pytest
 from sextant_serving.access import Access
 from sextant_serving.application import refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
+from sextant_serving.connection import Connection, HttpServer
+from sextant_serving.http_types import Limits, Request, Response
 
 Admit = Callable[[bytes, dict[bytes, bytes]], None]
 HEAD = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"

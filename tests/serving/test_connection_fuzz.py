@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sextant_serving.application import refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import PIPELINED, Connection, HttpServer, Limits, Request, Response
+from sextant_serving.connection import PIPELINED, Connection, HttpServer
+from sextant_serving.http_types import Limits, Request, Response
 
 GOOD = b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
 PIECES = st.sampled_from(

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from sextant_serving.application import Application, json_limit
+from sextant_serving.application import Application
 from sextant_serving.codec_grpc import InferRequest
 from sextant_serving.codec_v1 import parse_v1
 from sextant_serving.codec_v2 import parse_v2
-from sextant_serving.connection import Request, Response
 from sextant_serving.decoders import Decoders
 from sextant_serving.errors import TooLarge
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.grpc_protocol import message
+from sextant_serving.http_types import Request, Response
 from sextant_serving.loading import Source, load
 from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.model import Model
+from sextant_serving.reading import json_limit
 from sextant_serving.rows import Signature
 from sextant_serving.variants import Variants
 

@@ -14,7 +14,8 @@ import uvloop
 
 from sextant_serving.application import refuse
 from sextant_serving.batching import Traffic
-from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
+from sextant_serving.connection import Connection, HttpServer
+from sextant_serving.http_types import Limits, Request, Response
 
 POST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\n"

@@ -26,12 +26,12 @@ from sextant_plan.promotion import ActiveModel, write_active
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.client import Client
-from sextant_serving.connection import Request, Response
 from sextant_serving.decoders import Decoders
 from sextant_serving.engines import Inputs, Outputs
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.fleet import Fleet
 from sextant_serving.grpc_protocol import SERVICE, message
+from sextant_serving.http_types import Request, Response
 from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load

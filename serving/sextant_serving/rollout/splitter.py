@@ -23,8 +23,9 @@ import orjson
 from sextant_plan.errors import InfrastructureError
 from sextant_serving.batching import Traffic
 from sextant_serving.client import Client
-from sextant_serving.connection import Connection, HttpServer, Limits, Request, Response
+from sextant_serving.connection import Connection, HttpServer
 from sextant_serving.errors import CannotListen, PortInUse, RequestError
+from sextant_serving.http_types import Limits, Request, Response
 from sextant_serving.rollout.ports import Arm
 
 THREADS = 16
