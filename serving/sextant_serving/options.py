@@ -120,6 +120,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
     options = Options(**gather_challengers(parser, vars(parser.parse_args(arguments))))
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
+    if options.max_held_bytes < options.max_body_bytes:
+        parser.error("--max-held-bytes is less than one body of --max-body-bytes may have; raise it")
     if options.home and options.previous_bundle:
         parser.error("--previous-bundle goes with --bundle; with --home, active.json names the version before")
     if options.home and options.feature_repo:

@@ -145,6 +145,7 @@ def test_only_a_whole_token_of_the_right_scheme_passes(header: bytes | None, *, 
         pytest.param(["--token-file", "/dev/null"], "/dev/null: no token can be read", 4, id="empty-token"),
         pytest.param(["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "/nowhere: no TLS", 4, id="no-certificate"),
         pytest.param(["--tls-cert", "x"], "--tls-cert and --tls-key go together", 2, id="half-a-pair"),
+        pytest.param(["--max-held-bytes", "9"], "--max-held-bytes is less than one body", 2, id="no-room-for-a-body"),
         pytest.param(["--grpc-port", "x"], "give a port, 0 or off", 2, id="no-port"),
     ],
 )
