@@ -276,7 +276,8 @@ PREDICT_SECONDS = Series(
     ("model_name",), KSERVE_BUCKETS,
 )  # fmt: skip
 POSTPROCESS_SECONDS = Series(
-    "request_postprocess_seconds", "histogram", "seconds", "Time to note and write the answer.",
+    "request_postprocess_seconds", "histogram", "seconds",
+    "Time to note and write the answer, with the files of the plan's attachment.",
     ("model_name",), KSERVE_BUCKETS,
 )  # fmt: skip
 KSERVE: dict[str, Series] = {

@@ -7,6 +7,7 @@ import hmac
 from pathlib import Path
 
 from sextant_serving.errors import Forbidden, TokenUnreadable, Unauthorized
+from sextant_serving.http_types import announces_body
 
 SCHEME = b"bearer "
 OPEN_PATHS = frozenset({b"/", b"/v2/health/live", b"/v2/health/ready"})  # a kubelet's probe carries no token
@@ -30,8 +31,11 @@ class Access:
             raise Unauthorized
 
     def admit(self, target: bytes, headers: dict[bytes, bytes]) -> None:
-        """Raise Unauthorized for a request over HTTP that needs a token and bears none."""
-        if self._token is not None and target not in OPEN_PATHS:
+        """Raise Unauthorized for a request over HTTP that needs a token and bears none.
+
+        The open paths are open to what has no body: bodies have a room that those without a token must not fill.
+        """
+        if self._token is not None and (target not in OPEN_PATHS or announces_body(headers)):
             self.check(headers.get(b"authorization"))
 
     def check_admin(self, authorization: bytes | None) -> None:

@@ -33,7 +33,7 @@ from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, rende
 from sextant_serving.mirror import Copied
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
-from sextant_serving.reading import read_feedback, read_rows, wants_attachments
+from sextant_serving.reading import JSON_BYTES, read_feedback, read_rows, wants_attachments
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
 from sextant_serving.siblings import Siblings
@@ -72,7 +72,7 @@ class Application:
         decoders: Decoders,
         siblings: Siblings | None = None,
         *,
-        json_bytes: int = 1 << 23,
+        json_bytes: int = JSON_BYTES,
     ) -> None:
         self._variants: Variants | None = None
         self._draining = False

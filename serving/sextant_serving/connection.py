@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -22,10 +21,8 @@ from sextant_serving.errors import (
     TooLarge,
     WrongMethod,
 )
-from sextant_serving.http_types import Admit, Handler, Limits, Refuse, Request, Response, origin_form
+from sextant_serving.http_types import Admit, Handler, Limits, Refuse, Request, Response, announces_body, origin_form
 from sextant_serving.outbox import Outbox
-
-_log = logging.getLogger(__name__)
 
 HEADER_BYTES = 1 << 15
 PIECE_BYTES = 64  # what a piece of a body takes in memory beside its bytes
@@ -256,14 +253,14 @@ class Connection(asyncio.Protocol):
         self._server.held += cost
         if self._size > self._server.limits.body_bytes:
             self._refuse(TooLarge("body", self._server.limits.body_bytes, "bytes"))
-        elif self._server.held > self._server.limits.held_bytes:
+        elif self._server.held > max(self._server.limits.held_bytes, self._cost):  # one alone always has room
             self._refuse(BodiesFull())
 
     def on_message_complete(self) -> None:
         """Queue the request."""
         if self._header_size > HEADER_BYTES:  # by what came after the body
             self._refuse(HeaderTooLarge(HEADER_BYTES))
-        if self._refused or (self._parser.should_upgrade() and self._awaits_body):
+        if self._refused or (self._parser.should_upgrade() and announces_body(self._headers)):
             return
         self._begun = None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -271,11 +268,6 @@ class Connection(asyncio.Protocol):
         request = Request(self._method, self._target, self._headers, body, time.monotonic())
         cost, self._cost = self._cost, 0
         self._enqueue((request, self._parser.should_keep_alive(), cost))
-
-    @property
-    def _awaits_body(self) -> bool:
-        """Tell whether the headers speak of a body."""
-        return self._headers.get(b"content-length", b"0").strip(b"0") != b"" or b"transfer-encoding" in self._headers
 
     # answering
 

@@ -111,7 +111,7 @@ class SlowClient(RequestError):
     status = 408
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the request was not complete after {seconds:g} s.")
+        super().__init__(f"no complete request came within {seconds:g} s.")
 
 
 class LoadFailed(RequestError):

@@ -49,6 +49,11 @@ Refuse = Callable[[RequestError], Response]
 Admit = Callable[[bytes, dict[bytes, bytes]], None]
 
 
+def announces_body(headers: dict[bytes, bytes]) -> bool:
+    """Tell whether a request's headers speak of a body."""
+    return headers.get(b"content-length", b"0").strip(b"0") != b"" or b"transfer-encoding" in headers
+
+
 def origin_form(target: bytes) -> bytes:
     """Return a target in absolute form as path and query, any other as it is (RFC 9112, section 3.2.2)."""
     scheme, mark, rest = target.partition(b"://")

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sextant_serving.application import Application, refuse
@@ -27,8 +28,10 @@ _log = logging.getLogger(__name__)
 def most_connections() -> int:
     """Raise the limit of open files to the most that is allowed; half of it may be connections, the rest is ours."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most // 2 if most != resource.RLIM_INFINITY else Limits.connections
+    with suppress(ValueError, OSError):  # some systems take no limit that is as high as they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Limits.connections if files == resource.RLIM_INFINITY else min(files // 2, Limits.connections)
 
 
 class Ports:

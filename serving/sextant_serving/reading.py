@@ -81,6 +81,7 @@ def wants_attachments(model: Model, query: dict[str, str]) -> bool:
 
 
 def read_feedback(request: Request) -> Feedback:
+    """Return the label or rating that a request brings. Raises BadRequest, and TooLarge beyond FEEDBACK_BYTES."""
     if len(request.body) > FEEDBACK_BYTES:
         raise TooLarge("body", FEEDBACK_BYTES, "bytes")
     try:

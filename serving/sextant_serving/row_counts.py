@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,16 @@ class Seen:
     outputs: NDArray[np.float32]
     missing: NDArray[np.bool_]
     statistics: Statistics | None = None
+
+
+def _owned(batch: Seen) -> Seen:
+    """Return a batch that keeps nothing alive but itself: its arrays are often views of a request's body."""
+    features, image = batch.features, batch.image
+    return replace(
+        batch,
+        features=features.copy() if features is not None and features.base is not None else features,
+        image=image.copy() if image is not None and image.base is not None else image,
+    )
 
 
 class BinCounter:
@@ -85,6 +95,8 @@ class RowCounts:
         self._bytes += batch.image.nbytes if batch.image is not None and batch.statistics is None else 0
         if self.waiting >= ROWS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
             self._count()
+        else:
+            self._uncounted[-1] = _owned(batch)
 
     def bins(self) -> list[BinCounter]:
         """Return every counter with all rows seen so far, the answers' last."""

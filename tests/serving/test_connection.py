@@ -14,7 +14,6 @@ from sextant_serving.http_types import origin_form
 from sextant_serving.launch import Server, running_server
 
 GET = b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
-LENGTH, CHUNKED = b"content-length: %d\r\n\r\n%b", b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
 LAST_GET = GET.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 

@@ -141,11 +141,27 @@ def test_bodies_beyond_the_room_for_all_are_refused_until_there_is_room() -> Non
     run(test)
 
 
+def test_a_body_alone_always_has_room() -> None:
+    """What its pieces take besides its bytes does not count against it."""
+
+    async def test() -> None:
+        async with House(Limits(body_bytes=10_000, held_bytes=10_000)) as house:
+            house.may_answer.set()
+            head = HEAD.replace(b"host: x", b"host: x\r\nconnection: close") % 10_000
+            client = await house.client(head + bytes(5000))
+            await house.until(lambda: house.server.held >= 5000)
+            await asyncio.get_running_loop().sock_sendall(client, bytes(5000))
+            assert (await answer_to(client)).startswith(b"HTTP/1.1 200 ")
+
+    run(test)
+
+
 def test_a_body_in_crumbs_counts_for_what_it_takes() -> None:
     """Single bytes cost many times their size, so fewer of them are taken."""
 
     async def test() -> None:
         async with House(Limits(held_bytes=10_000)) as house:
+            await house.client(HEAD % 5000 + bytes(4999))
             client = await house.client(CHUNKED + b"1\r\n0\r\n" * 300)
             assert (await answer_to(client)).startswith(b"HTTP/1.1 503 ")
 
@@ -172,13 +188,14 @@ def test_one_connection_too_many_is_closed_and_the_others_stay() -> None:
     run(test)
 
 
-def test_without_the_token_a_body_is_not_read() -> None:
-    """The refusal comes before the body does."""
+@pytest.mark.parametrize("path", [b"/x", b"/", b"/v2/health/live"])
+def test_without_the_token_a_body_is_not_read(path: bytes) -> None:
+    """The refusal comes before the body does, on paths too that are open to a probe."""
 
     async def test() -> None:
         async with House(Limits(), Access("inference", None).admit) as house:
             house.may_answer.set()
-            answer = await answer_to(await house.client(HEAD % SIZE))
+            answer = await answer_to(await house.client(HEAD.replace(b"/x", path) % SIZE))
             assert answer.startswith(b"HTTP/1.1 401 ")
             assert house.server.held == 0
 

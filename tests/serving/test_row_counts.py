@@ -90,3 +90,31 @@ def test_what_waits_to_be_counted_is_bounded(bundle_of_zones: Path) -> None:
     fresh.see(large)
     fresh.see(large)
     assert fresh.waiting == 0
+
+
+def test_rows_that_wait_to_be_counted_keep_no_request_alive(bundle_of_zones: Path) -> None:
+    """Their arrays may be views of a body of any size."""
+    counts, seen = counts_of(bundle_of_zones), rows(1)
+    assert seen.features is not None
+    assert seen.image is not None
+    features, image = seen.features, seen.image
+    body = bytearray(features.tobytes() + image.tobytes())
+    split = features.nbytes
+
+    def see() -> None:
+        view = memoryview(body)
+        counts.see(
+            Seen(
+                np.frombuffer(view[:split], np.float32).reshape(features.shape),
+                np.frombuffer(view[split:], np.uint8).reshape(image.shape),
+                seen.outputs,
+                seen.missing,
+            )
+        )
+
+    see()
+    assert counts.waiting == 1
+    body.clear()  # raises BufferError while anything is a view of it
+    expected = counts_of(bundle_of_zones)
+    expected.see(seen)
+    assert found(counts) == found(expected)
