@@ -324,7 +324,8 @@ def test_no_fault_of_the_housekeeping_ends_the_log(
         log = PredictionLog(tmp_path, KEY)
         model = log.of(spec_of(bundle), metrics)
         assert model is not None
-        await asyncio.to_thread(failed.wait)
+        log.limit(LogSettings())
+        assert await asyncio.to_thread(failed.wait, 60)
         model.offer(["late"], "only", answered(0), rows_of(1.0), 0.0)
         await asyncio.to_thread(log.close)
         await asyncio.sleep(0)
