@@ -62,7 +62,7 @@ class Mirror:
         try:
             rows = copied.rows
             if not model.signature.reads_like(copied.reader.signature):
-                rows = await model.run_on_thread(lambda: copied.read_for(model))
+                rows = await self._loop.run_in_executor(model.lookup_thread, copied.read_for, model)
             answer = await model.batcher.submit(rows, begun)
             self._record(model, copied.ids, answer, rows, time.monotonic() - begun)
         except Overloaded:

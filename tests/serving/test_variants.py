@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -36,11 +36,13 @@ from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load
 from sextant_serving.metrics_page import MetricsPage
-from sextant_serving.mirror import Mirror
+from sextant_serving.mirror import Copied, Mirror
 from sextant_serving.model import Model
 from sextant_serving.options import parse_options
+from sextant_serving.rows import Rows
 from sextant_serving.variants import Variants
 
+T = TypeVar("T")
 MakeBundle = Callable[..., Path]
 BODY = json.dumps({"instances": [{"image": [[[9]] * 8] * 8, "weight": 1.0, "zone": "north"}]}).encode()
 
@@ -105,6 +107,16 @@ class Bench:
         self.application.variants = Variants(self.champion, challengers, "spring", mirrors)
 
 
+async def on_device_thread(model: Model, work: Callable[[], T]) -> T:
+    """Return what `work` gives on the thread that computes the model's batches."""
+    return await asyncio.get_running_loop().run_in_executor(model.device_thread, work)
+
+
+def niceness_here() -> int:
+    """Return the nice value of the calling thread."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds; the test's time limit ends it otherwise."""
     while not condition():
@@ -157,10 +169,10 @@ def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bun
             fleet = Fleet(Traffic(), engine_threads=1, log=None, record=application.record_copy)
             application.variants = await fleet.muster(Lineup(champion, [(setting("dark", "shadow", 100), shadow)]))
             models = application.variants.models
-            before = [await model.run_on_thread(time.thread_time) for model in models]
+            before = [await on_device_thread(model, time.thread_time) for model in models]
             answers = await asyncio.gather(*(ask(application) for _ in range(25)))
             assert {answer.status for answer in answers} == {200}
-            after = [await model.run_on_thread(time.thread_time) for model in models]
+            after = [await on_device_thread(model, time.thread_time) for model in models]
             fleet.stop()
         champions, shadows = (late - early for early, late in zip(before, after, strict=True))
         assert shadows < 0.7 * champions
@@ -180,9 +192,9 @@ def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: Ma
 
         async def niceness(role: str, source: Source) -> list[int]:
             models = (await fleet.muster(Lineup(champion, [(setting("b", role, 5), source)]))).models
-            return [await model.run_on_thread(lambda: os.getpriority(os.PRIO_PROCESS, 0)) for model in models]
+            return [await on_device_thread(model, niceness_here) for model in models]
 
-        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        usual = niceness_here()
         assert await niceness("shadow", slow) == [usual, 19]
         assert await niceness("ab", slow) == [usual, usual]
         assert await niceness("shadow", slow) == [usual, 19]
@@ -190,6 +202,30 @@ def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: Ma
         fleet.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_a_long_shadow_reads_requests_with_the_usual_priority(make_bundle: MakeBundle, bundle: Path) -> None:
+    """Reading holds the interpreter's lock, which a thread that is not let on a core would keep from everybody."""
+    slow = make_bundle(slow=12, columns=[Column(name="weight", default=2.0)])
+    read: list[int] = []
+
+    def read_for(_: Model) -> Rows:
+        read.append(niceness_here())
+        return Rows(1, features=np.zeros((1, 1), np.float32), image=np.zeros((1, 8, 8, 1), np.uint8))
+
+    async def run() -> None:
+        fleet = Fleet(Traffic(), engine_threads=1, log=None, record=lambda *_: None)
+        challengers = [(setting("b", "shadow", 100), Source(slow, name="parcels", variant="b"))]
+        variants = await fleet.muster(Lineup(Source(bundle, name="parcels"), challengers))
+        shadow = variants.models[1]
+        variants.mirrors[0].offer(Copied(["1"], Rows(1), variants.champion, read_for))
+        await until(lambda: shadow.metrics.requests["200"] == 1)
+        assert await on_device_thread(shadow, niceness_here) == 19
+        fleet.stop()
+
+    asyncio.run(run())
+    assert read == [niceness_here()]
 
 
 def test_a_failing_shadow_is_counted_and_not_seen(bundle: Path) -> None:
