@@ -458,7 +458,7 @@ def test_features_are_looked_up_while_the_picture_is_decoded(
             model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
             application = Application(MetricsPage(), FeedbackBook(10, None), decoders, Decoders(decoders, threads=1))
             rows = Rows(1, pictures=[large.getvalue()], sent=np.ones((1, 1), np.float32), keys=["P-1"])
-            call = Call(Variants(model), {}, lambda _: rows)
+            call = Call(Variants(model), {}, lambda _: rows, 0)
             answering = asyncio.create_task(application.predict(call, rows, asyncio.get_running_loop().time()))
             await asyncio.to_thread(store.was_asked.wait)
             assert rows.image is None
