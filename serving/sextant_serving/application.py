@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import orjson
@@ -30,7 +31,7 @@ from sextant_serving.http_types import Request, Response
 from sextant_serving.logs import log_failure
 from sextant_serving.lookups import Found
 from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, render
-from sextant_serving.mirror import Copied
+from sextant_serving.mirror import Copied, Unread
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
 from sextant_serving.reading import JSON_BYTES, read_feedback, read_rows, wants_attachments
@@ -200,7 +201,11 @@ class Application:
     async def _infer_and_count(self, request: Request, route: Route, query: dict[str, str]) -> Response:
         if self.variants is None:
             raise NotReady
-        call = Call(self.variants, request.headers, lambda model: self._parse(model, request, route, query)[0])
+
+        def read_for(model: Model) -> Rows:
+            return self._parse(model, request, route, query)[0]
+
+        call = Call(self.variants, request.headers, read_for, len(request.body))
         try:
             response = await self._infer(self.served(route.model, route.version), call, request, route, query)
         except RequestError as error:
@@ -253,7 +258,7 @@ class Application:
         identifier, ids = self._new_ids(rows.count)
         for mirror in call.variants.mirrors:
             if mirror.model is not model:
-                mirror.offer(Copied(ids, rows, model, lambda shadow: _decoded(call.read_for(shadow), shadow)))
+                mirror.offer(Copied(ids, rows, model, Unread(partial(_read_whole, call), call.size)))
         try:
             answer = await waiting
         finally:
@@ -330,8 +335,9 @@ class Application:
         return respond({"prediction_id": feedback.prediction_id, "outcome": outcome})
 
 
-def _decoded(rows: Rows, model: Model) -> Rows:
-    """Decode a request's pictures for `model`; raises BadPicture."""
+def _read_whole(call: Call, model: Model) -> Rows:
+    """Read a request for `model`, and decode its pictures; raises RequestError."""
+    rows = call.read_for(model)
     if rows.pictures is not None:
         assert model.signature.image is not None
         rows.image = decode_all(rows.pictures, model.signature.image).image

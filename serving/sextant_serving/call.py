@@ -17,13 +17,14 @@ class Call:
     """A request to a set of variants; the champion answers until `assign` has chosen.
 
     `headers` (lower-case names; of gRPC the metadata) may name a unit or a variant. `read_for` reads the request for
-    a model, pictures left undecoded; challengers may have other inputs than the champion. `answered` is the monotonic
-    time from which the model's answer was there to be written.
+    a model, pictures left undecoded; challengers may have other inputs than the champion. `size` is the bytes that it
+    holds for that. `answered` is the monotonic time from which the model's answer was there to be written.
     """
 
     variants: Variants
     headers: Mapping[bytes, bytes]
     read_for: Callable[[Model], Rows]
+    size: int
     model: Model = field(init=False)
     assignment: Assignment = field(init=False, default="only")
     unit: bytes | None = field(init=False, default=None)

@@ -84,11 +84,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A ModelInferRequest; `raw` holds the raw contents of each input, or nothing where they are typed."""
+    """A ModelInferRequest of `size` bytes; `raw` holds the raw contents of each input, nothing where they are typed."""
 
     head: Head
     identifier: str
     raw: Sequence[memoryview]
+    size: int
 
     @classmethod
     def read(cls, sent: bytes) -> InferRequest:
@@ -96,9 +97,10 @@ class InferRequest:
         parts = split(sent)
         if parts is None or len(parts.head) > HEAD_BYTES_KEPT:
             request = read_message(ModelInferRequest, sent)
-            return cls(Head(request), request.id, [memoryview(each) for each in request.raw_input_contents])
+            raw = [memoryview(each) for each in request.raw_input_contents]
+            return cls(Head(request), request.id, raw, len(sent))
         try:
-            return cls(_kept_head(parts.head), parts.identifier.decode(), parts.raw)
+            return cls(_kept_head(parts.head), parts.identifier.decode(), parts.raw, len(sent))
         except UnicodeDecodeError:
             raise BadRequest("id", "not UTF-8", "Send text or leave it out") from None
 

@@ -134,7 +134,7 @@ class GrpcServer:
         application, received = self._application, time.monotonic()
         if application.variants is None:
             raise NotReady
-        call = Call(application.variants, metadata, lambda model: request.rows(model.signature))
+        call = Call(application.variants, metadata, lambda model: request.rows(model.signature), request.size)
         with self._counted(call, peer, received):
             head = request.head
             champion = application.served(head.model, head.version or None)

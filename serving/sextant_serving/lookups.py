@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,9 @@ class Found:
         return np.array([reason is not None for reason in self.reasons], dtype=np.bool_)
 
 
+Question = tuple[Rows, "asyncio.Future[Found]"]
+
+
 class Lookups:
     """Asks the store on a thread of its own; an outage is an answer, so that nobody has to await one in vain."""
 
@@ -49,14 +53,15 @@ class Lookups:
         *,
         requested: Sequence[str],
         patience: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Use `thread`, which has one worker; a store that takes more than `patience` seconds counts as away.
 
-        `requested` are the columns of a request that on-demand features read.
+        `requested` are the columns of a request that on-demand features read; `clock` measures seconds.
         """
         self._store, self._thread, self._metrics = store, thread, metrics
-        self._requested, self._patience = requested, patience
-        self._asked: list[tuple[Rows, asyncio.Future[Found]]] = []
+        self._requested, self._patience, self._clock = requested, patience, clock
+        self._asked: list[Question] = []
         self._work: asyncio.Task[None] | None = None
         self._hanging: asyncio.Future[list[StoredRow | None]] | None = None
         self._loop = asyncio.get_running_loop()
@@ -77,29 +82,40 @@ class Lookups:
         finally:
             self._work = None
 
-    async def _answer(self, asked: list[tuple[Rows, asyncio.Future[Found]]]) -> None:
-        """Answer some questions by one lookup; where a value of one makes it fail, by as many as leave it alone."""
-        keys = [key for rows, _ in asked for key in rows.keys or ()]
-        begun = time.perf_counter()
-        try:
-            found = await self._ask_store(keys, self._requested_of([rows for rows, _ in asked]))
-            self._metrics.feature_times.update(self._store.newest)
-            self._metrics.feature_rows.update(self._store.rows)
-            reason = FEATURE_MISS
-        except Exception as error:  # each online store raises its own classes when it is away
-            if len(asked) > 1 and isinstance(error, OF_VALUES):
-                middle = len(asked) // 2
-                await self._answer(asked[:middle])
-                await self._answer(asked[middle:])
-                return
-            found, reason = [None] * len(keys), _reason_of(error)
-        self._metrics.feature_seconds.observe(time.perf_counter() - begun)
-        start = 0
-        for rows, future in asked:
-            part = list(found[start : start + rows.count])
-            start += rows.count
-            if not future.done():
-                future.set_result(Found(part, [reason if row is None else None for row in part]))
+    async def _answer(self, asked: list[Question]) -> None:
+        """Answer some questions by one lookup; where a value of one makes it fail, by as many as leave it alone.
+
+        Once that has taken the store's patience, those still unanswered go without, for the reason of the last lookup
+        that they were in.
+        """
+        give_up, told = self._clock() + self._patience, set[str]()
+        parts: deque[tuple[list[Question], str | None]] = deque([(asked, None)])
+        while parts:
+            part, reason = parts.popleft()
+            if reason is not None and self._clock() >= give_up:
+                _settle(part, None, reason)
+                continue
+            begun = self._clock()
+            try:
+                found = await self._look_up(part)
+            except Exception as error:  # each online store raises its own classes when it is away
+                reason = _reason_of(error, told)
+                if len(part) > 1 and isinstance(error, OF_VALUES):
+                    middle = len(part) // 2
+                    parts += (part[:middle], reason), (part[middle:], reason)
+                    continue
+                _settle(part, None, reason)
+            else:
+                _settle(part, found, FEATURE_MISS)
+            self._metrics.feature_seconds.observe(self._clock() - begun)
+
+    async def _look_up(self, part: list[Question]) -> list[StoredRow | None]:
+        """Return what the store has for the rows of some questions; raises what it raises."""
+        keys = [key for rows, _ in part for key in rows.keys or ()]
+        found = await self._ask_store(keys, self._requested_of([rows for rows, _ in part]))
+        self._metrics.feature_times.update(self._store.newest)
+        self._metrics.feature_rows.update(self._store.rows)
+        return found
 
     def _requested_of(self, requests: Sequence[Rows]) -> dict[str, list[Any]]:
         """Return the values of all rows for each column that on-demand features read."""
@@ -119,10 +135,23 @@ class Lookups:
             raise
 
 
-def _reason_of(error: Exception) -> str:
-    """Log why a lookup failed, and return why its rows go without."""
+def _settle(part: list[Question], found: list[StoredRow | None] | None, reason: str) -> None:
+    """Answer questions with what was found for their rows; those without go so for `reason`, all if it is None."""
+    start = 0
+    for rows, future in part:
+        own = [None] * rows.count if found is None else found[start : start + rows.count]
+        start += rows.count
+        if not future.done():
+            future.set_result(Found(list(own), [reason if row is None else None for row in own]))
+
+
+def _reason_of(error: Exception, told: set[str]) -> str:
+    """Return why the rows of a failed lookup go without; log it unless it is among those `told`."""
     if isinstance(error, EntrypointError):
-        _log.warning("an on-demand function failed: %s", error)
-        return FEATURE_FAILURE
-    _log.warning("the feature store did not answer: %s", type(error).__name__)
-    return FEATURE_OUTAGE
+        reason, text = FEATURE_FAILURE, f"an on-demand function failed: {error}"
+    else:
+        reason, text = FEATURE_OUTAGE, f"the feature store did not answer: {type(error).__name__}"
+    if text not in told:
+        told.add(text)
+        _log.warning("%s", text)
+    return reason

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakMethod
 
 import numpy as np
@@ -25,8 +25,6 @@ from sextant_serving.preprocessing import encode_columns, picture_statistics
 from sextant_serving.row_counts import Seen, Statistics
 from sextant_serving.rows import Answer, Rows, Signature, Times, joined
 from sextant_serving.stand_ins import Guarded
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Model:
         self.form = self.signature.form
         self._engine = Guarded(loaded.engine, loaded.stand_ins)
         self._training_range = loaded.training_range
-        self._thread = device
+        self.device_thread, self.lookup_thread = device, lookup_thread
         # A copy for a shadow never takes the loop's time.
         self._device = Device(device, here=traffic is not None)
         self.timed = False  # whether answers say when they passed each stage
@@ -82,10 +80,6 @@ class Model:
             deadline=serving.deadline,
             slots=2 if loaded.lookup else 1,  # one batch is looked up while another is on the device
         )
-
-    async def run_on_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` on the model's own thread."""
-        return await self._loop.run_in_executor(self._thread, work)
 
     def _answer_batch(self, jobs: list[Job]) -> Awaitable[None] | None:
         """Answer a short batch that needs no lookup at once, any other by the end of what is returned."""

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
+from sextant_plan.entrypoints import EntrypointError
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
 from sextant_serving.call import Call
@@ -27,6 +28,7 @@ from sextant_serving.features import FeatureLookup, StoredRow
 from sextant_serving.feedback import FeedbackBook
 from sextant_serving.launch import running_server
 from sextant_serving.loading import Source, load
+from sextant_serving.lookups import Lookups
 from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.model import Model
 from sextant_serving.on_demand import Transform
@@ -359,6 +361,48 @@ def test_a_store_that_is_away_is_asked_once_and_one_that_dislikes_a_value_again(
     assert store.asked == asked
 
 
+class FailingStore(FeatureLookup):
+    """A store that fails on everything and takes a quarter of a second for it, by a clock of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.asked, self._error = 0, error
+
+    def clock(self) -> float:
+        """Return the seconds that lookups have taken."""
+        return self.asked / 4
+
+    def lookup(self, keys: Sequence[str], request: Mapping[str, Sequence[Any]] | None = None) -> list[StoredRow | None]:
+        """Fail."""
+        self.asked += 1
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(EntrypointError("user_code:share", "it failed", "Mend it"), "feature-failure", id="function"),
+        pytest.param(KeyError("SECRET"), "feature-outage", id="store"),
+    ],
+)
+def test_a_lookup_that_fails_for_everybody_is_split_no_longer_than_the_stores_patience(
+    make_bundle: MakeBundle, device: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture, error: Exception, reason: str
+) -> None:
+    """Of a hundred questions each has its reason after a second in place of fifty; the log tells it once."""
+    metrics = load(Source(make_bundle()), threads=1, lookup_thread=device).metrics
+    store = FailingStore(error)
+
+    async def run() -> list[list[str | None]]:
+        lookups = Lookups(store, device, metrics, requested=(), patience=1.0, clock=store.clock)
+        return [
+            found.reasons for found in await asyncio.gather(*(lookups.ask(Rows(1, keys=["P"])) for _ in range(100)))
+        ]
+
+    assert asyncio.run(run()) == [[reason]] * 100
+    assert store.asked == 4
+    assert len(caplog.records) == 1
+    assert "SECRET" not in caplog.text
+
+
 class HangingStore(FeatureLookup):
     """A store that does not answer until it is told to."""
 
@@ -414,7 +458,7 @@ def test_features_are_looked_up_while_the_picture_is_decoded(
             model = Model(loaded, Traffic(), device=device, lookup_thread=lookup_thread)
             application = Application(MetricsPage(), FeedbackBook(10, None), decoders, Decoders(decoders, threads=1))
             rows = Rows(1, pictures=[large.getvalue()], sent=np.ones((1, 1), np.float32), keys=["P-1"])
-            call = Call(Variants(model), {}, lambda _: rows)
+            call = Call(Variants(model), {}, lambda _: rows, 0)
             answering = asyncio.create_task(application.predict(call, rows, asyncio.get_running_loop().time()))
             await asyncio.to_thread(store.was_asked.wait)
             assert rows.image is None

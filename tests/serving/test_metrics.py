@@ -106,10 +106,11 @@ def test_a_large_page_costs_little(bundle: Path) -> None:
 
 
 def test_a_large_page_of_many_workers_costs_little(bundle: Path) -> None:
-    """With what seven other workers have counted it takes less than 5 ms."""
+    """With what seven other workers have counted it takes about four times as long, not thirteen."""
     page, reader = big_page(bundle, ["a", "b"], 64), StateReader()
     packed = [pack(big_page(bundle, ["a", "b"], 64).state()) for _ in range(7)]
-    assert least_seconds(lambda: render(merge([page.state(), *map(reader.read, packed)]))) < 0.005
+    one = least_seconds(lambda: render(page.state()))
+    assert least_seconds(lambda: render(merge([page.state(), *map(reader.read, packed)]))) < 8 * one
 
 
 def test_what_a_worker_has_counted_arrives_as_it_was(bundle: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_model_that_is_replaced_is_freed_without_the_collector(bundle: Path) -
             application.variants = Variants(model)
             rows = Rows(1, image=np.zeros((1, 8, 8, 1), np.uint8), features=np.zeros((1, 2), np.float32))
             for _ in range(4):
-                call = Call(application.variants, {}, lambda _: rows)
+                call = Call(application.variants, {}, lambda _: rows, 0)
                 await application.predict(call, rows, time.monotonic())
             del loaded, model, call
             application.variants = None

@@ -13,7 +13,7 @@ import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -36,13 +36,23 @@ from sextant_serving.launch import running_server
 from sextant_serving.lineup import Lineup
 from sextant_serving.loading import Loaded, Source, load
 from sextant_serving.metrics_page import MetricsPage
-from sextant_serving.mirror import Mirror
+from sextant_serving.mirror import HELD_BYTES, Copied, Mirror, Unread
 from sextant_serving.model import Model
 from sextant_serving.options import parse_options
+from sextant_serving.rows import Rows
 from sextant_serving.variants import Variants
 
+T = TypeVar("T")
 MakeBundle = Callable[..., Path]
 BODY = json.dumps({"instances": [{"image": [[[9]] * 8] * 8, "weight": 1.0, "zone": "north"}]}).encode()
+
+
+OTHER = [Column(name="weight", default=2.0)]  # columns that the usual bundle's rows do not fit
+
+
+def weightless() -> Rows:
+    """Return a row for a bundle of OTHER columns."""
+    return Rows(1, features=np.zeros((1, 1), np.float32), image=np.zeros((1, 8, 8, 1), np.uint8))
 
 
 class BlockedEngine:
@@ -64,11 +74,11 @@ def setting(variant: str, role: str, percent: float) -> Challenger:
     )
 
 
-def ask(application: Application, **headers: str) -> Awaitable[Response]:
+def ask(application: Application, body: bytes = BODY, /, **headers: str) -> Awaitable[Response]:
     """Send one v1 request; header names are written with underscores."""
     named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
     return application.handle(
-        Request(b"POST", b"/v1/models/parcels:predict", named, BODY, asyncio.get_running_loop().time())
+        Request(b"POST", b"/v1/models/parcels:predict", named, body, asyncio.get_running_loop().time())
     )
 
 
@@ -103,6 +113,16 @@ class Bench:
             if one.role == "shadow"
         ]
         self.application.variants = Variants(self.champion, challengers, "spring", mirrors)
+
+
+async def on_device_thread(model: Model, work: Callable[[], T]) -> T:
+    """Return what `work` gives on the thread that computes the model's batches."""
+    return await asyncio.get_running_loop().run_in_executor(model.device_thread, work)
+
+
+def niceness_here() -> int:
+    """Return the nice value of the calling thread."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -144,31 +164,6 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
-@pytest.mark.usefixtures("one_core")
-def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bundle: MakeBundle) -> None:
-    """A core that both want goes to the champion, whose clients wait; the same network costs both alike."""
-    one_row = {"max_rows": 1, "queue_rows": 200, "deadline": 60.0}
-    champion = Source(make_bundle(slow=10, serving=one_row), name="parcels")
-    shadow = Source(make_bundle(slow=10, version="4", serving=one_row), name="parcels", variant="dark")
-
-    async def run() -> None:
-        with ThreadPoolExecutor(1) as pool:
-            application = Application(MetricsPage(), FeedbackBook(1000, None), pool, Decoders(pool, 1))
-            fleet = Fleet(Traffic(), engine_threads=1, log=None, record=application.record_copy)
-            application.variants = await fleet.muster(Lineup(champion, [(setting("dark", "shadow", 100), shadow)]))
-            models = application.variants.models
-            before = [await model.run_on_thread(time.thread_time) for model in models]
-            answers = await asyncio.gather(*(ask(application) for _ in range(25)))
-            assert {answer.status for answer in answers} == {200}
-            after = [await model.run_on_thread(time.thread_time) for model in models]
-            fleet.stop()
-        champions, shadows = (late - early for early, late in zip(before, after, strict=True))
-        assert shadows < 0.7 * champions
-
-    asyncio.run(run())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
 def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: MakeBundle, bundle: Path) -> None:
     """One that answers in microseconds keeps the priority of all, and so does the long one once it answers clients."""
     champion = Source(bundle, name="parcels")
@@ -180,9 +175,9 @@ def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: Ma
 
         async def niceness(role: str, source: Source) -> list[int]:
             models = (await fleet.muster(Lineup(champion, [(setting("b", role, 5), source)]))).models
-            return [await model.run_on_thread(lambda: os.getpriority(os.PRIO_PROCESS, 0)) for model in models]
+            return [await on_device_thread(model, niceness_here) for model in models]
 
-        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        usual = niceness_here()
         assert await niceness("shadow", slow) == [usual, 19]
         assert await niceness("ab", slow) == [usual, usual]
         assert await niceness("shadow", slow) == [usual, 19]
@@ -190,6 +185,144 @@ def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: Ma
         fleet.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_a_long_shadow_reads_requests_with_the_usual_priority(make_bundle: MakeBundle, bundle: Path) -> None:
+    """Reading holds the interpreter's lock, which a thread that is not let on a core would keep from everybody."""
+    slow = make_bundle(slow=12, columns=OTHER)
+    read: list[int] = []
+
+    def read_for(_: Model) -> Rows:
+        read.append(niceness_here())
+        return weightless()
+
+    async def run() -> None:
+        fleet = Fleet(Traffic(), engine_threads=1, log=None, record=lambda *_: None)
+        challengers = [(setting("b", "shadow", 100), Source(slow, name="parcels", variant="b"))]
+        variants = await fleet.muster(Lineup(Source(bundle, name="parcels"), challengers))
+        shadow = variants.models[1]
+        variants.mirrors[0].offer(Copied(["1"], Rows(1), variants.champion, Unread(read_for, 0)))
+        await until(lambda: shadow.metrics.requests["200"] == 1)
+        assert await on_device_thread(shadow, niceness_here) == 19
+        fleet.stop()
+
+    asyncio.run(run())
+    assert read == [niceness_here()]
+
+
+@pytest.mark.parametrize("columns", [None, OTHER], ids=["alike", "otherwise"])
+def test_a_copy_lets_go_of_the_request_once_it_has_its_rows(
+    make_bundle: MakeBundle, bundle: Path, columns: list[Column] | None
+) -> None:
+    """While it waits for the shadow's device nothing holds the body, which no longer counts as under way."""
+    other = bundle if columns is None else make_bundle(columns=columns)
+    body = BODY.replace(b', "zone": "north"', b"") + b" "
+
+    async def run() -> None:
+        go_on = threading.Event()
+        bench = Bench(bundle)
+        shadow = bench.model(other, "s", BlockedEngine(go_on))
+        bench.serve((setting("s", "shadow", 100), shadow))
+        before = sys.getrefcount(body)
+        try:
+            assert (await ask(bench.application, body)).status == 200
+            await until(lambda: sum(shadow.metrics.queue_seconds.counts) == 1)
+            assert sys.getrefcount(body) == before
+        finally:
+            go_on.set()
+        await until(lambda: shadow.metrics.requests["200"] == 1)
+
+    asyncio.run(run())
+
+
+def test_the_bytes_that_wait_to_be_read_for_a_shadow_are_bounded(make_bundle: MakeBundle, bundle: Path) -> None:
+    """Copies beyond are dropped and counted; what has been read makes room, and a large one is taken alone."""
+    other = make_bundle(columns=OTHER)
+
+    async def run() -> None:
+        go_on = threading.Event()
+        bench = Bench(bundle)
+        shadow = bench.model(other, "s")
+        mirror = Mirror(shadow, 100, lambda *_: None)
+
+        def read_for(_: Model) -> Rows:
+            go_on.wait()
+            return weightless()
+
+        def offer(size: int) -> None:
+            mirror.offer(Copied(["1"], Rows(1), bench.champion, Unread(read_for, size)))
+
+        try:
+            for size in (HELD_BYTES // 2, HELD_BYTES // 2, 1):
+                offer(size)
+            assert shadow.metrics.mirror_dropped == 1
+        finally:
+            go_on.set()
+        await until(lambda: shadow.metrics.requests["200"] == 2)
+        offer(HELD_BYTES + 1)
+        assert shadow.metrics.mirror_dropped == 1
+        await until(lambda: shadow.metrics.requests["200"] == 3)
+
+    asyncio.run(run())
+
+
+def test_a_shadows_lookup_waits_for_one_copy_to_be_read_at_most(make_bundle: MakeBundle, bundle: Path) -> None:
+    """However many wait to be read on the thread that they share, a store is not taken for one that is away."""
+    other = make_bundle(columns=OTHER)
+    order: list[str] = []
+
+    async def run() -> None:
+        go_on = threading.Event()
+        bench = Bench(bundle)
+        shadow = bench.model(other, "s")
+        mirror = Mirror(shadow, 100, lambda *_: None)
+
+        def read_for(_: Model) -> Rows:
+            order.append("read")
+            go_on.wait()
+            return weightless()
+
+        with ThreadPoolExecutor(1) as shadow.lookup_thread:
+            try:
+                for _ in range(2):
+                    mirror.offer(Copied(["1"], Rows(1), bench.champion, Unread(read_for, 1)))
+                await until(lambda: order == ["read"])
+                shadow.lookup_thread.submit(order.append, "lookup")
+            finally:
+                go_on.set()
+            await until(lambda: shadow.metrics.requests["200"] == 2)
+
+    asyncio.run(run())
+    assert order == ["read", "lookup", "read"]
+
+
+def test_a_copy_is_not_read_once_its_deadline_has_passed(make_bundle: MakeBundle, bundle: Path) -> None:
+    """One that has waited too long for its shadow's thread is a 504, and takes none of that thread's time."""
+    other = make_bundle(columns=OTHER, serving={"deadline": 0.05})
+    read: list[Model] = []
+
+    def read_for(model: Model) -> Rows:
+        read.append(model)
+        return weightless()
+
+    async def run() -> None:
+        go_on = threading.Event()
+        bench = Bench(bundle)
+        shadow = bench.model(other, "s")
+        for _ in range(8):  # every thread of the bench's pool
+            shadow.lookup_thread.submit(go_on.wait)
+        try:
+            Mirror(shadow, 100, lambda *_: None).offer(Copied(["1"], Rows(1), bench.champion, Unread(read_for, 1)))
+            await asyncio.sleep(0)  # from here its deadline counts
+            late = time.monotonic() + 0.05
+            await until(lambda: time.monotonic() > late)
+        finally:
+            go_on.set()
+        await until(lambda: shadow.metrics.requests["504"] == 1)
+
+    asyncio.run(run())
+    assert read == []
 
 
 def test_a_failing_shadow_is_counted_and_not_seen(bundle: Path) -> None:
