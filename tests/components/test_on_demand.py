@@ -184,7 +184,7 @@ def test_what_comes_with_a_request_is_read_in_training_and_by_the_server(weighed
         entity="item",
         feature_service=info.feature_service,
         columns=columns,
-        serving=SimpleNamespace(queue_rows=8, on_demand=on_demand_specs(context.plan)),
+        serving=SimpleNamespace(queue_rows=512, on_demand=on_demand_specs(context.plan)),
     )
     signature = Signature(spec)
     assert signature.fields == {"site", "weight", "item"}
@@ -215,7 +215,7 @@ def test_a_request_without_what_is_computed_from_counts_as_missing(weighed: Any)
         classes=["dim"],
         entity="item",
         columns=[Column(name="site", vocabulary=["north"])],
-        serving=SimpleNamespace(queue_rows=8, on_demand=on_demand_specs(weighed.open().plan)),
+        serving=SimpleNamespace(queue_rows=512, on_demand=on_demand_specs(weighed.open().plan)),
     )
     rows = parse_v1(b'{"instances": [{"item": "I-001", "site": "north"}]}', Signature(spec))
     assert rows.requested == {"weight": [None], "site": ["north"]}
