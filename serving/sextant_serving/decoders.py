@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from sextant_plan.schema import ImageInput
 from sextant_serving.device import recent_mean
-from sextant_serving.errors import DeadlineExceeded, Overloaded
+from sextant_serving.errors import BadPicture, DeadlineExceeded, Overloaded
 from sextant_serving.picture_headers import claimed_pixels
-from sextant_serving.preprocessing import decode_image, decode_small_image
+from sextant_serving.preprocessing import MAX_PIXELS, decode_image, decode_small_image
 
 OPENING = 1 << 14  # pixels: what opening any picture takes about as long as
 FIRST_GUESS = 1e-8  # seconds a pixel: a PNG's; a camera's JPEG, of which a fraction is decoded, takes a fifth
@@ -86,10 +86,13 @@ class Decoders:
     def start(self, pictures: Sequence[bytes], spec: ImageInput, until: float, deadline: float) -> Awaitable[Decoded]:
         """Return what gives the decoded pictures, or raises BadPicture, or DeadlineExceeded at `until`.
 
-        `until` is the loop's time, `deadline` the seconds that led to it. Raises Overloaded where the pictures are not
-        to be expected by then.
+        `until` is the loop's time, `deadline` the seconds that led to it. Raises BadPicture at once where one claims
+        more pixels than are ever decoded, and Overloaded where the pictures are not to be expected by then.
         """
-        job = _Job(pictures, spec, [claimed_pixels(picture) for picture in pictures], until, deadline)
+        claimed = claimed_pixels(pictures)
+        if max(claimed, default=0) > MAX_PIXELS:
+            raise BadPicture(f"more than {MAX_PIXELS} pixels")
+        job = _Job(pictures, spec, claimed, until, deadline)
         counted = self._enter(job, until - self._clock())
         work = self._pool.submit(self._work, job)
         work.add_done_callback(lambda _: self._leave(counted))

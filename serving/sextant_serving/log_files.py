@@ -68,6 +68,7 @@ class LogFiles:
         self._directory, self._rows_a_file, self._age_seconds = directory, rows_a_file, age_seconds
         self._segments: dict[tuple[str, str, str], Segment] = {}
         self._count, self._prune_at = 0, 0.0
+        self._failing = False
         # The process id tells servers apart that share a folder; random digits do so across restarts and hosts.
         self._suffix = f"{os.getpid()}-{os.urandom(4).hex()}"
 
@@ -90,6 +91,13 @@ class LogFiles:
                 _write_group(segment)
             except Exception as error:
                 self._give_up(columns.labels, error)
+
+    def report(self, lost: str, error: Exception) -> None:
+        """Log that rows were lost, once until a file is complete again: how many they are is counted anyway."""
+        if not self._failing:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            _log.error("the prediction log lost %s, and counts what else it loses: %s", lost, reason)
+        self._failing = True
 
     def rotate(self, *, everything: bool) -> None:
         """Close the files that are old enough, or every one."""
@@ -140,12 +148,14 @@ class LogFiles:
             self._give_up(labels, error)
         else:
             self._end(labels, "written")
+            if self._failing:
+                _log.warning("the prediction log is written again")
+            self._failing = False
 
     def _give_up(self, labels: tuple[str, str, str], error: Exception) -> None:
         """Drop a file in the making with all its rows: Arrow goes on with no file of which a write has failed."""
         segment = self._segments[labels]
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        _log.error("the prediction log lost a file of %d rows: %s", segment.rows, reason)
+        self.report(f"a file of {segment.rows} rows", error)
         with suppress(Exception):
             segment.writer.close()
         with suppress(OSError):

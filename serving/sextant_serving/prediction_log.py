@@ -100,7 +100,7 @@ class PredictionLog:
             self._files.append(log.columns, log.columns.batch(entries), log)
         except Exception as error:  # a full disk, or a value that Arrow refuses, must not end the log
             rows = sum(len(entry.ids) for entry in entries)
-            _log.error("the prediction log dropped %d rows: %s", rows, type(error).__name__)
+            self._files.report(f"{rows} rows", error)
             self._count(log, "dropped", rows)
 
     def _count(self, log: ModelLog, outcome: str, rows: int) -> None:

@@ -20,7 +20,8 @@ from PIL import Image
 from sextant_plan.schema import ImageInput
 from sextant_serving.decoders import Decoded, Decoders
 from sextant_serving.errors import BadPicture, DeadlineExceeded, Overloaded
-from sextant_serving.picture_headers import PNG, claimed_pixels
+from sextant_serving.picture_headers import PNG, SEGMENTS_A_REQUEST, claimed_pixels
+from sextant_serving.preprocessing import MAX_PIXELS
 
 SPEC = ImageInput(height=8, width=8, channels=1)
 THREADS = 2
@@ -60,7 +61,7 @@ class Threads(Executor):
     def decode(self, data: bytes, spec: ImageInput) -> NDArray[np.uint8]:
         """Take the time of the picture's pixels."""
         self.decoded.append(data)
-        self._inside += self.opening + next(self.factors) * claimed_pixels(data) / 1e6 * self.megapixel
+        self._inside += self.opening + next(self.factors) * claimed_pixels([data])[0] / 1e6 * self.megapixel
         if data.endswith(b"bad"):
             raise BadPicture("bad")
         return np.zeros((spec.height, spec.width, spec.channels), np.uint8)
@@ -208,6 +209,22 @@ def test_a_request_counts_for_no_more_than_its_deadline_leaves_it() -> None:
     Simulation().run(scenario)
 
 
+def test_a_picture_that_is_never_decoded_is_refused_for_good_at_once() -> None:
+    """Whether or not others are being decoded; it takes no place from them."""
+
+    async def scenario(simulation: Simulation) -> None:
+        huge = picture(MAX_PIXELS / 1e6 + 1)
+        assert await simulation.ask([picture(1), huge], 1.0) == "bad"
+        busy = [asyncio.ensure_future(simulation.ask([picture(9)], 1.0)) for _ in range(THREADS)]
+        await asyncio.sleep(0)
+        assert await simulation.ask([huge], 1.0) == "bad"
+        assert simulation.ends["bad"] == [0.0, 0.0]
+        assert await asyncio.gather(*busy) == ["answered"] * THREADS
+        assert simulation.threads.decoded == [picture(9)] * THREADS
+
+    Simulation().run(scenario)
+
+
 def test_a_mean_that_is_too_long_is_soon_forgotten() -> None:
     """After slow pictures nobody is refused for good: who finds the threads idle is taken, and is measured."""
 
@@ -257,7 +274,7 @@ def encoded(kind: str, size: tuple[int, int], **options: object) -> bytes:
 )
 def test_the_claimed_pixels_are_those_of_the_picture(data: bytes) -> None:
     """Whatever stands before them in the file."""
-    assert claimed_pixels(data) == 300 * 200
+    assert claimed_pixels([data]) == [300 * 200]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +284,15 @@ def test_the_claimed_pixels_are_those_of_the_picture(data: bytes) -> None:
 )
 def test_a_file_that_claims_no_pixels_has_none(data: bytes) -> None:
     """And is given up soon: ten million segments would take a second."""
-    assert claimed_pixels(data) == 0
+    assert claimed_pixels([data]) == [0]
+
+
+def test_the_headers_of_a_request_are_read_only_so_far() -> None:
+    """The first pictures' profiles are passed over; what many endless ones cost is bounded, not for each but in all."""
+    profiled, endless = encoded("JPEG", (300, 200), icc_profile=bytes(200_000)), b"\xff\xd8" + b"\xff\xe0\0\2" * 1000
+    few, many = [endless] * 4, [endless] * SEGMENTS_A_REQUEST
+    assert claimed_pixels([profiled, *few, profiled]) == [60_000, 0, 0, 0, 0, 60_000]
+    assert claimed_pixels([profiled, *many, profiled, picture(1)]) == [60_000, *[0] * len(many), 0, 1_000_000]
 
 
 def test_pictures_are_decoded_on_real_threads() -> None:

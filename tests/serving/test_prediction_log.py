@@ -31,7 +31,7 @@ from sextant_serving.log_columns import Entry, LogColumns
 from sextant_serving.log_files import UNFINISHED, LogFiles
 from sextant_serving.metrics import ModelMetrics
 from sextant_serving.picture_measures import measured
-from sextant_serving.prediction_log import ModelLog, PredictionLog
+from sextant_serving.prediction_log import REQUESTS_A_TURN, ModelLog, PredictionLog
 from sextant_serving.rows import Answer, Rows, Signature
 from sextant_serving.tensors import TensorHead, read_tensors
 
@@ -305,6 +305,45 @@ def test_rows_of_a_file_that_cannot_get_its_name_are_dropped(bundle: Path, tmp_p
     files.append(columns, batch, "new")
     files.rotate(everything=False)
     assert settled[2:] == [("new", "written", 1)]
+
+
+def test_a_disk_that_stays_full_is_reported_once(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When it begins and when a file is complete again, whether a file cannot be begun or not be finished."""
+    columns, directory = LogColumns(spec_of(bundle), LABELS, None), tmp_path / "log"
+    metrics = metrics_of(bundle)
+
+    async def run() -> None:
+        log = PredictionLog(directory, KEY)
+        model = log.of(spec_of(bundle), metrics)
+        assert model is not None
+        directory.rmdir()
+        for number in range(3 * REQUESTS_A_TURN):
+            model.offer([str(number)], "only", answered(0), rows_of(1.0), 0.0)
+        while metrics.log_rows["dropped"] < 3 * REQUESTS_A_TURN:
+            await asyncio.sleep(0.01)
+        directory.mkdir()
+        model.offer(["late"], "only", answered(0), rows_of(1.0), 0.0)
+        await asyncio.to_thread(log.close)
+
+    asyncio.run(run())
+    begun, over = [f"{record.levelname} {record.getMessage()}" for record in caplog.records]
+    assert begun.startswith("ERROR the prediction log lost ")
+    assert over == "WARNING the prediction log is written again"
+
+    caplog.clear()
+    files = LogFiles(directory, lambda *_: None, age_seconds=0.0)
+    batch = columns.batch([Entry(0.0, 0.0, ["a"], "only", answered(0), rows_of(1))])
+    for _ in range(2):
+        files.append(columns, batch, None)
+        directory.rename(tmp_path / "away")
+        files.rotate(everything=False)
+        (tmp_path / "away").rename(directory)
+    for _ in range(2):
+        files.append(columns, batch, None)
+        files.rotate(everything=False)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
 def test_no_fault_of_the_housekeeping_ends_the_log(

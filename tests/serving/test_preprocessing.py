@@ -14,7 +14,7 @@ from sextant_plan.bundle import Column, RequestColumn
 from sextant_plan.schema import ImageInput
 from sextant_serving.errors import BadCategory, BadColumn, BadPicture
 from sextant_serving.on_demand import request_values
-from sextant_serving.picture_headers import SCAN, claimed_scans
+from sextant_serving.picture_headers import MOST_MARKS, PIECE, SCAN, claimed_scans
 from sextant_serving.preprocessing import (
     MAX_SCANS,
     decode_image,
@@ -192,3 +192,43 @@ def test_a_progressive_jpeg_of_endless_scans_is_refused() -> None:
             decode_image(each, GREY)
     assert claimed_scans(encoded(noise, "JPEG")) == 1
     assert claimed_scans(encoded(noise) + SCAN * 100) == 1
+
+
+def test_what_follows_the_end_of_a_jpeg_is_none_of_its_scans() -> None:
+    """A film or a second picture behind it is passed over, as by the decoder, to which scans there are nothing."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8))
+    for options in ({"progressive": True}, {}):
+        data = encoded(noise, "JPEG", **options)
+        last = data[data.rindex(SCAN) : -2]
+        followed = data + last * 100 + SCAN * 100
+        assert claimed_scans(followed) == claimed_scans(data) == data.count(SCAN)
+        assert np.array_equal(decode_image(followed, GREY), decode_image(data, GREY))
+
+
+@pytest.mark.parametrize("progressive", [True, False])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff\xfe\x00\x04\xff\xd9", id="a comment with the mark of the end"),
+        pytest.param(b"\xff\xfe\x00\x04\xff\xd9" * MOST_MARKS, id="endless comments"),
+        pytest.param(b"\xff\x01\x40\x00", id="a mark without a length"),
+        pytest.param(b"\xff\xd0\x40\x00", id="a restart"),
+        pytest.param(b"\xff\xff\x00\xff\xff", id="filling"),
+        pytest.param(b"\xff\xfe\x00\x00", id="a length less than its own"),
+        pytest.param(bytes(PIECE - 1), id="a mark across two pieces"),
+    ],
+)
+def test_a_jpeg_cannot_hide_scans(before: bytes, progressive: bool) -> None:
+    """Not behind anything that the decoder passes over, as it does on the way to the last scan of a good picture."""
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8))
+    data = encoded(noise, "JPEG", progressive=progressive, subsampling=0)
+    first, last, end = data.index(SCAN), data.rindex(SCAN), len(data) - 2
+    whole = ImageInput(height=200, width=200, channels=3)
+    if progressive:
+        assert np.array_equal(decode_image(data[:last] + before + data[last:], whole), decode_image(data, whole))
+    one = SCAN + b"\x00\x08\x01\x01\x00\x00" + (b"\x00\x00" if progressive else b"\x3f\x00")
+    bomb = data[: end if progressive else first] + one + before + one * MAX_SCANS + b"\xff\xd9"
+    assert claimed_scans(bomb) > MAX_SCANS
+    with pytest.raises(BadPicture, match="scans"):
+        decode_image(bomb, GREY)
