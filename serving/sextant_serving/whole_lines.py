@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+TRIES, PAUSE = 10, 1e-4  # seconds between tries to append: this is on the event loop, and a line takes less
 
 
 class WholeLines:
@@ -17,7 +21,10 @@ class WholeLines:
         self._file = path.open("ab", buffering=0)
 
     def append(self, lines: bytes) -> None:
-        """Write all of `lines`; raises OSError, and then none of them is there."""
+        """Write all of `lines`, in milliseconds; raises OSError, and then none of them is there.
+
+        So it does where another worker appends all the while: one that hangs must not hold up the others' clients.
+        """
         file = self._file.fileno()
         with self._alone():
             end, left = os.fstat(file).st_size, memoryview(lines)
@@ -32,13 +39,22 @@ class WholeLines:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other workers from appending, so that what is taken back is none of theirs."""
-        with suppress(OSError):  # not every shared file system has locks
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._lock()
         try:
             yield
         finally:
             with suppress(OSError):
                 fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _lock(self) -> None:
+        for _ in range(TRIES):
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(PAUSE)
+            except OSError:
+                return None  # not every shared file system has locks
+        raise BlockingIOError(errno.EWOULDBLOCK, "another worker keeps it locked")
 
     def close(self) -> None:
         """Close the file."""

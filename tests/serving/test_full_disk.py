@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import time
@@ -108,3 +109,23 @@ def test_every_worker_says_when_to_send_a_label_again(bundle: Path) -> None:
             told = json.dumps({"prediction_id": identifier, "label": "light"}).encode()
             status, headers, _ = client.request("POST", "/feedback", told)
             assert (status, headers["retry-after"]) == (503, "10")
+
+
+def test_a_worker_that_hangs_over_the_log_holds_up_no_other(bundle: Path, tmp_path: Path) -> None:
+    """While it keeps the log locked others answer, and say when to send a label again; it is taken afterwards."""
+    labels, row = tmp_path / "labels.jsonl", {"image": np.zeros((8, 8, 1), int).tolist(), "weight": 1, "zone": "north"}
+    with (
+        running_server(bundle=bundle, arguments=["--feedback-log", str(labels)]) as server,
+        server.client() as client,
+        labels.open("ab") as hanging,
+    ):
+        (made,) = client.predict_v1([row])
+        told = json.dumps({"prediction_id": made["prediction_id"], "label": made["label"]}).encode()
+        fcntl.flock(hanging, fcntl.LOCK_EX)
+        status, headers, _ = client.request("POST", "/feedback", told)
+        assert (status, headers["retry-after"]) == (503, "10")
+        assert client.ready()
+        assert labels.read_bytes() == b""
+        fcntl.flock(hanging, fcntl.LOCK_UN)
+        assert json.loads(client.request("POST", "/feedback", told)[2])["outcome"] == "agree"
+    assert labels.read_bytes().count(b"\n") == 1
