@@ -144,6 +144,7 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) > 5, reason="no room below this process's own priority")
 @pytest.mark.usefixtures("one_core")
 def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bundle: MakeBundle) -> None:
     """A core that both want goes to the champion, whose clients wait; the same network costs both alike."""
@@ -169,6 +170,7 @@ def test_a_shadow_that_computes_gets_what_the_champion_leaves_of_a_core(make_bun
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) > 5, reason="no room below this process's own priority")
 def test_only_a_shadow_whose_batches_are_long_has_a_low_priority(make_bundle: MakeBundle, bundle: Path) -> None:
     """One that answers in microseconds keeps the priority of all, and so does the long one once it answers clients."""
     champion = Source(bundle, name="parcels")
