@@ -153,11 +153,8 @@ def test_the_sample_is_the_plans(bundle: Path, tmp_path: Path) -> None:
     assert metrics.log_rows["dropped"] == 0
 
 
-def test_a_writer_that_is_behind_drops_and_counts(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Behind a disk that hangs, requests go on: what the bounded queue cannot take is counted."""
-    monkeypatch.setattr(prediction_log, "QUEUED_REQUESTS", 10)
+def hang_disk(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Hold up every append; returns what is set when the first is held up, and what lets them go on."""
     hanging, go_on = threading.Event(), threading.Event()
     append = LogFiles.append
 
@@ -167,6 +164,15 @@ def test_a_writer_that_is_behind_drops_and_counts(
         append(self, *arguments)
 
     monkeypatch.setattr(LogFiles, "append", hang)
+    return hanging, go_on
+
+
+def test_a_writer_that_is_behind_drops_and_counts(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a disk that hangs, requests go on: what the bounded queue cannot take is counted."""
+    monkeypatch.setattr(prediction_log, "QUEUED_REQUESTS", 10)
+    hanging, go_on = hang_disk(monkeypatch)
     metrics = metrics_of(bundle)
 
     async def run() -> None:
@@ -192,15 +198,7 @@ def test_a_queue_behind_a_hanging_disk_keeps_no_body_alive(
     """The tensors of a binary request are views of its body; what waits for the disk is not, and is written whole."""
     import polars as pl
 
-    hanging, go_on = threading.Event(), threading.Event()
-    append = LogFiles.append
-
-    def hang(self: LogFiles, *arguments: Any) -> None:
-        hanging.set()
-        go_on.wait()
-        append(self, *arguments)
-
-    monkeypatch.setattr(LogFiles, "append", hang)
+    hanging, go_on = hang_disk(monkeypatch)
     spec = spec_of(bundle, columns=["weight"])
     sizes = {"image": 64, "features": 8}
     shapes = {"image": ("UINT8", [1, 8, 8, 1]), "features": ("FP32", [1, 2])}
