@@ -240,7 +240,7 @@ def _champion_merit(subject: Subject, champion: Promotion | None) -> Merit | Set
     if champion is None:
         return without_champion()
     try:
-        said = champion_labels(champion, subject.snapshot, subject.sealed)
+        said = champion_labels(champion, subject.snapshot, subject.splits, subject.sealed)
     except Incomparable as reason:
         return unavailable(str(reason))
     return _merit(said, subject)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SUBJECT_TASK = "bundle under test"
 CHAMPION_TASK = "champion"
 CONFIDENCE = 0.95
-ERRORS_TASK, ERRORS_FILE = "confident errors", "errors.json"
+ERRORS_TASK, LARGEST_TASK, ERRORS_FILE = "confident errors", "largest errors", "errors.json"
 MOST_ERRORS = 24
 EXPLAINED = 6  # pictures in the sheet
 ENOUGH_VARIETY = 2

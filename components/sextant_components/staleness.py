@@ -44,6 +44,12 @@ class Decline:
     low: float
     high: float
 
+    def verdict(self, *, allowed: float, seen: float, tolerated: float) -> Verdict:
+        """Judge the age in days that a plan allows; beyond the days that were seen a trend need not go on."""
+        if self.low * min(allowed, seen) > tolerated:
+            return Verdict.FAIL
+        return Verdict.PASS if allowed <= seen and self.high * allowed <= tolerated else Verdict.UNKNOWN
+
     def due_days(self, tolerated: float) -> float | None:
         """Return the age at which `tolerated` is lost, None unless a loss is proved."""
         return tolerated / self.value if self.low > 0 else None
@@ -70,7 +76,7 @@ def record_staleness(
     ages = (times[later] - times[past[-1]]) / DAY
     parts = np.array_split(np.arange(len(later)), wanted.windows)
     table = [_window(objective, ages[part], merit[part]) for part in parts]
-    _record(ledger, context, wanted, decline(ages, merit / objective.scale), table)
+    _record(ledger, context, wanted, decline(ages, merit / objective.scale), table, seen=float(ages.max()))
 
 
 def decline(ages: NDArray[np.float64], merit: Merit) -> Decline:
@@ -123,17 +129,23 @@ def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit) -> di
 
 
 def _record(
-    ledger: LedgerWriter, context: RunContext, wanted: Staleness, found: Decline | str, table: Sequence[dict[str, Any]]
+    ledger: LedgerWriter,
+    context: RunContext,
+    wanted: Staleness,
+    found: Decline | str,
+    table: Sequence[dict[str, Any]],
+    *,
+    seen: float = 0.0,
 ) -> None:
     allowed = [each.limit for each in context.plan.criteria if each.metric == "model_age_days"]
     due = None if isinstance(found, str) else found.due_days(wanted.tolerated_loss)
     verdict = Verdict.UNKNOWN if isinstance(found, str) else Verdict.PASS
-    if due is not None and allowed and min(allowed) > due:
-        verdict = Verdict.FAIL
+    if allowed and not isinstance(found, str):
+        verdict = found.verdict(allowed=min(allowed), seen=seen, tolerated=wanted.tolerated_loss)
     value: dict[str, Any] | str = found if isinstance(found, str) else {
         "lost_a_day": [round(each, 8) for each in (found.value, found.low, found.high)],
         "retrain_after_days": None if due is None else round(due, 3),
-        "observed_days": table[-1]["age_days"],
+        "observed_days": round(seen, 3),
         "allowed_days": min(allowed, default=None),
     }  # fmt: skip
     ledger.record(
@@ -141,7 +153,8 @@ def _record(
         requirement=f"the age that the plan allows a model costs at most {wanted.tolerated_loss:g} of {_lost(context)}",
         risk="the world moves on and the model is trusted as on its first day",
         qa_method="the chosen settings fitted on the oldest half of the training and validation rows, asked of later "
-        f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date",
+        f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date, and "
+        "an age beyond the days seen is unknown",
         verdict=verdict,
         value=value,
         artifacts={"ageing.json": ledger.artifacts.put_json(list(table))} if table else {},

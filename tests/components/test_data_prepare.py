@@ -76,6 +76,23 @@ def test_two_runs_prepare_the_same_splits(workshop: Any) -> None:
     assert read_split(first / "p", "sealed").equals(read_split(second / "p", "sealed"))
 
 
+def test_sealed_rows_are_the_same_ones_whatever_is_said_of_them(workshop: Any) -> None:
+    """A corrected label or a further column makes no new budget of looks for rows that were seen; other rows do."""
+    run, _ = _prepare(workshop)
+    first, sealed = read_splits_info(run / "p").sealed_digest, read_split(run / "p", "sealed")
+    train = read_split(run / "p", "train")
+    one, other = (train.filter(pl.col("label") == label)["row_id"][0] for label in ("dim", "grey"))
+    workshop.replace("kind", one, "grey")
+    workshop.replace("kind", other, "dim")
+    workshop.table = workshop.table.with_columns(note=pl.lit("seen twice"))
+    run, _ = _prepare(workshop)
+    assert read_split(run / "p", "sealed")["item"].to_list() == sealed["item"].to_list()
+    assert read_splits_info(run / "p").sealed_digest == first
+    workshop.table = workshop.table.filter(~pl.col("item").is_in(sealed["item"][:3].implode()))
+    run, _ = _prepare(workshop)
+    assert read_splits_info(run / "p").sealed_digest != first
+
+
 def test_a_group_stays_in_one_split(workshop: Any) -> None:
     """Rows of one batch are never on two sides."""
     workshop.plan["data"]["group"] = "batch"

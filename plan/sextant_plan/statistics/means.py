@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from sextant_plan.verdicts import Estimate
 
+MOST_EXPONENT = 100.0  # two rows at a high confidence have bounds of e^1000, which say nothing that these do not
+
 
 def mean(values: ArrayLike, confidence: float) -> Estimate:
     """Return the mean of `values`, shape (rows,), with one-sided bounds by Student's t; fewer than two have none.
@@ -31,12 +33,16 @@ def size_mean(sizes: ArrayLike, confidence: float) -> Estimate:
     """Return the mean of sizes (>= 0, such as squared errors), shape (rows,), with bounds that allow for their skew.
 
     Student's t on the logarithm of the mean, by the delta method: sizes have a long tail upwards, and the plain
-    interval's upper bound misses the mean of squared errors nearly twice as often as it says.
+    interval's upper bound misses the mean of squared errors nearly twice as often as it says. Bounds of more than
+    e^100 times the mean are 0 and infinity.
     """
     found = mean(sizes, confidence)
     if not math.isfinite(found.high) or found.value <= 0:
         return found
-    ratio = math.exp((found.high - found.value) / found.value)
+    exponent = (found.high - found.value) / found.value
+    if exponent > MOST_EXPONENT:
+        return Estimate(found.value, 0.0, math.inf, found.n, confidence)
+    ratio = math.exp(exponent)
     return Estimate(found.value, found.value / ratio, found.value * ratio, found.n, confidence)
 
 

@@ -35,7 +35,7 @@ TASKS = (
         "before a promotion",
         lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
         evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*",
-                  "*/confident errors"),
+                  "*/confident errors", "*/largest errors"),
     ),
     Task(
         "ethics", "evaluation", "Ethics and fairness",

@@ -21,7 +21,7 @@ from sextant_components.dossier.facts import Artifact
 from sextant_components.dossier.plotted import plot_of
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import read_model, write_model
-from sextant_components.staleness import decline, record_staleness
+from sextant_components.staleness import Decline, decline, record_staleness
 from sextant_components.tensors import Examples
 from sextant_components.training import Settings, Shape
 from sextant_monitoring.ageing import read_loss_per_day
@@ -48,6 +48,24 @@ def test_no_fall_gives_no_day_in_most_samples() -> None:
         ages = generator.uniform(0, 60, 500)
         proved += decline(ages, generator.random(500) < 0.9).due_days(0.02) is not None
     assert proved <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed", "verdict"),
+    [
+        pytest.param((0.001, 0.003), 30, Verdict.PASS, id="proved to cost less"),
+        pytest.param((0.001, 0.003), 60, Verdict.UNKNOWN, id="may cost more"),
+        pytest.param((0.002, 0.003), 60, Verdict.FAIL, id="proved to cost more"),
+        pytest.param((-0.001, 0.0001), 90, Verdict.UNKNOWN, id="beyond the days seen"),
+        pytest.param((0.002, 0.003), 900, Verdict.FAIL, id="proved within the days seen"),
+    ],
+)
+def test_an_age_passes_on_proof_and_within_the_days_seen(
+    bounds: tuple[float, float], allowed: float, verdict: Verdict
+) -> None:
+    """Of a tenth that may be lost over 70 days of rows; that no loss is proved is no proof that there is none."""
+    low, high = bounds
+    assert Decline((low + high) / 2, low, high).verdict(allowed=allowed, seen=70, tolerated=0.1) is verdict
 
 
 @pytest.fixture
