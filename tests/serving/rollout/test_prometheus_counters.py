@@ -39,7 +39,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def read(url: str, starts: dict[str, float], *, at: float) -> dict[str, list[Reading]]:
     variants = {"stable": "blue", "canary": "green"}
     counters = PrometheusCounters(url, "ns", "parcels", variants, [SERIES], LAG, lambda: starts, lambda: at)  # type: ignore[arg-type]
-    return dict(counters.read())
+    return {str(arm): readings for arm, readings in counters.read().items()}
 
 
 def test_both_arms_are_read_as_of_the_same_moment(url: str) -> None:
