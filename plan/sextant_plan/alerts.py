@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from sextant_plan.catalogue import COMMON_LABELS
-from sextant_plan.schema import Criterion
+from sextant_plan.schema import Burn, Criterion
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Target, Window, recorded
 
@@ -106,11 +106,12 @@ def proved_violation(labels: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a rule found for one target in one window."""
+    """What a rule found for one target in one window; `burning` are the pairs of a budget that burn too fast."""
 
     target: Target
     verdict: Verdict
     estimate: Estimate | None = None
+    burning: tuple[Burn, ...] = ()
 
 
 class Rule(Protocol):
@@ -135,4 +136,7 @@ class Rule(Protocol):
         """Return the alert rules that read them."""
 
     def read(self, window: Window) -> list[Reading]:
-        """Return a reading for each target; an alert's expression is true for exactly those that fail."""
+        """Return a reading for each target; an alert's expression is true for exactly those that fail.
+
+        Of an objective's alerts it is each reading's `burning` that are.
+        """
