@@ -27,7 +27,8 @@ FEATURE_SIGNIFICANCE = "sextant:feature_chi_square_z:window"
 FEATURE_VERDICT = "sextant:feature_verdict:window"
 PREDICTION_BIN_ROWS = "sextant:prediction_bin_rows:window"
 BIAS_SIZE = "sextant:prediction_bias_size:ratio"  # more labels: class or bin, and source, what it is measured against
-BIAS_ERROR = "sextant:prediction_bias_standard_error:ratio"
+BIAS_LOW = "sextant:prediction_bias_low:ratio"
+BIAS_HIGH = "sextant:prediction_bias_high:ratio"
 SLO_BAD_RATIO = "sextant:slo_bad:ratio"  # more labels: objective, and over, the window's length
 SLO_BUDGET_LEFT = "sextant:slo_budget_left:ratio"
 
