@@ -49,6 +49,7 @@ class LoggedWindow:
     """The rows of one target in one window; `labels` are the first labels of predictions, by their id."""
 
     target: Target
+    window: TimeWindow
     rows: pl.DataFrame
     labels: Mapping[str, str]
     spec: BundleSpec
@@ -149,7 +150,7 @@ def read_logged(home: Path, active: ActiveModel, window: TimeWindow) -> LoggedWi
     for record in _feedback(home / FEEDBACK_LOG):
         if record.prediction_id in wanted:
             labels.setdefault(record.prediction_id, record.label)
-    return LoggedWindow((active.name, active.version, "stable"), rows, labels, read_bundle(bundle), bundle)
+    return LoggedWindow((active.name, active.version, "stable"), window, rows, labels, read_bundle(bundle), bundle)
 
 
 def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:

@@ -208,7 +208,11 @@ PREDICTION_BIAS = Series(
     "sextant_prediction_bias_ratio", "gauge", "ratio", "Predicted share of a class less its labelled share.", ("class",)
 )
 PREDICTION_BIAS_ERROR = Series(
-    "sextant_prediction_bias_standard_error_ratio", "gauge", "ratio", "Standard error of a class's bias.", ("class",)
+    "sextant_prediction_bias_standard_error_ratio",
+    "gauge",
+    "ratio",
+    "Standard error of a class's bias, never 0: it counts four pseudo-rows.",
+    ("class",),
 )
 LABELLED_ROWS = Series("sextant_labelled_rows", "gauge", "rows", "Labelled rows of the last window that is due.")
 STALENESS_LOSS = Series(
@@ -502,8 +506,9 @@ METRICS: dict[str, Metric] = {
             "that is not proved is none.", (STALENESS_LOSS.name, MODEL_CREATED.name), answers="class",
         ),
         Metric(
-            "prediction_bias", Kind.DRIFT, "share", False, "watch", "statistic", "normal, Bonferroni over classes",
-            _WATCHED, "Largest difference, of any class, of its share of the answers to its share of the labels; until "
+            "prediction_bias", Kind.DRIFT, "share", False, "watch", "statistic",
+            "normal with pseudo-rows, Bonferroni over classes", _WATCHED,
+            "Largest difference, of any class, of its share of the answers to its share of the labels; until "
             "labels come, to its share of the training rows.",
             (PREDICTION_BIAS.name, FEATURE_BINS.name, REFERENCE_RATIO.name), answers="class",
         ),
