@@ -161,16 +161,28 @@ def _stranger_auroc(criterion: Criterion, evidence: Evidence) -> Estimate | Sett
     return replace(worst, low=min(area.low for area in areas), high=min(area.high for area in corrected))
 
 
+def _served(evidence: Evidence) -> Probe | Settled:
+    """Return what is known of the server; a refusal is neither an answer in time nor one without an error."""
+    probe = evidence.probe
+    if isinstance(probe, Settled) or probe.unanswered is None:
+        return probe
+    return unavailable(probe.unanswered)
+
+
 def _latency(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return quantile(evidence.probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    if probe.failed == len(probe.milliseconds):
+        return unavailable(f"{probe.failed} of {len(probe.answers)} sound requests failed, and none was answered")
+    return quantile(probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
 
 
 def _error_rate(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return proportion(evidence.probe.failed, len(evidence.probe.milliseconds), criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    return proportion(probe.failed, len(probe.milliseconds), criterion.confidence)
 
 
 _CLASSES: dict[str, Answer] = {

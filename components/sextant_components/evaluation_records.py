@@ -173,7 +173,7 @@ def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, cl
 
 def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     """Record the request times on the real server."""
-    if isinstance(probe, Settled):
+    if isinstance(probe, Settled) or not probe.milliseconds:
         return
     times = np.asarray(probe.milliseconds)
     table = {
@@ -187,7 +187,12 @@ def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
         requirement="it is known how long a request takes on the real runtime",
         risk="a model that is right too late",
         artifacts={"latency.json": ledger.artifacts.put_json(table)},
-        value={"requests": len(times), "failed": probe.failed},
+        value={
+            "requests": len(times),
+            "failed": probe.failed,
+            "refused": len(probe.refused),
+            "without_features": probe.unserved,
+        },
     )
 
 

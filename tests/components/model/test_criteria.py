@@ -46,7 +46,7 @@ def evidence(context: RunContext) -> Evidence:
         slices={"light": ["day"] * 100 + ["night"] * 100},
         others={"baseline": np.zeros(ROWS, dtype=np.bool_), "champion": without_champion()},
         corrupted={"dark": right, "noise": np.zeros(ROWS, dtype=np.bool_)},
-        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [None] * 30),
+        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [probabilities[0]] * 30),
     )
 
 
@@ -170,6 +170,37 @@ def test_of_strangers_the_kind_that_is_told_worst_judges(context: RunContext, ev
     assert (record.value, record.interval) == (near.value, (near.low, surer.high))
     assert asked == [0.95, 0.975]
     assert record.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("probe", "verdicts"),
+    [
+        pytest.param(Probe([1.0] * 30, 30, [None] * 30), (Verdict.UNKNOWN, Verdict.FAIL), id="all-failed"),
+        pytest.param(Probe([], 0, [None] * 30, unserved=30), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="none-served"),
+        pytest.param(Probe([1.0] * 29, 0, [None] * 30, refused=[429]), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="busy"),
+    ],
+)
+def test_a_server_without_answers_is_not_fast(
+    context: RunContext, evidence: Evidence, probe: Probe, verdicts: tuple[Verdict, Verdict]
+) -> None:
+    """Failures count as errors; what was refused or could not be served says neither this nor that."""
+    changed = replace(evidence, probe=probe)
+    latency = _record(context, changed, metric="latency_p50_ms", at_most=40)
+    errors = _record(context, changed, metric="error_rate", at_most=0.2)
+    assert (latency.verdict, errors.verdict) == verdicts
+
+
+def test_rows_that_the_plan_rejects_for_want_of_features_count_neither_way(
+    context: RunContext, evidence: Evidence
+) -> None:
+    """The answered ones judge, and there must be enough of them."""
+    answers = [np.zeros(3, np.float32)] * 25 + [None] * 5
+    probe = Probe([1.0] * 25, 0, answers, unserved=5)
+    found = _record(context, replace(evidence, probe=probe), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.PASS, 25)
+    few = Probe([1.0] * 15, 0, answers[:15] + [None] * 15, unserved=15)
+    found = _record(context, replace(evidence, probe=few), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.UNKNOWN, 15)
 
 
 def test_a_first_release_says_that_there_was_no_champion(context: RunContext, evidence: Evidence) -> None:

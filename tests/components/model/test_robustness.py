@@ -248,10 +248,12 @@ def test_strangers_that_are_not_proved_to_be_told_apart_are_unknown(
         pytest.param(500, True, Verdict.FAIL, id="taken-for-the-servers-fault"),
         pytest.param(200, True, Verdict.FAIL, id="answered"),
         pytest.param(400, False, Verdict.FAIL, id="harmed-the-next"),
+        pytest.param(400, None, Verdict.UNKNOWN, id="answers-nothing-at-all"),
+        pytest.param(500, None, Verdict.FAIL, id="answers-nothing-and-falls-over"),
     ],
 )
 def test_a_server_that_falls_over_a_wrong_request_fails(
-    recorded: Any, status: int, unharmed: bool, verdict: Verdict
+    recorded: Any, status: int, unharmed: bool | None, verdict: Verdict
 ) -> None:
     """No plan has to ask for it: the step fails."""
     probe = Probe([1.0], 0, [None], refusals=[Refusal("no JSON", status), Refusal("no rows", 422)], unharmed=unharmed)
