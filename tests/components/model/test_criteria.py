@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sextant_components.context import RunContext, Step
-from sextant_components.criteria import Evidence, answer, answered_metrics, without_champion
+from sextant_components.criteria import Evidence, answer, answered_metrics, beats_baseline, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
@@ -216,6 +216,26 @@ def test_an_incomparable_champion_is_unknown(context: RunContext, evidence: Evid
     changed = Evidence(**{**vars(evidence), "others": others})
     record = _record(context, changed, metric="accuracy", at_least=-1.0, relative_to="champion")
     assert record.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        pytest.param({}, True, id="none-at-all"),
+        pytest.param({"at_least": 0.1}, True, id="by-a-margin"),
+        pytest.param({"at_least": -0.05}, False, id="a-little-worse-is-enough"),
+        pytest.param({"slice": "light=day"}, False, id="on-some-rows"),
+        pytest.param({"relative_to": "champion"}, False, id="another-opponent"),
+        pytest.param({"relative_to": None}, False, id="no-opponent"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": -1.0}, True, id="a-smaller-error"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": 2.0}, False, id="a-larger-error-is-enough"),
+        pytest.param({"enforce": ["alert"]}, False, id="not-a-gate"),
+    ],
+)
+def test_a_plan_asks_for_a_model_that_beats_the_baseline(changes: dict[str, Any], asks: bool) -> None:
+    """By a gate on all rows that nothing but a gain can pass; else the step asks of itself."""
+    asked = {"id": "c", "metric": "accuracy", "at_least": 0.0, "relative_to": "baseline", **changes}
+    assert beats_baseline(Criterion.model_validate(asked)) is asks
 
 
 def test_every_metric_of_the_step_has_its_answer() -> None:
