@@ -117,7 +117,7 @@ def back_up_home(home: Path, target: Path) -> None:
 def strangers(home: Path) -> list[str]:
     """Return the names in a home that no part of Sextant writes there, and that no backup holds."""
     known = {BUNDLES_FOLDER, RUNS_FOLDER, FEATURES_FOLDER, REGISTRY_FILE, REGISTRY_OBJECTS, ACTIVE_FILE}
-    known |= {*GAINING, *CHANGING, *MADE_AGAIN}
+    known |= {*GAINING, *CHANGING, *MADE_AGAIN, DESCRIPTION_FILE, DUMP_FILE}  # the last two after a restore
     return sorted(path.name for path in home.iterdir() if path.name not in known and is_whole(path.name))
 
 

@@ -237,6 +237,8 @@ def test_what_is_made_again_and_what_is_not_the_homes_is_left_out(home: Path, tm
     assert backups.strangers(home) == ["data"]
     back_up_home(home, tmp_path / "backup")
     assert not list((tmp_path / "backup").rglob("table.csv"))
+    shutil.rmtree(home)
+    assert backups.strangers(restore_home(tmp_path / "backup")) == []
 
 
 def test_a_home_below_a_folder_named_artifacts_is_copied_too(home: Path, tmp_path: Path) -> None:
