@@ -15,7 +15,7 @@ from sextant_components.number_metrics import NumberAnswers
 from sextant_components.objectives import Merit
 from sextant_components.server_probe import Probe
 from sextant_plan.bounds import proportion, quantile
-from sextant_plan.catalogue import QUANTILES
+from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.catalogue import Answers as AnswerKind
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.verdicts import Estimate, Verdict
@@ -52,6 +52,12 @@ Answer = Callable[[Criterion, Evidence], Estimate | Settled]
 def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     """Return the estimate that answers a criterion, or why there is none."""
     return _answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
+
+
+def beats_baseline(criterion: Criterion) -> bool:
+    """Tell whether a criterion gates on the model being better than the baseline on all rows, by its own margin."""
+    gates = criterion.relative_to == "baseline" and criterion.slice is None and Enforcement.GATE in criterion.enforce
+    return gates and (criterion.limit >= 0 if criterion.at_least is not None else criterion.limit <= 0)
 
 
 def answered_metrics() -> set[str]:
@@ -161,16 +167,28 @@ def _stranger_auroc(criterion: Criterion, evidence: Evidence) -> Estimate | Sett
     return replace(worst, low=min(area.low for area in areas), high=min(area.high for area in corrected))
 
 
+def _served(evidence: Evidence) -> Probe | Settled:
+    """Return what is known of the server; a refusal is neither an answer in time nor one without an error."""
+    probe = evidence.probe
+    if isinstance(probe, Settled) or probe.unanswered is None:
+        return probe
+    return unavailable(probe.unanswered)
+
+
 def _latency(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return quantile(evidence.probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    if probe.failed == len(probe.milliseconds):
+        return unavailable(f"{probe.failed} of {len(probe.answers)} sound requests failed, and none was answered")
+    return quantile(probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
 
 
 def _error_rate(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return proportion(evidence.probe.failed, len(evidence.probe.milliseconds), criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    return proportion(probe.failed, len(probe.milliseconds), criterion.confidence)
 
 
 _CLASSES: dict[str, Answer] = {

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.baseline import answer_baseline
+from sextant_components.baseline import FittedBaseline, answer_baseline
 from sextant_components.champion import Incomparable, champion_labels
 from sextant_components.context import RunContext, Step
 from sextant_components.corruptions import JUDGED
-from sextant_components.criteria import Evidence, answer, without_champion
+from sextant_components.criteria import Evidence, answer, beats_baseline, without_champion
 from sextant_components.ensembling import together
 from sextant_components.evaluation_records import (
     CONFIDENCE,
+    record_baseline,
     record_champion,
     record_confusion,
     record_errors,
@@ -133,6 +134,8 @@ def run_evaluate(
         for criterion in context.plan.criteria:
             if criterion.definition.step == Step.EVALUATE:
                 record_criterion(ledger, criterion, answer(criterion, evidence))
+        if not any(map(beats_baseline, context.plan.criteria)):
+            _record_gain(ledger, subject)
         if isinstance(subject.answers, Answers):
             _record_classes(ledger, subject, subject.answers, evidence)
             _record_studies(ledger, subject, subject.answers, findings, evidence)
@@ -156,6 +159,13 @@ def run_evaluate(
                 network=subject.network,
             )
         return ledger.verdict
+
+
+def _record_gain(ledger: LedgerWriter, subject: Subject) -> None:
+    baseline, theirs = _baseline(subject)
+    own = subject.objective.merit(subject.outputs, subject.examples.labels)
+    gain = subject.objective.gain(own, theirs, CONFIDENCE)
+    record_baseline(ledger, subject.objective, gain, baseline.describe())
 
 
 def _record_classes(ledger: LedgerWriter, subject: Subject, answers: Answers, evidence: Evidence) -> None:
@@ -215,7 +225,7 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
     wanted = {criterion.relative_to for criterion in plan.criteria}
     others: dict[str, Merit | Settled] = {}
     if "baseline" in wanted:
-        others["baseline"] = _baseline_merit(subject)
+        _, others["baseline"] = _baseline(subject)
     if "champion" in wanted:
         others["champion"] = _champion_merit(subject, champion)
     return Evidence(
@@ -231,9 +241,9 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
     )
 
 
-def _baseline_merit(subject: Subject) -> Merit:
-    _, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
-    return _merit(said, subject)
+def _baseline(subject: Subject) -> tuple[FittedBaseline, Merit]:
+    baseline, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
+    return baseline, _merit(said, subject)
 
 
 def _champion_merit(subject: Subject, champion: Promotion | None) -> Merit | Settled:

@@ -21,10 +21,10 @@ from sextant_components.explanation import (
     randomised,
     rank_correlation,
 )
-from sextant_components.gates import Settled
+from sextant_components.gates import Settled, better
 from sextant_components.looks import Look
 from sextant_components.metrics import Answers
-from sextant_components.objectives import objective_of
+from sextant_components.objectives import Objective, objective_of
 from sextant_components.server_probe import Probe
 from sextant_components.tensors import Examples
 from sextant_plan.bounds import quantile
@@ -32,7 +32,7 @@ from sextant_plan.bundle import BundleSpec
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
 from sextant_plan.schema import Explanation
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 if TYPE_CHECKING:
     from sextant_serving.architectures import Network
@@ -80,6 +80,22 @@ def record_champion(ledger: LedgerWriter, champion: Promotion | None) -> None:
         verdict=Verdict.PASS,
         value={"sequence": champion.sequence, "version": champion.version} if champion else None,
         counts=False,
+    )
+
+
+def record_baseline(
+    ledger: LedgerWriter, objective: Objective, gain: Estimate, description: Mapping[str, object]
+) -> None:
+    """Judge whether the model beats the goal's baseline; a plan whose own criterion asks for it needs no other."""
+    ledger.record(
+        "beats baseline",
+        requirement=f"the model is {objective.better} than the baseline of the goal",
+        risk="machine learning is paid for where a rule would do",
+        qa_method=f"difference on the same sealed rows, which chose nothing, {objective.bound}, one-sided at "
+        f"{CONFIDENCE:g}",
+        verdict=better(gain),
+        estimate=gain,
+        artifacts={"baseline.json": ledger.artifacts.put_json(description)},
     )
 
 
@@ -173,7 +189,7 @@ def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, cl
 
 def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     """Record the request times on the real server."""
-    if isinstance(probe, Settled):
+    if isinstance(probe, Settled) or not probe.milliseconds:
         return
     times = np.asarray(probe.milliseconds)
     table = {
@@ -187,7 +203,12 @@ def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
         requirement="it is known how long a request takes on the real runtime",
         risk="a model that is right too late",
         artifacts={"latency.json": ledger.artifacts.put_json(table)},
-        value={"requests": len(times), "failed": probe.failed},
+        value={
+            "requests": len(times),
+            "failed": probe.failed,
+            "refused": len(probe.refused),
+            "without_features": probe.unserved,
+        },
     )
 
 

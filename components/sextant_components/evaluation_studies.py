@@ -124,17 +124,21 @@ def record_attack(ledger: LedgerWriter, attack: Attack | None, result: AttackRes
 
 
 def record_wrong_requests(ledger: LedgerWriter, probe: Probe | Settled) -> None:
-    """Judge whether the server refused every wrong request as such and answered a sound one afterwards as before."""
+    """Judge whether the server refused every wrong request as such and answered a sound one afterwards as before.
+
+    Where no sound request had an answer, no harm can be told, and a server that refuses everything proves nothing.
+    """
     if isinstance(probe, Settled):
         return
     improper = {refusal.fault: refusal.status for refusal in probe.refusals if not refusal.proper}
-    sound = not improper and probe.unharmed
+    harmed = bool(improper) or probe.unharmed is False
+    verdict = Verdict.UNKNOWN if probe.unharmed is None else Verdict.PASS
     ledger.record(
         "fuzz: wrong requests",
         requirement="a wrong request is refused with a 4xx code and harms no other",
         risk="one client's fault takes the service from all",
         qa_method="broken bodies, shapes, types and pictures to the real server, then a sound request again",
-        verdict=Verdict.PASS if sound else Verdict.FAIL,
+        verdict=Verdict.FAIL if harmed else verdict,
         value={"sent": len(probe.refusals), "not_refused": improper, "sound_request_after": probe.unharmed},
     )
 
@@ -143,10 +147,9 @@ def record_cold_start(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     """Record how long a server takes from nothing to its first answer; a new pod takes at least that."""
     if isinstance(probe, Settled) or probe.start is None:
         return
-    table = [
-        {"name": "process start to ready, s", "value": round(probe.start.ready_seconds, 3)},
-        {"name": "first answer, ms", "value": round(probe.start.first_ms, 3)},
-    ]
+    table = [{"name": "process start to ready, s", "value": round(probe.start.ready_seconds, 3)}]
+    if probe.start.first_ms is not None:
+        table.append({"name": "first answer, ms", "value": round(probe.start.first_ms, 3)})
     ledger.record(
         "cold start",
         requirement="it is known how long a new server takes to answer",

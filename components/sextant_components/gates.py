@@ -24,6 +24,13 @@ def unavailable(reason: str) -> Settled:
     return Settled(Verdict.UNKNOWN, reason)
 
 
+def better(gain: Estimate) -> Verdict:
+    """Judge whether a gain, a difference in one's favour, is more than none at all."""
+    if gain.low > 0:
+        return Verdict.PASS
+    return Verdict.FAIL if gain.high < 0 else Verdict.UNKNOWN
+
+
 def record_criterion(
     ledger: LedgerWriter,
     criterion: Criterion,

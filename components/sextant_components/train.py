@@ -13,6 +13,7 @@ from sextant_components.context import RunContext, Step
 from sextant_components.ensembling import keep_members
 from sextant_components.epochs import Effort
 from sextant_components.fitting import fit_candidate
+from sextant_components.gates import better
 from sextant_components.model_file import SeedResult, write_model
 from sextant_components.objectives import Objective, objective_of
 from sextant_components.sanity import LEARNED, heart_rows, loss_fell, overfit_one_batch
@@ -252,22 +253,20 @@ def _gain_over_baseline(
 
 
 def _record_baseline(ledger: LedgerWriter, objective: Objective, gain: tuple[Estimate, dict[str, object]]) -> None:
+    """Record whether to go on: a model that does not even beat the rule here is not worth a look at the sealed rows."""
     estimate, description = gain
+    verdict = better(estimate)
     ledger.record(
-        "beats baseline",
-        requirement=f"the model is {objective.better} than the baseline of the goal",
-        risk="machine learning is paid for where a rule would do",
-        qa_method=f"difference on the same validation rows, {objective.bound}, one-sided at {CONFIDENCE:g}",
-        verdict=_above_zero(estimate),
+        "beats baseline on validation rows",
+        requirement=f"on the rows that chose the model, it is {objective.better} than the baseline of the goal",
+        risk="the sealed rows are opened for a model that cannot beat a rule even where it looks its best",
+        qa_method=f"difference on the same validation rows, {objective.bound}, one-sided at {CONFIDENCE:g}; epoch, "
+        "trial and seed are the best on them, so that a pass claims nothing and does not count: evaluate judges",
+        verdict=verdict,
         estimate=estimate,
         artifacts={"baseline.json": ledger.artifacts.put_json(description)},
+        counts=verdict is not Verdict.PASS,
     )
-
-
-def _above_zero(estimate: Estimate) -> Verdict:
-    if estimate.low > 0:
-        return Verdict.PASS
-    return Verdict.FAIL if estimate.high < 0 else Verdict.UNKNOWN
 
 
 def _record_simpler(ledger: LedgerWriter, objective: Objective, chosen: str, gains: dict[str, Estimate]) -> None:
@@ -301,7 +300,7 @@ def _record_rival(ledger: LedgerWriter, objective: Objective, found: Found, vali
         risk="a network is trained, explained and served where trees would do",
         qa_method=f"difference on the same validation rows, {objective.bound}, one-sided at {CONFIDENCE:g}; "
         "it informs, because the choice goes by all candidates",
-        verdict=_above_zero(gain),
+        verdict=better(gain),
         estimate=gain,
         counts=False,
     )

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from sextant_components.backups import strangers
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 RUN_ID = "killed-once"
 PATIENCE_SECONDS = 240.0
@@ -72,6 +74,12 @@ def test_one_version_is_registered_and_in_service(whole_run: dict[str, Any], sha
         versions = registry.execute("select version from model_versions").fetchall()
     assert [str(version) for (version,) in versions] == [active["version"]]
     assert active["previous"] is None
+
+
+@pytest.mark.usefixtures("whole_run")
+def test_a_backup_knows_all_that_a_life_cycle_leaves_in_the_home(shared_workshop: Any) -> None:
+    """Each of its files and folders is either in a backup or known to be made again."""
+    assert strangers(shared_workshop.home) == []
 
 
 def test_a_run_with_a_verdict_is_not_run_again(whole_run: dict[str, Any], shared_workshop: Any) -> None:

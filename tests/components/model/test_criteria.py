@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sextant_components.context import RunContext, Step
-from sextant_components.criteria import Evidence, answer, answered_metrics, without_champion
+from sextant_components.criteria import Evidence, answer, answered_metrics, beats_baseline, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
@@ -46,7 +46,7 @@ def evidence(context: RunContext) -> Evidence:
         slices={"light": ["day"] * 100 + ["night"] * 100},
         others={"baseline": np.zeros(ROWS, dtype=np.bool_), "champion": without_champion()},
         corrupted={"dark": right, "noise": np.zeros(ROWS, dtype=np.bool_)},
-        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [None] * 30),
+        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [probabilities[0]] * 30),
     )
 
 
@@ -172,6 +172,37 @@ def test_of_strangers_the_kind_that_is_told_worst_judges(context: RunContext, ev
     assert record.verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("probe", "verdicts"),
+    [
+        pytest.param(Probe([1.0] * 30, 30, [None] * 30), (Verdict.UNKNOWN, Verdict.FAIL), id="all-failed"),
+        pytest.param(Probe([], 0, [None] * 30, unserved=30), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="none-served"),
+        pytest.param(Probe([1.0] * 29, 0, [None] * 30, refused=[429]), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="busy"),
+    ],
+)
+def test_a_server_without_answers_is_not_fast(
+    context: RunContext, evidence: Evidence, probe: Probe, verdicts: tuple[Verdict, Verdict]
+) -> None:
+    """Failures count as errors; what was refused or could not be served says neither this nor that."""
+    changed = replace(evidence, probe=probe)
+    latency = _record(context, changed, metric="latency_p50_ms", at_most=40)
+    errors = _record(context, changed, metric="error_rate", at_most=0.2)
+    assert (latency.verdict, errors.verdict) == verdicts
+
+
+def test_rows_that_the_plan_rejects_for_want_of_features_count_neither_way(
+    context: RunContext, evidence: Evidence
+) -> None:
+    """The answered ones judge, and there must be enough of them."""
+    answers = [np.zeros(3, np.float32)] * 25 + [None] * 5
+    probe = Probe([1.0] * 25, 0, answers, unserved=5)
+    found = _record(context, replace(evidence, probe=probe), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.PASS, 25)
+    few = Probe([1.0] * 15, 0, answers[:15] + [None] * 15, unserved=15)
+    found = _record(context, replace(evidence, probe=few), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.UNKNOWN, 15)
+
+
 def test_a_first_release_says_that_there_was_no_champion(context: RunContext, evidence: Evidence) -> None:
     """The pass names its reason, so that nobody takes it for a comparison."""
     record = _record(context, evidence, metric="accuracy", at_least=0.0, relative_to="champion")
@@ -185,6 +216,26 @@ def test_an_incomparable_champion_is_unknown(context: RunContext, evidence: Evid
     changed = Evidence(**{**vars(evidence), "others": others})
     record = _record(context, changed, metric="accuracy", at_least=-1.0, relative_to="champion")
     assert record.verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        pytest.param({}, True, id="none-at-all"),
+        pytest.param({"at_least": 0.1}, True, id="by-a-margin"),
+        pytest.param({"at_least": -0.05}, False, id="a-little-worse-is-enough"),
+        pytest.param({"slice": "light=day"}, False, id="on-some-rows"),
+        pytest.param({"relative_to": "champion"}, False, id="another-opponent"),
+        pytest.param({"relative_to": None}, False, id="no-opponent"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": -1.0}, True, id="a-smaller-error"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": 2.0}, False, id="a-larger-error-is-enough"),
+        pytest.param({"enforce": ["alert"]}, False, id="not-a-gate"),
+    ],
+)
+def test_a_plan_asks_for_a_model_that_beats_the_baseline(changes: dict[str, Any], asks: bool) -> None:
+    """By a gate on all rows that nothing but a gain can pass; else the step asks of itself."""
+    asked = {"id": "c", "metric": "accuracy", "at_least": 0.0, "relative_to": "baseline", **changes}
+    assert beats_baseline(Criterion.model_validate(asked)) is asks
 
 
 def test_every_metric_of_the_step_has_its_answer() -> None:

@@ -75,6 +75,7 @@ def test_a_release_from_sealed_rows_to_a_live_version(
     evaluated = {record.task: record for record in read_run(context.run)["evaluate"]}
     assert evaluated["served parity"].verdict is Verdict.PASS
     assert evaluated["criterion beats-majority"].interval is not None
+    assert "beats baseline" not in evaluated, "the plan's own criterion tests it"
     matrix = json.loads(context.artifacts.read_bytes(evaluated["confusion matrix"].artifacts["confusion.json"]))
     assert matrix["classes"] == ["cross", "flat", "tall"]
     assert sum(map(sum, matrix["matrix"])) == 90
@@ -120,6 +121,18 @@ def test_a_release_from_sealed_rows_to_a_live_version(
     assert compared.interval is not None
     assert after["champion"].value == {"sequence": 1, "version": version}
     assert after["look"].value == evaluated["look"].value  # the same model looks once
+
+
+def test_a_plan_without_such_a_criterion_is_judged_against_the_baseline_on_the_sealed_rows(
+    made: Any, bars: Any, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """The rows that chose the model flatter it; those that nobody has seen decide."""
+    criteria = [{"id": "accuracy", "metric": "accuracy", "at_least": 0.6, "min_n": 50}]
+    context = open_run_at(tmp_path / "r1", home=home, criteria=criteria)
+    assert run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=made.bundle) is Verdict.PASS
+    (found,) = [each for each in read_run(context.run)["evaluate"] if each.task == "beats baseline"]
+    assert (found.verdict, found.n) == (Verdict.PASS, 90)
+    assert json.loads(context.artifacts.read_bytes(found.artifacts["baseline.json"]))["kind"] == "majority"
 
 
 def test_looks_are_spent_for_good(home: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from tests.components.model.conftest import Made
 
+from sextant_components import train
 from sextant_components.attacks import fgsm, pgd
 from sextant_components.context import Step
 from sextant_components.corruptions import SEVERITIES, corrupt, kinds
 from sextant_components.evaluate import run_evaluate
-from sextant_components.evaluation_records import record_explanation, record_served_parity
+from sextant_components.evaluation_records import record_baseline, record_explanation, record_served_parity
 from sextant_components.evaluation_studies import attack_rows, record_strangers, record_wrong_requests
 from sextant_components.explanation import random_network
 from sextant_components.gates import Settled, unavailable
@@ -28,7 +29,7 @@ from sextant_components.tables import read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.training import predict
 from sextant_components.wrong_inputs import Refusal
-from sextant_plan.ledger import LedgerWriter, Record, read_run
+from sextant_plan.ledger import LedgerWriter, Origin, Record, read_run
 from sextant_plan.schema import Attack, CorruptionName, Explanation
 from sextant_plan.verdicts import Verdict
 from sextant_serving.architectures import Network
@@ -242,16 +243,40 @@ def test_strangers_that_are_not_proved_to_be_told_apart_are_unknown(
 
 
 @pytest.mark.parametrize(
+    ("right", "verdict", "on_the_rows_that_chose_it"),
+    [
+        pytest.param(0.9, Verdict.PASS, None, id="better"),
+        pytest.param(0.5, Verdict.UNKNOWN, Verdict.UNKNOWN, id="as-good"),
+        pytest.param(0.1, Verdict.FAIL, Verdict.FAIL, id="worse"),
+    ],
+)
+def test_that_the_baseline_is_beaten_counts_on_rows_that_chose_nothing(
+    recorded: Any, tmp_path: Path, *, right: float, verdict: Verdict, on_the_rows_that_chose_it: Verdict | None
+) -> None:
+    """Whoever chose the best of many on the validation rows has beaten any rule there; not to have done so counts."""
+    rows, objective = np.arange(100), Classes()
+    gain = objective.gain(rows < 100 * right, rows % 2 == 0, 0.95)
+    sealed, step = recorded(lambda ledger: record_baseline(ledger, objective, gain, {"kind": "majority"}))
+    assert (sealed.verdict, step) == (verdict, verdict)
+    origin = Origin("r", "sha256:" + "0" * 64, "c", "i")
+    with LedgerWriter(tmp_path / "train", "train", "model engineering", origin) as ledger:
+        train._record_baseline(ledger, objective, (gain, {"kind": "majority"}))
+        assert ledger.verdicts == ([on_the_rows_that_chose_it] if on_the_rows_that_chose_it else [])
+
+
+@pytest.mark.parametrize(
     ("status", "unharmed", "verdict"),
     [
         pytest.param(400, True, Verdict.PASS, id="refused"),
         pytest.param(500, True, Verdict.FAIL, id="taken-for-the-servers-fault"),
         pytest.param(200, True, Verdict.FAIL, id="answered"),
         pytest.param(400, False, Verdict.FAIL, id="harmed-the-next"),
+        pytest.param(400, None, Verdict.UNKNOWN, id="answers-nothing-at-all"),
+        pytest.param(500, None, Verdict.FAIL, id="answers-nothing-and-falls-over"),
     ],
 )
 def test_a_server_that_falls_over_a_wrong_request_fails(
-    recorded: Any, status: int, unharmed: bool, verdict: Verdict
+    recorded: Any, status: int, unharmed: bool | None, verdict: Verdict
 ) -> None:
     """No plan has to ask for it: the step fails."""
     probe = Probe([1.0], 0, [None], refusals=[Refusal("no JSON", status), Refusal("no rows", 422)], unharmed=unharmed)
