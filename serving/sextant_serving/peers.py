@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from sextant_plan.catalogue import FOUND, FULL, LATER, SILENT, UNKNOWN
+from sextant_serving.batching import Traffic
 from sextant_serving.exchange import FAULTS, exchange
 from sextant_serving.http_types import Request, Response
 from sextant_serving.options import PeerName
@@ -50,8 +51,8 @@ class Inquiry:
 class Peers:
     """The pods behind `names`, without this one, which listens on `here`; asked in TLS by `tls` unless None."""
 
-    def __init__(self, names: Sequence[PeerName], here: Address, tls: ssl.SSLContext | None) -> None:
-        self._names, self._here, self._tls = names, here, tls
+    def __init__(self, names: Sequence[PeerName], here: Address, tls: ssl.SSLContext | None, traffic: Traffic) -> None:
+        self._names, self._here, self._tls, self._traffic = names, here, tls, traffic
         self._under_way = 0
         self._resolving: asyncio.Task[dict[Address, str]] | None = None
         self._fresh_until = 0.0
@@ -64,10 +65,12 @@ class Peers:
         if self._under_way >= MOST_UNDER_WAY:
             return Inquiry(FULL)
         self._under_way += 1
+        self._traffic.held += 1  # or every batch would wait for a label as for a request that is about to come
         try:
             return await self._ask(prediction_id.partition("-")[0], request)
         finally:
             self._under_way -= 1
+            self._traffic.held -= 1
 
     async def _ask(self, maker: str, request: Request) -> Inquiry:
         deadline = asyncio.get_running_loop().time() + ASK_SECONDS

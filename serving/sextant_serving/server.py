@@ -107,7 +107,7 @@ class Server:
         if options.peers:
             tls = self._ports.tls
             context = None if tls is None else tls.peer_context()
-            self._application.peers = Peers(options.peers, Address(*self._ports.address), context)
+            self._application.peers = Peers(options.peers, Address(*self._ports.address), context, self._traffic)
         try:
             await self._until_stopped()
         finally:

@@ -53,6 +53,7 @@ class Pod:
     log: Path
     token: str | None
     certificates: Path | None
+    traffic: Traffic
     got: list[Request] = field(default_factory=list)
 
     async def handle(self, request: Request) -> Response:
@@ -135,10 +136,12 @@ class Service:
         stack.callback(book.close)
         application = Application(MetricsPage(), book, threads, Decoders(threads, 1))
         application.variants = Variants(Model(loaded, None, device=threads, lookup_thread=threads))
+        traffic = Traffic()
         names = [PeerName(name) for name in (self.names or self.hosts)]
-        application.peers = Peers(names, Address(host, self.port), pair.peer_context() if pair else None)
-        pod = Pod(host, self.port, application, log, token, pair.certificate if pair else None)
-        server = HttpServer(pod.handle, refuse, Traffic(), Limits(), Access(token, None).admit)
+        context = pair.peer_context() if pair else None
+        application.peers = Peers(names, Address(host, self.port), context, traffic)
+        pod = Pod(host, self.port, application, log, token, pair.certificate if pair else None, traffic)
+        server = HttpServer(pod.handle, refuse, traffic, Limits(), Access(token, None).admit)
         listener = await asyncio.get_running_loop().create_server(
             lambda: Connection(server), host, self.port, ssl=pair.http_context() if pair else None
         )
@@ -284,6 +287,22 @@ def test_a_silent_peer_costs_a_second_and_only_who_is_unknown(service: Service, 
     service.run(work)
 
 
+def test_a_batch_does_not_wait_for_a_label_that_waits_for_a_peer(service: Service, silent: socket.socket) -> None:
+    """It is under way, but no prediction comes of it."""
+    service.names = (*service.hosts, SILENT)
+
+    async def work(pods: list[Pod]) -> None:
+        label = asyncio.create_task(pods[0].label(NOBODYS, "light"))
+        while not pods[1].got:
+            await asyncio.sleep(0.01)
+        assert pods[0].traffic.open == 1
+        assert pods[0].traffic.is_nobody_expected(asyncio.get_running_loop().time())
+        await label
+        assert (pods[0].traffic.open, pods[0].traffic.held) == (0, 0)
+
+    service.run(work)
+
+
 def test_a_peer_that_has_gone_costs_nothing(service: Service) -> None:
     """Its address may be told for some seconds longer."""
     service.names = (*service.hosts, SILENT)
@@ -425,7 +444,8 @@ def test_no_more_peers_are_asked_than_a_bound(service: Service, monkeypatch: pyt
 
         port = free_port()
         everywhere = await asyncio.start_server(hear, "0.0.0.0", port)
-        pods[0].application.peers = Peers([PeerName(one, port) for one in service.names], Address(HOSTS[0], port), None)
+        names = [PeerName(one, port) for one in service.names]
+        pods[0].application.peers = Peers(names, Address(HOSTS[0], port), None, pods[0].traffic)
         assert await pods[0].label(NOBODYS, "light") == "unmatched"
         everywhere.close()
         assert len(set(connected)) == len(connected) == MOST_PEERS
