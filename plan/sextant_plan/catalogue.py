@@ -134,6 +134,14 @@ UNITS = Series(
     ("outcome",),
 )
 RATINGS = Series("sextant_ratings_total", "counter", "ratings", "Ratings by users, from 1 to 5.", ("rating",))
+PASSED_ON = Series(
+    "sextant_feedback_passed_on_total",
+    "counter",
+    "labels",
+    "Labels that other pods were asked about: `found` and answered there, `unknown` to all, `silent` where one gave no "
+    "answer, `later` where one wants it sent again, `full` where too many were under way.",
+    ("outcome",),
+)
 MIRROR_DROPPED = Series(
     "sextant_mirror_dropped_total", "counter", "requests", "Copies of requests that found the shadow's queue full."
 )
@@ -165,6 +173,10 @@ FEATURE_ROWS = Series(
 
 # The values of the label `state` of FEATURE_ROWS.
 FEATURE_STATES = ("found", "stale", "absent")
+
+# The values of the label `outcome` of PASSED_ON.
+FOUND, UNKNOWN, SILENT, LATER, FULL = "found", "unknown", "silent", "later", "full"
+PASSED_ON_LABELS = (FOUND, UNKNOWN, SILENT, LATER, FULL)
 
 # The values of the label `outcome` of UNITS.
 UNIT_OUTCOMES = ("agree", "disagree", "abstained")
@@ -311,6 +323,7 @@ SERIES: dict[str, Series] = {
         FEEDBACK,
         UNITS,
         RATINGS,
+        PASSED_ON,
         MIRROR_DROPPED,
         LOG_ROWS,
         READY,
