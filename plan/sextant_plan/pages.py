@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sextant_plan import schema
 from sextant_plan import types as value_types
-from sextant_plan.catalogue import COMMON_LABELS, EXPORTED, KSERVE, METRICS, SERIES
+from sextant_plan.catalogue import COMMON_LABELS, CONTROLLER, EXPORTED, KSERVE, METRICS, SERIES, TRIGGER
 from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
@@ -59,7 +59,7 @@ def plan_page() -> str:
 
 
 def metrics_page() -> str:
-    """Return the reference of the metric catalogue and of the server's Prometheus series."""
+    """Return the reference of the metric catalogue and of every Prometheus series of ours."""
     lines = [
         "# Metrics and series",
         "",
@@ -86,6 +86,8 @@ def metrics_page() -> str:
         ("the server", carried, "more labels", SERIES),
         ("the server under KServe's names", kserve, "labels", KSERVE),
         ("`sextant watch --export`", carried, "more labels", EXPORTED),
+        ("the rollout controller", "`model` is the InferenceService.", "labels", CONTROLLER),
+        ("`sextant trigger`", "`action` is one of what the trigger answers to a notification.", "labels", TRIGGER),
     ):
         lines += ["", f"## Series of {title}", "", words, ""]
         lines += [f"| series | type | unit | {more} | what it is |", "|---|---|---|---|---|"]
