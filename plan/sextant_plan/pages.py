@@ -48,14 +48,19 @@ def plan_page() -> str:
         "written as `500ms`, `90s`, `15m`, `4h`, `30d` or `2w`; code as `module:function`. Editors complete the file",
         "with [plan.schema.json](plan.schema.json).",
     ]
-    for model in _models(schema.Plan):
-        lines += ["", f"## {model.__name__}", ""]
+    return "\n".join([*lines, *tables_of(schema.Plan)]) + "\n"
+
+
+def tables_of(root: type[BaseModel]) -> Iterator[str]:
+    """Yield the lines of a table of keys for `root` and each model in it, under its name and its own description."""
+    for model in _models(root):
+        yield from ("", f"## {model.__name__}", "")
         text = inspect.getdoc(model)
         if text and text != inspect.getdoc(schema.Closed):
-            lines += [text, ""]
-        lines += ["| key | type | default |", "|---|---|---|"]
-        lines += [f"| `{name}` | {_type(field)} | {_default(field)} |" for name, field in model.model_fields.items()]
-    return "\n".join(lines) + "\n"
+            yield from (text, "")
+        yield from ("| key | type | default |", "|---|---|---|")
+        for name, field in model.model_fields.items():
+            yield f"| `{name}` | {_type(field)} | {_default(field)} |"
 
 
 def metrics_page() -> str:
