@@ -17,6 +17,7 @@ from sextant_components.context import create_run
 from sextant_components.outcome import ERROR_FILE
 from sextant_pipelines.cli import COMMANDS, main
 from sextant_pipelines.commands_page import commands_page
+from sextant_pipelines.profile_page import profile_page
 from sextant_pipelines.server_page import server_page
 from sextant_plan import __version__
 
@@ -79,6 +80,7 @@ def test_the_generated_reference_is_up_to_date() -> None:
     folder = Path(__file__).parents[2] / "docs" / "reference"
     assert (folder / "commands.md").read_text("utf-8") == commands_page()
     assert (folder / "server-options.md").read_text("utf-8") == server_page()
+    assert (folder / "cluster-profile.md").read_text("utf-8") == profile_page()
 
 
 def test_the_reference_names_every_variable_of_the_environment() -> None:
