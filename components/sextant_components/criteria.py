@@ -51,7 +51,7 @@ Answer = Callable[[Criterion, Evidence], Estimate | Settled]
 
 def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     """Return the estimate that answers a criterion, or why there is none."""
-    return _answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
+    return answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
 
 
 def beats_baseline(criterion: Criterion) -> bool:
@@ -60,12 +60,7 @@ def beats_baseline(criterion: Criterion) -> bool:
     return gates and (criterion.limit >= 0 if criterion.at_least is not None else criterion.limit <= 0)
 
 
-def answered_metrics() -> set[str]:
-    """Return the metrics that this step computes."""
-    return set(_answers_of("class")) | set(_answers_of("number"))
-
-
-def _answers_of(kind: AnswerKind) -> dict[str, Answer]:
+def answers_of(kind: AnswerKind) -> dict[str, Answer]:
     """Return how each metric is answered where the model's answers are of this kind."""
     if kind == "class":
         return {**_SERVED, **_CLASSES}

@@ -74,7 +74,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Series:
-    """A Prometheus series that the server exposes; `labels` come after the common model, version, variant."""
+    """A Prometheus series that a process of ours exposes; which labels come before `labels` depends on the process."""
 
     name: str
     type: str
@@ -277,6 +277,14 @@ ROLLOUT_LEADER = Series("sextant_rollout_leader", "gauge", "boolean", "1 while t
 CONTROLLER: dict[str, Series] = {
     series.name: series for series in (ROLLOUT_WEIGHT, ROLLOUT_PHASE, ROLLOUT_ENDS, ROLLOUT_FAULTS, ROLLOUT_LEADER)
 }
+
+TRIGGER_DECISIONS = Series(
+    "sextant_trigger_decisions_total", "counter", "alerts", "Alerts by what they led to.", ("action",)
+)
+TRIGGER_ERRORS = Series(
+    "sextant_trigger_errors_total", "counter", "notifications", "Notifications that could not be acted on."
+)
+TRIGGER: dict[str, Series] = {series.name: series for series in (TRIGGER_DECISIONS, TRIGGER_ERRORS)}
 
 # Series under the names of KServe's own Python server, for boards and scaling rules that were written for it. They have
 # its one label, and its edges alone, since a sum over servers of both kinds takes equal ones. The three stages of a

@@ -63,13 +63,25 @@ class Options:
 
 def parse_options(arguments: Sequence[str]) -> Options:
     """Parse command-line arguments; exits 2 on a usage error, as argparse does."""
+    parser = options_parser()
+    values = gather_challengers(parser, vars(parser.parse_args(arguments)))
+    options = Options(**values | {"peers": tuple(values["peers"] or ())})
+    _refuse_contradictions(parser, options)
+    return options
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of every option, each with its help."""
     default = Options()
     parser = argparse.ArgumentParser(prog="python -m sextant_serving", description="Serve a model bundle over HTTP.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle")
     source.add_argument("--home", type=Path, metavar="DIR", help="serve what DIR/active.json names, and follow it")
     parser.add_argument(
-        "--previous-bundle", type=Path, metavar="DIR", help="stands in where the plan says so, with --bundle"
+        "--previous-bundle",
+        type=Path,
+        metavar="DIR",
+        help="with --bundle: the version before, for previous-version in the plan's serving.fallback.engine_failure",
     )
     parser.add_argument("--feature-repo", type=Path, metavar="DIR", help="Feast repository, with --bundle")
     parser.add_argument("--model-name", metavar="NAME", help="name to serve under (default: the bundle's)")
@@ -135,8 +147,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
         "--prediction-log", type=Path, metavar="DIR", help="write the predictions that the plan's serving.log samples"
     )
     add_challenger_options(parser)
-    values = gather_challengers(parser, vars(parser.parse_args(arguments)))
-    options = Options(**values | {"peers": tuple(values["peers"] or ())})
+    return parser
+
+
+def _refuse_contradictions(parser: argparse.ArgumentParser, options: Options) -> None:
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     if options.max_held_bytes < options.max_body_bytes:
@@ -147,7 +161,6 @@ def parse_options(arguments: Sequence[str]) -> Options:
         parser.error("--feature-repo goes with --bundle; with --home, active.json names the repository")
     if options.home and (options.challengers or options.experiment):
         parser.error("--challenger, --shadow and --experiment go with --bundle; with --home, active.json names them")
-    return options
 
 
 def _add_safety(parser: argparse.ArgumentParser) -> None:

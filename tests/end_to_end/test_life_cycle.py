@@ -6,6 +6,7 @@ import json
 import signal
 import sqlite3
 import subprocess
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -116,23 +117,28 @@ def test_every_task_of_the_process_model_has_a_word(whole_run: dict[str, Any]) -
 
 
 def test_the_server_answers_by_every_protocol(whole_run: dict[str, Any], shared_workshop: Any) -> None:
-    """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, and a clean stop."""
+    """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, a label kept, a clean stop."""
     picture = next(line for line in (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[1:])
     names = (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[0].split(",")
     row = dict(zip(names, picture.split(","), strict=True))
     file = shared_workshop.folder / "data" / "images" / row["image"]
-    with shared_workshop.start("serve", "--port", "0") as server:
+    log = shared_workshop.folder / "feedback.jsonl"
+    with shared_workshop.start("serve", "--port", "0", "--feedback-log", str(log)) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         labels = []
         for protocol in ("v1", "v2", "v2-binary", "picture"):
             asked = shared_workshop.run("predict", str(file), "--url", url, "--protocol", protocol, "--json")
             assert asked.returncode == 0, asked.stderr
-            labels += [answer["label"] for answer in json.loads(asked.stdout)]
+            answers = json.loads(asked.stdout)
+            labels += [answer["label"] for answer in answers]
+        truth = json.dumps({"prediction_id": answers[0]["prediction_id"], "label": row["label"]}).encode()
+        urllib.request.urlopen(f"{url}/feedback", data=truth).close()
         refused = shared_workshop.run("predict", str(file), "--url", url, "--set", "nonsense=1")
         server.terminate()
         server.communicate()
     assert labels == [row["label"]] * 4
+    assert json.loads(log.read_text())["label"] == row["label"]
     assert refused.returncode == 2
     assert server.returncode == 0
 

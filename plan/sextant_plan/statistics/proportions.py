@@ -1,4 +1,4 @@
-"""Shares and their differences: exact and score bounds, and the exact paired test."""
+"""Shares and their differences: exact and score bounds."""
 
 from __future__ import annotations
 
@@ -23,26 +23,6 @@ def proportion(successes: int, n: int, confidence: float) -> Estimate:
     return Estimate(successes / n, low, high, n, confidence)
 
 
-def wilson(successes: int, n: int, confidence: float) -> Estimate:
-    """Return a share with its one-sided score bounds (Wilson 1927), for charts and many slices side by side.
-
-    Closer to their level on average than Clopper and Pearson's, but not on the safe side of it for every share, so no
-    gate uses them. With n = 0 the value is nan and the bounds are 0 and 1.
-    """
-    _require_counts(successes, n)
-    if n == 0:
-        return Estimate(math.nan, 0.0, 1.0, 0, confidence)
-    from scipy.special import ndtri
-
-    z = float(ndtri(confidence))
-    share, weight = successes / n, z * z / n
-    centre = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / n + weight / (4 * n)) / (1 + weight)
-    low = max(0.0, centre - half) if successes else 0.0
-    high = min(1.0, centre + half) if successes < n else 1.0
-    return Estimate(share, low, high, n, confidence)
-
-
 def paired_difference(gained: int, lost: int, n: int, confidence: float) -> Estimate:
     """Return the difference of two shares on the same rows with one-sided score bounds (Tango 1998).
 
@@ -57,20 +37,6 @@ def paired_difference(gained: int, lost: int, n: int, confidence: float) -> Esti
     low = boundary(value, -1.0, lambda delta: _paired_score(gained, lost, n, delta) > z)
     high = boundary(value, 1.0, lambda delta: _paired_score(gained, lost, n, delta) < -z)
     return Estimate(value, low, high, n, confidence)
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value of "two answers on the same rows are right equally often" (McNemar 1947).
-
-    `gained` rows are right only the first time, `lost` only the second; without either there is no evidence, 1.
-    """
-    if min(gained, lost) < 0:
-        raise ValueError(f"{gained} rows gained and {lost} lost")
-    if gained + lost == 0:
-        return 1.0
-    from scipy.special import bdtr
-
-    return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
 def _paired_score(gained: int, lost: int, n: int, delta: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sextant_components.context import RunContext, Step
-from sextant_components.criteria import Evidence, answer, answered_metrics, beats_baseline, without_champion
+from sextant_components.criteria import Evidence, answer, answers_of, beats_baseline, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
@@ -240,4 +240,5 @@ def test_a_plan_asks_for_a_model_that_beats_the_baseline(changes: dict[str, Any]
 
 def test_every_metric_of_the_step_has_its_answer() -> None:
     """The catalogue and this step name the same metrics, so no criterion falls through."""
-    assert answered_metrics() == {name for name, metric in METRICS.items() if metric.step == Step.EVALUATE}
+    answered = set(answers_of("class")) | set(answers_of("number"))
+    assert answered == {name for name, metric in METRICS.items() if metric.step == Step.EVALUATE}

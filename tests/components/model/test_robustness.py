@@ -21,7 +21,7 @@ from sextant_components.evaluation_records import record_baseline, record_explan
 from sextant_components.evaluation_studies import attack_rows, record_strangers, record_wrong_requests
 from sextant_components.explanation import random_network
 from sextant_components.gates import Settled, unavailable
-from sextant_components.model_file import load_network, read_model
+from sextant_components.model_file import load_members, read_model
 from sextant_components.objectives import Classes
 from sextant_components.robustness import auroc, stranger_areas, strangers
 from sextant_components.server_probe import Probe
@@ -122,7 +122,7 @@ def sealed(made: Any, bars: Any) -> Examples:
 
 def test_an_attack_keeps_its_bounds_and_finds_more_errors_than_noise(made: Any, sealed: Examples) -> None:
     """The change is at most what is allowed, and chosen changes cost more than random ones of the same size."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     attack = Attack(pixels=24, steps=10)
     by_method = {"fgsm": fgsm(network, sealed, attack), "pgd": pgd(network, sealed, attack)}  # type: ignore[arg-type]
     original = sealed.inputs["image"].astype(int)
@@ -190,7 +190,7 @@ def test_an_explanation_that_random_weights_would_give_fails(made: Made, explain
 
 def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callable[..., Record]) -> None:
     """What users are promised includes how long it takes."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     assert not isinstance(network, Trees)
     assert explained(network, budget=3600.0).verdict is Verdict.PASS
     assert explained(network, budget=1e-6).value.startswith("over the budget; ")
@@ -198,7 +198,7 @@ def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callabl
 
 def test_the_stronger_attack_is_the_one_that_is_judged(made: Made, sealed: Examples) -> None:
     """Projected gradient descent finds errors that plain rows have not; without gradients it is unknown, and why."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     assert not isinstance(network, Trees)
 
     def run(inputs: Any) -> Any:
