@@ -6,13 +6,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from sextant_components.logged_window import FEEDBACK_LOG
 from sextant_plan.canonical import CHUNK_BYTES
 from sextant_plan.errors import InfrastructureError
+from sextant_plan.files import replacing
 
 LEDGER_FOLDER = "ledger"
 SQLITE_SUFFIX = ".db"
@@ -27,17 +28,6 @@ def whole_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and all(map(is_whole, path.relative_to(folder).parts)):
             yield path
-
-
-@contextmanager
-def arriving(place: Path) -> Iterator[Path]:
-    """Give the path to write a file to that takes its place when the block ends without an error."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".{place.name}.partial")
-    for left in (partial, *(partial.with_name(partial.name + end) for end in BESIDE_SQLITE)):
-        left.unlink(missing_ok=True)
-    yield partial
-    partial.replace(place)
 
 
 def is_whole(name: str) -> bool:
@@ -57,7 +47,8 @@ def copy_file(source: Path, target: Path) -> None:
     Of a log that is appended to, the whole lines are copied; of a SQLite database, what was committed at one moment.
     Raises InfrastructureError for a database that cannot be read.
     """
-    with suppress(FileNotFoundError), arriving(target) as partial:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError), replacing(target, durable=False) as partial:
         if source.suffix == SQLITE_SUFFIX:
             copy_sqlite(source, partial)
             return

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from sextant_components.backup_files import arriving, whole_files
+from sextant_components.backup_files import whole_files
 from sextant_components.backups import RUNS_FOLDER
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
+from sextant_plan.files import replacing
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -44,7 +45,8 @@ def back_up_store(url: str, target: Path) -> int:
         place = folder / PurePosixPath(path).relative_to(root)
         if BY_DIGEST in path and place.exists():
             return
-        with arriving(place) as partial:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(place, durable=False) as partial:
             system.get_file(path, str(partial))
 
     with _told(url):
