@@ -248,7 +248,8 @@ def _gain_over_baseline(
 ) -> tuple[Estimate, dict[str, object]]:
     baseline, said = answer_baseline(context.plan, snapshot, splits, valid.row_ids)
     rule = objective.merit_of(said, read_split(splits, "valid")["label"].to_list())
-    return objective.gain(objective.merit(best.outputs, valid.labels), rule, CONFIDENCE), baseline.describe()
+    own = objective.merit(best.outputs, valid.labels)
+    return objective.gain(own, rule, CONFIDENCE, valid.groups), baseline.describe()
 
 
 def _record_baseline(ledger: LedgerWriter, objective: Objective, gain: tuple[Estimate, dict[str, object]]) -> None:
@@ -294,7 +295,7 @@ def _record_rival(ledger: LedgerWriter, objective: Objective, found: Found, vali
         return
     network, rival = (max(names, key=lambda name: rank(found.best[name])) for names in (networks, trees))
     own, other = (objective.merit(found.best[name].outputs, valid.labels) for name in (network, rival))
-    gain = objective.gain(own, other, CONFIDENCE)
+    gain = objective.gain(own, other, CONFIDENCE, valid.groups)
     ledger.record(
         f"beats gradient boosting: {network}",
         requirement=f"{network}, the best network, is {objective.better} than gradient boosting",
