@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from math import nan, sqrt
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from sextant_plan.schema import Economics
 from sextant_plan.verdicts import Estimate
 
 CALIBRATION_BINS = 10
+Level = Callable[[NDArray[Any], float, Groups], Estimate]
+"""A level of rows with its bounds, such as `accuracy`, from the rows, the confidence and the rows' groups."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,6 @@ def net_value(answers: Answers, economics: Economics, abstain_below: float, conf
 def accuracy_gap(answers: Answers, values: Sequence[str], confidence: float) -> Estimate:
     """Return the largest difference of accuracy between two of `values`, one a row, of which two differ."""
     return largest_gap(answers.right, values, accuracy, confidence, answers.groups)
-
-
-class Level(Protocol):
-    """A level of rows with its bounds, such as `accuracy`."""
-
-    def __call__(self, rows: NDArray[Any], confidence: float, groups: Groups) -> Estimate:
-        """Return the level of `rows`, whose groups are given."""
 
 
 def largest_gap(

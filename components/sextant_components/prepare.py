@@ -225,7 +225,7 @@ def _select(
 
 
 def _split_table(
-    plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str], groups: Sequence[int]
+    plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str], groups: list[int]
 ) -> pl.DataFrame:
     import polars as pl
 

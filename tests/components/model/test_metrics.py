@@ -113,11 +113,10 @@ def test_a_few_twins_change_little_of_a_mean_over_classes() -> None:
     economics = Economics(value_per_correct=1.0, cost_per_error=3.0, cost_per_label=0.5, predictions_per_day=100)
     answers = _random(200)
     paired = replace(answers, groups=np.concatenate([np.arange(195), np.arange(5)]))
-    for metric in (
-        lambda rows: metrics.macro_f1(rows, 3, 0.95),
-        lambda rows: metrics.net_value(rows, economics, 0.5, 0.95),
+    for alone, found in (
+        [metrics.macro_f1(rows, 3, 0.95) for rows in (answers, paired)],
+        [metrics.net_value(rows, economics, 0.5, 0.95) for rows in (answers, paired)],
     ):
-        alone, found = metric(answers), metric(paired)
         assert found.value == pytest.approx(alone.value)
         for own, other in ((found.low, alone.low), (found.high, alone.high)):
             assert 1.0 <= (own - found.value) / (other - alone.value) < 1.1
