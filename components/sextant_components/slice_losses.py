@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sextant_components.objectives import Objective
 from sextant_plan.bounds import Groups, taken
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.verdicts import Estimate, Verdict
 
 CONFIDENCE = 0.95
@@ -74,7 +74,7 @@ def record_form(
     """Record a smaller form of the model with what it loses on each slice; `sizes` are before and after."""
     refused = refused_by(losses, tolerated)
     worst = max(losses, key=lambda name: losses[name].high)
-    table = {name: [loss.value, loss.low, loss.high, loss.n] for name, loss in losses.items()}
+    table = {name: [*map(finite_or_none, (loss.value, loss.low, loss.high)), loss.n] for name, loss in losses.items()}
     ledger.record(
         f"compression: {form}",
         requirement=f"the {form} model is taken only if it is proved to lose at most {tolerated:g} on every slice",

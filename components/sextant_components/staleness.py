@@ -23,7 +23,7 @@ from sextant_components.tables import groups_of, read_split
 from sextant_components.tensors import load_examples
 from sextant_components.training import Settings, Shape, predict
 from sextant_plan.bounds import Groups, taken
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.schema import Staleness
 from sextant_plan.types import DAY
 from sextant_plan.verdicts import Verdict
@@ -124,8 +124,8 @@ def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit, group
         "age_days": round(float(ages.mean()), 3),
         "measure": objective.level_name,
         "value": found.value,
-        "low": found.low,
-        "high": found.high,
+        "low": finite_or_none(found.low),
+        "high": finite_or_none(found.high),
         "n": found.n,
     }
 

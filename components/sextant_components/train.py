@@ -26,7 +26,7 @@ from sextant_components.tracking import StepRun, step_run
 from sextant_components.training import Fitted, Settings, Shape
 from sextant_components.tuning import Found, Trial, candidate_names, choose, rank, search
 from sextant_plan.bounds import mean
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_serving.architectures import GRADIENT_BOOSTING
 
@@ -282,7 +282,9 @@ def _record_simpler(ledger: LedgerWriter, objective: Objective, chosen: str, gai
         verdict=Verdict.PASS,
         value={
             "chosen": chosen,
-            "gain_of_best_over": {name: [gain.value, gain.low, gain.high] for name, gain in gains.items()},
+            "gain_of_best_over": {
+                name: [*map(finite_or_none, (gain.value, gain.low, gain.high))] for name, gain in gains.items()
+            },
         },
     )
 

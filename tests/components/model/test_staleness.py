@@ -158,6 +158,8 @@ def test_of_numbers_the_growth_of_the_error_is_measured_in_spreads_of_the_label(
     (drawn,) = plot_of(Artifact("ageing.json", record.artifacts["ageing.json"], record), curve)
     assert isinstance(drawn, Drawing)
     assert (drawn.plot.title, drawn.plot.up_label) == ("Mean absolute error as a model ages", "mean absolute error")
+    unbounded = [{**curve[0], "low": None, "high": None}, *curve[1:]]  # as of rows of one group
+    assert plot_of(Artifact("ageing.json", record.artifacts["ageing.json"], record), unbounded)
     assert (curve[-1]["value"] > curve[0]["value"] + 20) == (drift > 0)
     assert (due is not None and due == pytest.approx(0.3 / value, abs=1e-2) and due < 90) == (drift > 0)
 
