@@ -27,7 +27,7 @@ from sextant_components.metrics import Answers
 from sextant_components.objectives import Objective, objective_of
 from sextant_components.server_probe import Probe
 from sextant_components.tensors import Examples
-from sextant_plan.bounds import quantile
+from sextant_plan.bounds import Groups, alike_rows, quantile
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
@@ -99,6 +99,29 @@ def record_baseline(
     )
 
 
+def record_groups(ledger: LedgerWriter, groups: Groups, rows: int) -> None:
+    """Record how many of the sealed rows depend on each other, and how they are counted; nothing where none does."""
+    if groups is None:
+        return
+    _, sizes = np.unique(groups, return_counts=True)
+    ledger.record(
+        "rows in groups",
+        requirement="rows that depend on each other are not counted as if they did not",
+        risk="one customer's fifty rows prove as much as those of fifty customers, and a gate passes by chance",
+        qa_method="the groups that prepare kept together; shares on the rows over their design effect (Korn and "
+        "Graubard 1998), means by the groups' sums (Liang and Zeger 1986), bootstraps of whole groups; n is the number "
+        "of independent rows that this is worth, docs/adr/0052",
+        verdict=Verdict.PASS,
+        value={
+            "rows": rows,
+            "groups": len(sizes),
+            "largest": int(sizes.max()),
+            "rows_if_groups_are_alike": round(alike_rows(groups), 1),
+        },
+        counts=False,
+    )
+
+
 def record_confusion(ledger: LedgerWriter, answers: Answers, classes: list[str]) -> None:
     """Record the confusion matrix, rows labels and columns predictions."""
     matrix = metrics.confusion(answers, len(classes))
@@ -139,8 +162,8 @@ def record_slices(ledger: LedgerWriter, answers: Answers, slices: Mapping[str, l
     table: list[dict[str, Any]] = []
     for column, values in slices.items():
         for value in sorted(set(values)):
-            rows = np.asarray([found == value for found in values], dtype=np.bool_)
-            estimate = metrics.accuracy(answers.right[rows], CONFIDENCE)
+            part = answers.take(np.asarray([found == value for found in values], dtype=np.bool_))
+            estimate = metrics.accuracy(part.right, CONFIDENCE, part.groups)
             table.append(
                 {
                     "slice": f"{column}={value}",

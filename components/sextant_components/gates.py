@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 
+import numpy as np
+
+from sextant_plan.bounds import Groups
 from sextant_plan.ledger import LedgerWriter, Record
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict, judge
@@ -36,9 +39,10 @@ def record_criterion(
     criterion: Criterion,
     answer: Estimate | Settled,
     *,
+    groups: Groups = None,
     artifacts: Mapping[str, str] | None = None,
 ) -> Record:
-    """Judge one criterion and record it."""
+    """Judge one criterion and record it; `groups` are those of the rows that it is about, if any has several."""
     if isinstance(answer, Settled):
         verdict, value, estimate = answer.verdict, answer.reason, None
     else:
@@ -47,6 +51,8 @@ def record_criterion(
         if isnan(answer.value):
             value, estimate = "nothing was observed", None
     how = f"{criterion.definition.estimator}, bound by {criterion.bound}"
+    if groups is not None and not criterion.definition.by_request:
+        how += f" on what {len(groups)} rows in {len(np.unique(groups))} groups are worth"
     return ledger.record(
         f"criterion {criterion.id}",
         requirement=criterion.requirement,

@@ -25,6 +25,7 @@ from sextant_components.tables import (
     CLASSES_FILE,
     COLUMNS_FILE,
     FEATURES_FILE,
+    GROUP_COLUMN,
     ROWS_FILE,
     SLICE_PREFIX,
     SPLITS,
@@ -64,7 +65,8 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
         rows = stored.taken(_columns(plan), stored.mask_of(read_kept(verified)))
         if rows.is_empty():
             raise DataError(snapshot / ROWS_FILE, "verification kept no row", "See fixes.jsonl and mend the source")
-        placed = _place(ledger, plan, rows, snapshot, read_twins(verified))
+        groups = _groups(plan, rows, read_twins(verified))
+        placed = _place(ledger, plan, rows, snapshot, groups)
         features = join_features(context, ledger, rows) if plan.model.inputs.features else None
         inputs = model_inputs(plan, rows, features.joined if features else None)
         columns = fit_columns(plan, inputs.filter(placed["train"]))
@@ -73,7 +75,7 @@ def run_prepare(context: RunContext, *, snapshot: Path, verified: Path, splits: 
             inputs.select("row_id", *features.names).write_parquet(splits / FEATURES_FILE)
         values = encoded(inputs, columns)
         classes = sorted(set(rows["label"].to_list())) if plan.model.answers == "class" else []
-        table = _split_table(plan, rows, values, classes)
+        table = _split_table(plan, rows, values, classes, groups)
         left_out = _select(ledger, plan, table, placed, columns=columns, snapshot=snapshot, verified=verified)
         placed["train"] &= ~table["row_id"].is_in(left_out)
         for name in SPLITS:
@@ -96,13 +98,12 @@ def _columns(plan: Plan) -> list[str]:
 
 
 def _place(
-    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path, twins: dict[int, int]
+    ledger: LedgerWriter, plan: Plan, rows: pl.DataFrame, snapshot: Path, groups: Sequence[int]
 ) -> dict[SplitName, pl.Series]:
     """Return a mask of the rows for each split, and record that the splits are sound."""
     import polars as pl
 
-    labels, names, keys = _strata(plan, rows), _content_names(plan, rows), _group_keys(plan, rows, twins)
-    groups = group_rows(*keys) if keys else list(range(rows.height))
+    labels, names = _strata(plan, rows), _content_names(plan, rows)
     share = plan.evaluation
     times = rows[plan.data.timestamp].to_list() if share.split_by == "time" and plan.data.timestamp else None
     where = split_rows(labels, groups, names, sealed=share.sealed_split, valid=share.valid_split, times=times)
@@ -165,6 +166,12 @@ def identifying_columns(plan: Plan, stored: StoredRows) -> list[str]:
     if plan.model.inputs.image is not None:
         known.append("image_sha256")
     return known or [name for name in stored.schema if name not in ("row_id", "label")]
+
+
+def _groups(plan: Plan, rows: pl.DataFrame, twins: dict[int, int]) -> list[int]:
+    """Return the group of each row, as the place of its first row."""
+    keys = _group_keys(plan, rows, twins)
+    return group_rows(*keys) if keys else list(range(rows.height))
 
 
 def _group_keys(plan: Plan, rows: pl.DataFrame, twins: dict[int, int]) -> list[list[str | None]]:
@@ -230,7 +237,9 @@ def _select(
     return harmful_rows(ledger, plan, verified=verified, snapshot=snapshot, train=train, valid=valid, columns=columns)
 
 
-def _split_table(plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+def _split_table(
+    plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: Sequence[str], groups: list[int]
+) -> pl.DataFrame:
     import polars as pl
 
     index = {label: place for place, label in enumerate(classes)}
@@ -238,6 +247,7 @@ def _split_table(plan: Plan, rows: pl.DataFrame, values: pl.DataFrame, classes: 
     own = [name for name in (plan.data.entity, plan.data.timestamp, plan.data.group) if name]
     table = rows.select("row_id", "label").with_columns(
         *([] if indices is None else [pl.Series("label_index", indices, dtype=pl.Int32)]),
+        rows["row_id"].gather(groups).alias(GROUP_COLUMN),
         *(rows[name] for name in dict.fromkeys(own) if name not in values.columns),
         *(as_text(rows[stored_name(plan, name)]).alias(SLICE_PREFIX + name) for name in slice_columns(plan)),
     )

@@ -19,10 +19,11 @@ from sextant_components.context import RunContext
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import TrainedModel, read_model
 from sextant_components.objectives import Merit, Objective, objective_of
-from sextant_components.tables import read_split
+from sextant_components.tables import groups_of, read_split
 from sextant_components.tensors import load_examples
 from sextant_components.training import Settings, Shape, predict
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.bounds import Groups, taken
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.schema import Staleness
 from sextant_plan.types import DAY
 from sextant_plan.verdicts import Verdict
@@ -73,21 +74,28 @@ def record_staleness(
         _record(ledger, context, wanted, "too few rows, or no time, after the oldest half", [])
         return
     objective, merit = _answers_of_the_past(context, described, snapshot, rows, past)
+    groups = groups_of(rows[later])
     ages = (times[later] - times[past[-1]]) / DAY
     parts = np.array_split(np.arange(len(later)), wanted.windows)
-    table = [_window(objective, ages[part], merit[part]) for part in parts]
-    _record(ledger, context, wanted, decline(ages, merit / objective.scale), table, seen=float(ages.max()))
+    table = [_window(objective, ages[part], merit[part], taken(groups, part)) for part in parts]
+    _record(ledger, context, wanted, decline(ages, merit / objective.scale, groups), table, seen=float(ages.max()))
 
 
-def decline(ages: NDArray[np.float64], merit: Merit) -> Decline:
-    """Return how much of `merit`, one a row, is lost a day: the ordinary slope with errors by White (1980)."""
+def decline(ages: NDArray[np.float64], merit: Merit, groups: Groups = None) -> Decline:
+    """Return how much of `merit`, one a row, is lost a day: the ordinary slope with errors by White (1980).
+
+    Of rows in `groups` the errors are summed by group first (Liang and Zeger 1986).
+    """
     from scipy.special import ndtri
 
     centred = ages - ages.mean()
     spread = float((centred**2).sum())
     slope = float((centred * merit).sum() / spread)
     residuals = merit - merit.mean() - slope * centred
-    error = float(np.sqrt(((centred * residuals) ** 2).sum()) / spread)
+    parts = centred * residuals
+    if groups is not None:
+        parts = np.bincount(np.unique(groups, return_inverse=True)[1], parts)
+    error = float(np.sqrt((parts**2).sum()) / spread)
     z = float(ndtri(CONFIDENCE))
     return Decline(-slope, -slope - z * error, -slope + z * error)
 
@@ -116,14 +124,14 @@ def _answers_of_the_past(
     return objective, objective.merit(predict(fitted.network, later.inputs), later.labels)
 
 
-def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit) -> dict[str, Any]:
-    found = objective.level(merit, CONFIDENCE)
+def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit, groups: Groups) -> dict[str, Any]:
+    found = objective.level(merit, CONFIDENCE, groups)
     return {
         "age_days": round(float(ages.mean()), 3),
         "measure": objective.level_name,
         "value": found.value,
-        "low": found.low,
-        "high": found.high,
+        "low": finite_or_none(found.low),
+        "high": finite_or_none(found.high),
         "n": found.n,
     }
 

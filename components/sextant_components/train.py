@@ -27,7 +27,7 @@ from sextant_components.tracking import StepRun, step_run
 from sextant_components.training import Fitted, Settings, Shape
 from sextant_components.tuning import Found, Trial, candidate_names, choose, rank, search
 from sextant_plan.bounds import mean
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_serving.architectures import GRADIENT_BOOSTING
 
@@ -249,7 +249,8 @@ def _gain_over_baseline(
 ) -> tuple[Estimate, dict[str, object]]:
     baseline, said = answer_baseline(context.plan, snapshot, splits, valid.row_ids)
     rule = objective.merit_of(said, read_split(splits, "valid")["label"].to_list())
-    return objective.gain(objective.merit(best.outputs, valid.labels), rule, CONFIDENCE), baseline.describe()
+    own = objective.merit(best.outputs, valid.labels)
+    return objective.gain(own, rule, CONFIDENCE, valid.groups), baseline.describe()
 
 
 def _record_baseline(ledger: LedgerWriter, objective: Objective, gain: tuple[Estimate, dict[str, object]]) -> None:
@@ -280,7 +281,9 @@ def _record_simpler(ledger: LedgerWriter, objective: Objective, chosen: str, gai
         verdict=Verdict.PASS,
         value={
             "chosen": chosen,
-            "gain_of_best_over": {name: [gain.value, gain.low, gain.high] for name, gain in gains.items()},
+            "gain_of_best_over": {
+                name: [*map(finite_or_none, (gain.value, gain.low, gain.high))] for name, gain in gains.items()
+            },
         },
     )
 
@@ -293,7 +296,7 @@ def _record_rival(ledger: LedgerWriter, objective: Objective, found: Found, vali
         return
     network, rival = (max(names, key=lambda name: rank(found.best[name])) for names in (networks, trees))
     own, other = (objective.merit(found.best[name].outputs, valid.labels) for name in (network, rival))
-    gain = objective.gain(own, other, CONFIDENCE)
+    gain = objective.gain(own, other, CONFIDENCE, valid.groups)
     ledger.record(
         f"beats gradient boosting: {network}",
         requirement=f"{network}, the best network, is {objective.better} than gradient boosting",

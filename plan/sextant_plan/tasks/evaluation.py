@@ -25,7 +25,7 @@ TASKS = (
         lives_in=(EVALUATE, "sextant_components.looks", "sextant_components.metrics"),
         evidence=("evaluate/look", "evaluate/bundle under test", "evaluate/confusion*", "evaluate/reliab*",
                   "evaluate/answers and labels", "evaluate/beats baseline", "evaluate/champion",
-                  "evaluate/served parity"),
+                  "evaluate/served parity", "evaluate/rows in groups"),
         metrics=metrics_of(Kind.ML),
     ),
     Task(

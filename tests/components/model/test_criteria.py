@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sextant_components.context import RunContext, Step
-from sextant_components.criteria import Evidence, answer, answers_of, beats_baseline, without_champion
+from sextant_components.criteria import Evidence, answer, answers_of, beats_baseline, groups_behind, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
@@ -50,10 +50,31 @@ def evidence(context: RunContext) -> Evidence:
     )
 
 
+def _in_groups(evidence: Evidence) -> Evidence:
+    """Return the evidence with rows of one label and one answer in one group, of which there are fifteen."""
+    assert isinstance(evidence.answers, Answers)
+    groups = np.arange(ROWS) % 15
+    return replace(evidence, answers=replace(evidence.answers, groups=groups))
+
+
 def _record(context: RunContext, evidence: Evidence, **criterion: Any) -> Record:
     made = Criterion.model_validate({"id": "c", "min_n": 20, **criterion})
     with context.ledger(Step.EVALUATE) as ledger:
-        return record_criterion(ledger, made, answer(made, evidence))
+        return record_criterion(ledger, made, answer(made, evidence), groups=groups_behind(made, evidence))
+
+
+BY_ROW = [
+    {"metric": "accuracy", "at_least": 0.7},
+    {"metric": "accuracy", "at_least": 0.7, "slice": "light=day"},
+    {"metric": "accuracy", "at_least": 0.5, "relative_to": "baseline"},
+    {"metric": "recall_min", "at_least": 0.9},
+    {"metric": "macro_f1", "at_least": 0.7},
+    {"metric": "coverage", "at_least": 0.95},
+    {"metric": "net_value", "at_least": 1.0},
+    {"metric": "accuracy_gap", "at_most": 0.2, "slice": "light"},
+    {"metric": "corrupted_accuracy", "at_least": 0.5},
+]
+"""Criteria on the metrics that count the rows of the fixture's evidence; each passes or fails by them."""
 
 
 @pytest.mark.parametrize(
@@ -114,6 +135,32 @@ def test_the_criterions_own_confidence_sets_how_far_the_bounds_lie(
     assert surer.interval != bolder.interval
     (lowest, highest), (low, high) = (np.asarray(each.interval, dtype=np.float64) for each in (surer, bolder))
     assert lowest <= low <= float(surer.value) <= high <= highest
+
+
+@pytest.mark.parametrize("criterion", BY_ROW, ids=lambda criterion: "-".join(str(each) for each in criterion.values()))
+def test_fifteen_groups_of_alike_rows_prove_no_more_than_fifteen_rows(
+    context: RunContext, evidence: Evidence, criterion: dict[str, Any]
+) -> None:
+    """Whatever the metric: the value is that of the rows, the bounds are wider, and `min_n` counts no row twice."""
+    alone = _record(context, evidence, **criterion)
+    record = _record(context, _in_groups(evidence), **criterion)
+    assert record.value == pytest.approx(alone.value)
+    assert record.n is not None
+    assert record.n <= 15
+    assert record.verdict is not Verdict.PASS
+    (low, high), (inner_low, inner_high) = (np.asarray(each.interval, float) for each in (record, alone))
+    assert low <= inner_low <= inner_high <= high
+    assert (low, high) != (inner_low, inner_high)
+    rows = 100 if "light=" in str(criterion.get("slice")) else ROWS
+    assert f"on what {rows} rows in 15 groups are worth" in record.qa_method
+    assert "groups" not in alone.qa_method
+
+
+def test_requests_are_no_rows_of_groups(context: RunContext, evidence: Evidence) -> None:
+    """How often the server was asked does not hang on how the rows are related."""
+    for metric in ("error_rate", "latency_p50_ms"):
+        one, other = (_record(context, each, metric=metric, at_most=40) for each in (evidence, _in_groups(evidence)))
+        assert (one.interval, one.n, one.qa_method) == (other.interval, other.n, other.qa_method)
 
 
 def test_an_unknown_says_why(context: RunContext, evidence: Evidence) -> None:

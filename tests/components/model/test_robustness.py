@@ -102,6 +102,17 @@ def test_the_area_is_scikit_learns_and_its_bounds_have_a_width_at_the_edge() -> 
     assert 0.9 < edge.low < 1.0
 
 
+def test_the_area_counts_rows_of_a_group_as_one() -> None:
+    """Twenty groups of four alike rows, with the strangers made of them, have the bounds of twenty rows."""
+    generator = np.random.default_rng(6)
+    inside, outside = generator.normal(1.0, 1.0, 20), generator.normal(0.0, 1.0, 20)
+    found = auroc(np.repeat(inside, 4), np.repeat(outside, 4), 0.95, np.repeat(np.arange(20), 4))
+    expected = auroc(inside, outside, 0.95)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx(
+        (expected.value, expected.low, expected.high, 20)
+    )
+
+
 def test_strangers_are_as_many_as_the_rows_and_none_of_them(bars: Any) -> None:
     """Every kind changes every picture; a table alone gets numbers outside its range."""
     pictures = _pictures(3)
