@@ -154,6 +154,6 @@ def test_another_plan_replaces_the_examples_everywhere(helm: Helm, tmp_path: Pat
         data = objects[f"ConfigMap sextant-system/dashboard-{name.removesuffix('.json')}"]["data"]
         assert json.loads(data[name]) == json.loads(board)
     predictor = objects["InferenceService sextant/digits"]["spec"]["predictor"]
-    assert predictor["model"]["storageUri"] == "s3://models/digits"
+    assert predictor["model"]["storageUri"] == "s3://models/digits/first/"
     feast = yaml.safe_load(objects["ConfigMap sextant/feast"]["data"]["feature_store.yaml"])
     assert feast["project"] == feast_name(plan.name)
