@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "manifests" / "overlays"
 TOOLS = Path(os.environ.get("SEXTANT_TOOLS", Path.home() / ".cache" / "sextant-tools"))
 NAMESPACES = ("sextant", "sextant-system")
+APPLY = ("apply", "--server-side", "--validate=strict")  # as the guides say
 ROLLOUT = "system:serviceaccount:sextant-system:sextant-rollout"
 
 
@@ -40,11 +42,11 @@ def operator_crds(cluster: Any, kserve_crds: None) -> None:
 
 @pytest.fixture(scope="module")
 def applied(cluster: Any, operator_crds: None) -> Iterator[subprocess.CompletedProcess[str]]:
-    """What `kubectl apply -k` said of the kind overlay in an empty cluster; removed afterwards."""
+    """What `kubectl apply --server-side -k` said of the kind overlay in an empty cluster; removed afterwards."""
     for namespace in NAMESPACES:
         if cluster.kubectl("get", "namespace", namespace, check=False).returncode == 0:
             pytest.fail(f"the namespace {namespace} is in use; the tests would remove what is in it")
-    yield kubectl("apply", "--validate=strict", "-k", OVERLAYS / "kind")
+    yield kubectl(*APPLY, "-k", OVERLAYS / "kind")
     cluster.kubectl("delete", "namespace", *NAMESPACES, "--timeout=120s")
 
 
@@ -58,8 +60,36 @@ def test_one_command_applies_everything(applied: subprocess.CompletedProcess[str
 
 def test_applying_again_would_change_nothing(applied: subprocess.CompletedProcess[str]) -> None:
     """`kubectl diff` asks the API server what an apply would make of the objects."""
-    compared = kubectl("diff", "-k", OVERLAYS / "kind")
+    compared = kubectl("diff", "--server-side", "-k", OVERLAYS / "kind")
     assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+def test_an_apply_after_a_promotion_is_refused_by_the_controllers_fields(
+    applied: subprocess.CompletedProcess[str], cluster: Any
+) -> None:
+    """It owns what it changed, so that no apply puts the first version back through an outage."""
+    built = yaml.safe_load_all(kubectl("kustomize", OVERLAYS / "kind").stdout)
+    (service,) = [item for item in built if item["kind"] == "InferenceService"]
+    service["metadata"]["name"] = "promoted"
+    text = yaml.safe_dump(service)
+    promotion = [
+        {"op": "replace", "path": "/spec/predictor/name", "value": "green"},
+        {"op": "replace", "path": "/spec/predictor/model/storageUri", "value": "s3://models/parcel-labelling/1/"},
+    ]
+    try:
+        assert kubectl(*APPLY, "-f", "-", text=text).returncode == 0
+        cluster.kubectl(
+            "-n", "sextant", "patch", "inferenceservice", "promoted", "--type=json", "-p", json.dumps(promotion)
+        )
+        again = kubectl(*APPLY, "-f", "-", text=text)
+        assert again.returncode != 0
+        assert "conflict" in again.stderr
+        assert ".spec.predictor.name" in again.stderr
+        assert ".spec.predictor.model.storageUri" in again.stderr
+        found = cluster.kubectl("-n", "sextant", "get", "inferenceservice", "promoted", "-o", "json").stdout
+        assert json.loads(found)["spec"]["predictor"]["name"] == "green"
+    finally:
+        cluster.kubectl("-n", "sextant", "delete", "inferenceservice", "promoted", "--ignore-not-found")
 
 
 @pytest.mark.parametrize("workload", [
@@ -156,7 +186,7 @@ def test_the_other_overlays_are_valid_too(overlay: str, applied: subprocess.Comp
     for item in objects:
         if item["kind"] == "PersistentVolumeClaim":
             item["metadata"]["name"] += f"-{overlay}"
-    done = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", text=yaml.safe_dump_all(objects))
+    done = kubectl(*APPLY, "--dry-run=server", "-f", "-", text=yaml.safe_dump_all(objects))
     assert done.returncode == 0, done.stderr
 
 
@@ -164,18 +194,18 @@ def test_what_the_steps_of_kubeflow_mount_is_applied(applied: subprocess.Complet
     """The overlay for the runs' namespace, created and applied again without a change."""
     overlay, namespace = OVERLAYS / "kubeflow", "kubeflow"
     if cluster.kubectl("get", "namespace", namespace, check=False).returncode == 0:
-        done = kubectl("apply", "--dry-run=server", "--validate=strict", "-k", overlay)
+        done = kubectl(*APPLY, "--dry-run=server", "-k", overlay)
         assert done.returncode == 0, done.stderr
         return
     cluster.kubectl("create", "namespace", namespace)
     try:
-        done = kubectl("apply", "--validate=strict", "-k", overlay)
+        done = kubectl(*APPLY, "-k", overlay)
         assert (done.returncode, done.stderr) == (0, "")
         assert sorted(line.split()[0] for line in done.stdout.splitlines()) == [
             "configmap/sextant-feast", "configmap/sextant-plan", "cronjob.batch/sextant-features",
             "persistentvolumeclaim/sextant-home",
         ]  # fmt: skip
-        assert kubectl("diff", "-k", overlay).returncode == 0
+        assert kubectl("diff", "--server-side", "-k", overlay).returncode == 0
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--timeout=120s")
 

@@ -122,3 +122,12 @@ def test_no_bundles_address_begins_another() -> None:
     assert {"s3://models/parcel-labelling/first/", "s3://models/parcel-labelling/$DIGEST/"} <= addresses
     assert [(one, other) for one in addresses for other in addresses if other != one and other.startswith(one)] == []
     assert [address for address in addresses if not address.endswith("/")] == []
+
+
+def test_every_page_applies_manifests_on_the_servers_side() -> None:
+    """A client-side apply would put the first version back after a promotion, through an outage."""
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    applied = [line for page in pages for line in page.read_text("utf-8").splitlines()
+               if re.match(r"\$ .*kubectl apply\b", line)]  # fmt: skip
+    assert [line for line in applied if "-k manifests/overlays/kind" in line]
+    assert [line for line in applied if "--server-side" not in line] == []
