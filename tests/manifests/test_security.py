@@ -152,3 +152,12 @@ def test_who_may_send_may_also_be_received(sources: dict[str, Object]) -> None:
             for target in (name for peer in rule.get("to", []) for name in names(peer)):
                 wanted = {port["port"] for port in rule["ports"]}
                 assert wanted & lets_in(target, sender), f"{sender} to {target}: {wanted}"
+
+
+def test_replicas_of_alertmanager_reach_each_other(sources: dict[str, Object]) -> None:
+    """The operator has them gossip at 9094 by TCP and UDP; apart, each sends every message."""
+    spec = sources["components/monitoring/networkpolicy-alertmanager.yaml"]["spec"]
+    peers = [{"podSelector": spec["podSelector"]}]
+    gossip = [{"port": 9094, "protocol": "TCP"}, {"port": 9094, "protocol": "UDP"}]
+    assert {"from": peers, "ports": gossip} in spec["ingress"]
+    assert {"to": peers, "ports": gossip} in spec["egress"]
