@@ -175,7 +175,7 @@ def test_a_compiled_package_holds_the_names_and_no_credential(
 
 def test_runs_and_servers_look_into_the_same_stores() -> None:
     """Feast keys every row by its project, and a run's is the plan's name."""
-    plan = load_plan(ROOT / "examples" / "parcels" / "plan.yaml")
+    plan = load_plan(ROOT / "examples" / "parcels" / "cluster-plan.yaml")
     served = yaml.safe_load((MANIFESTS / "components" / "feast" / "feature_store.yaml").read_text("utf-8"))
     loaded = yaml.safe_load((MANIFESTS / "overlays" / STEPS_NAMESPACE / "stores.yaml").read_text("utf-8"))
     assert served["project"] == feast_name(plan.name)
