@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "sextant"
 OVERLAYS = ("kind", "gpu", "production")
 TEMPLATE = ("template", "sextant", CHART)
+RESOURCE_POLICY = "helm.sh/resource-policy"
 
 Object = dict[str, Any]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -42,6 +43,23 @@ def by_identity(objects: list[Object]) -> dict[str, Object]:
     return found
 
 
+def without_policy(item: Object) -> Object:
+    """Return the object without Helm's own word on an uninstallation, which kustomize does not know."""
+    metadata = dict(item["metadata"])
+    others = {key: text for key, text in metadata.pop("annotations", {}).items() if key != RESOURCE_POLICY}
+    return item | {"metadata": metadata | ({"annotations": others} if others else {})}
+
+
+def test_an_uninstallation_keeps_namespaces_and_claims(helm: Helm) -> None:
+    """A namespace takes every claim in it along, and with them registry, features, bundles and series."""
+    rendered = helm(*TEMPLATE, "--skip-tests", "-f", CHART / "ci" / "kind-values.yaml").stdout
+    objects = [item for item in yaml.safe_load_all(rendered) if item]
+    kept = {item["kind"] for item in objects if item["metadata"].get("annotations", {}).get(RESOURCE_POLICY) == "keep"}
+    with_data = [item for item in objects if item["kind"] in kept]
+    assert kept == {"Namespace", "PersistentVolumeClaim"}
+    assert all(item["metadata"]["annotations"] == {RESOURCE_POLICY: "keep"} for item in with_data)
+
+
 def rendered_with(settings: str, helm: Helm) -> dict[str, Object]:
     """Return the chart's objects with the values of `--set`, by identity."""
     rendered = helm(*TEMPLATE, "--skip-tests", "--set", settings).stdout
@@ -50,9 +68,9 @@ def rendered_with(settings: str, helm: Helm) -> dict[str, Object]:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_chart_renders_what_the_overlay_builds(name: str, helm: Helm, overlay: Any) -> None:
-    """Object by object; only `helm test`'s pod is the chart's own."""
+    """Object by object; only `helm test`'s pod and what an uninstallation keeps are the chart's own."""
     rendered = helm(*TEMPLATE, "--skip-tests", "-f", CHART / "ci" / f"{name}-values.yaml")
-    ours = by_identity([item for item in yaml.safe_load_all(rendered.stdout) if item])
+    ours = by_identity([without_policy(item) for item in yaml.safe_load_all(rendered.stdout) if item])
     theirs = by_identity(overlay(name))
     assert ours.keys() == theirs.keys()
     for identity, item in theirs.items():
