@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,7 @@ def test_each_image_gives_its_number_a_name(room: str) -> None:
 
 
 def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object]) -> None:
-    """KServe copies a container's security context to the one that fetches the model, and not the pod's."""
+    """KServe gives a batcher or an agent that it adds the security context of this container, and not the pod's."""
     (container,) = sources["base/servingruntime.yaml"]["spec"]["containers"]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -66,6 +67,18 @@ def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def test_the_container_that_fetches_a_bundle_is_restricted(sources: dict[str, Object]) -> None:
+    """KServe 0.20 gives it nothing of the server's: the pod's fields and the patch for KServe's own object do."""
+    pod = sources["components/inference/inferenceservice.yaml"]["spec"]["predictor"]["securityContext"]
+    patch = yaml.safe_load((ROOT / "manifests" / "kserve" / "clusterstoragecontainer-patch.yaml").read_text("utf-8"))
+    own = patch["spec"]["container"]["securityContext"]
+    assert own == {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+    assert (pod["runAsNonRoot"], pod["runAsUser"], pod["seccompProfile"]) == (True, 65532, {"type": "RuntimeDefault"})
+    assert pod["fsGroup"] == pod["runAsUser"]  # whose volume it writes the bundle into
+    page = (ROOT / "docs" / "how-to" / "run-on-a-cluster.md").read_text("utf-8")
+    assert "patch clusterstoragecontainer default --type=merge --patch-file manifests/kserve/" in page
 
 
 def test_every_container_states_what_it_takes(sources: dict[str, Object]) -> None:
