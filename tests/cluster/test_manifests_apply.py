@@ -228,7 +228,7 @@ def test_what_the_steps_of_kubeflow_mount_is_applied(applied: subprocess.Complet
         assert (done.returncode, done.stderr) == (0, "")
         assert sorted(line.split()[0] for line in done.stdout.splitlines()) == [
             "configmap/sextant-feast", "configmap/sextant-plan", "cronjob.batch/sextant-features",
-            "persistentvolumeclaim/sextant-home",
+            "job.batch/sextant-prepare-home", "persistentvolumeclaim/sextant-home",
         ]  # fmt: skip
         assert kubectl("diff", "--server-side", "-k", overlay).returncode == 0
     finally:

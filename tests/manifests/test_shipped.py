@@ -16,13 +16,14 @@ from sextant_pipelines.submission import unreceived
 from sextant_plan.canary_criteria import canary_criteria
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
+from sextant_serving.architectures import needs
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return load_plan(ROOT / "examples" / "parcels" / "cluster-plan.yaml")
+    return load_plan(ROOT / "examples" / "parcels" / "cluster-plan.yaml", architectures=needs())
 
 
 def test_the_shipped_files_are_current() -> None:
