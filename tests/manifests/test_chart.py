@@ -154,8 +154,6 @@ def test_without_feast_nothing_asks_for_its_settings(helm: Helm, tmp_path: Path)
     objects = rendered_with("feast.enabled=false", helm)
     for identity in ("InferenceService sextant/parcel-labelling", "ServingRuntime sextant/sextant"):
         assert "feast" not in str(objects[identity])
-    predictor = objects["InferenceService sextant/parcel-labelling"]["spec"]["predictor"]
-    assert predictor["model"]["args"] == ["--variant=blue"]
     assert not [item for item in objects if item.startswith("ServiceMonitor") and item.endswith("/feast")]
     (tmp_path / "profile.yaml").write_text(objects["ConfigMap sextant-system/trigger"]["data"]["profile.yaml"], "utf-8")
     profile = load_profile(tmp_path / "profile.yaml")
