@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 
 from sextant_components.context import RunContext, Step
+from sextant_components.in_service import model_in_service
+from sextant_components.log_store import logs_of
 from sextant_components.logged_window import LoggedWindow, read_logged
 from sextant_components.production_checks import record_production_checks
 from sextant_components.production_suspects import record_production_suspects
@@ -38,10 +40,10 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
     """Judge one window of the version in service, by default the last whole one before `now` (Unix time).
 
     Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
-    rows everything is unknown. Raises UsageError as `compile_rules` does, and InfrastructureError for a broken log.
+    rows everything is unknown. The logs lie in the home, or where SEXTANT_LOGS says. Raises UsageError as
+    `compile_rules` does, and InfrastructureError for a broken log or a store that does not give it.
     """
     from sextant_serving.errors import NothingActive
-    from sextant_serving.home import served_model
 
     plan = context.plan
     now = time.time() if now is None else now
@@ -49,7 +51,9 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
     rules = compile_rules(plan)
     with context.ledger(Step.WATCH) as ledger:
         try:
-            logged = read_logged(context.home, served_model(context.home), window)
+            active = model_in_service(context.home, plan.name)
+            with logs_of(context.home, active.name, window, now=now) as logs:
+                logged = read_logged(logs, active, window)
         except NothingActive as error:
             _record_window(ledger, window, str(error), Verdict.UNKNOWN)
             return ledger.verdict
