@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 Object = dict[str, Any]
 NAMESPACES = ("sextant", "sextant-system")
-OF_OTHERS = {"kube-state-metrics"}  # whose policies are not ours
+OF_OTHERS = {"kube-state-metrics", "sextant-watch"}  # in namespaces whose policies are not ours
 
 
 def pod_specs(sources: dict[str, Object]) -> Iterator[tuple[str, Object, Object]]:
