@@ -49,7 +49,7 @@ previews: $(READY) ## Draw the boards of docs/images anew, from a server and a P
 serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 	@$(BIN)/sextant serve
 
-test: test-unit test-end-to-end ## Everything that needs Python alone (under 10 minutes on two cores)
+test: test-unit test-end-to-end ## What needs Python alone, but for test-slow (under 10 minutes on two cores)
 
 test-unit: $(READY) ## Unit and behaviour tests
 	$(BIN)/python -m pytest -n 2 -m "not end_to_end and not servers and not browser and not cluster and not bench and not gpu and not soak and not slow and not containers"
@@ -57,10 +57,10 @@ test-unit: $(READY) ## Unit and behaviour tests
 test-end-to-end: $(READY) ## Whole life cycles of the tiny plan
 	$(BIN)/python -m pytest -m end_to_end tests/end_to_end
 
-test-slow: $(READY) ## Tests that take minutes and need nothing but Python
+test-slow: $(READY) ## Tests that take minutes and need Python alone too; make test leaves them out
 	$(BIN)/python -m pytest -n 2 -m "slow and not servers and not browser and not cluster"
 
-test-servers: $(READY) ## Tests against real servers on this machine (Prometheus, Alertmanager, helm, an S3 server)
+test-servers: $(READY) ## Tests against real servers on this machine (CONTRIBUTING.md says which)
 	$(BIN)/python -m pytest -m servers
 
 test-browser: $(READY) ## Tests that open pages in a real Chromium

@@ -1,8 +1,10 @@
-"""Backups of what a home cannot make anew: the registry, the feature store, and the objects named by their digests.
+"""Backups of what a home cannot make anew: registry, features, objects named by their digests, records and labels.
 
 A backup is a folder. SQLite files are copied by SQLite's own online backup, so that a run may write meanwhile; a
-PostgreSQL by pg_dump. Restoring writes into a place that is empty, and what came back is verified against the digests.
-A home comes back where it was, because registry, promotions and feature store name absolute paths.
+PostgreSQL by pg_dump; a log of lines up to its last whole line. A file takes its place once it is complete, so that a
+backup that is killed is gone on with by the next one. Restoring writes into a place that is empty, and what came back
+is verified against the digests. A home comes back where it was, because registry, promotions and feature store name
+absolute paths.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import ValidationError
 
+from sextant_components.backup_files import copy_file, copy_folder, is_whole, whole_files
+from sextant_components.logged_window import FEEDBACK_LOG, PREDICTION_LOG
+from sextant_plan import drills, overrides, planning
 from sextant_plan.bundle import read_bundle
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.files import write_atomically
@@ -31,6 +35,18 @@ FEATURES_FOLDER, BUNDLES_FOLDER, RUNS_FOLDER = "feast", "bundles", "runs"
 ACTIVE_FILE = "active.json"
 DUMP_FILE = "registry.dump"
 DESCRIPTION_FILE = "backup.json"
+# Records that only gain files. Without them a restored home would admit a model whose plan was reopened, refuse one
+# that a person let pass, ask for drills that were held, retrain twice for one window, and have no labels.
+GAINING = (drills.FOLDER, overrides.FOLDER, planning.FOLDER, "trigger", FEEDBACK_LOG)
+# Folders from which their writers remove files too: the wishes for an earlier rollout, and predictions past their time.
+CHANGING = ("rollouts", PREDICTION_LOG)
+MADE_AGAIN = {
+    "pictures": "the pictures of the last snapshot, which are read from the source where they are not kept",
+    "sources": "a mirror of a remote source, fetched again; what was trained on is in the runs",
+    "tables": "a source's tables as Parquet, staged again",
+    "server.log": "the output of the drift demo's server",
+    "trigger.token": "a secret, which the drift demo draws anew",
+}
 
 
 class Backup(Closed):
@@ -52,53 +68,57 @@ class BackupDamaged(InfrastructureError):
 
 def back_up_registry(home: Path, target: Path) -> None:
     """Copy the registry on SQLite and its artifacts."""
-    target.mkdir(parents=True, exist_ok=True)
-    copy_sqlite(home / REGISTRY_FILE, target / REGISTRY_FILE)
-    _copy_folder(home / REGISTRY_OBJECTS, target / REGISTRY_OBJECTS)
+    copy_file(home / REGISTRY_FILE, target / REGISTRY_FILE)
+    copy_folder(home / REGISTRY_OBJECTS, target / REGISTRY_OBJECTS)
 
 
 def back_up_features(repo: Path, target: Path) -> None:
     """Copy a feature repository: registry, online store, the events behind it."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(repo.rglob("*")):
-        place = target / path.relative_to(repo)
-        if path.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
-        elif path.suffix == ".db":
-            place.parent.mkdir(parents=True, exist_ok=True)
-            copy_sqlite(path, place)
-        else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place)
+    copy_folder(repo, target)
 
 
 def back_up_objects(home: Path, target: Path) -> None:
-    """Copy bundles and the runs' evidence; an object that is there already is the same one, and is left."""
+    """Copy bundles and the runs' evidence; an object that is there whole already is the same one, and is left."""
     for folder in (home / BUNDLES_FOLDER, *sorted((home / RUNS_FOLDER).glob("*/artifacts"))):
-        for path in _files(folder):
+        for path in whole_files(folder):
             place = target / path.relative_to(home)
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, place)
+            if not place.exists() or place.stat().st_size != path.stat().st_size:
+                copy_file(path, place)
 
 
 def back_up_home(home: Path, target: Path) -> None:
-    """Copy all that is needed to go on elsewhere: registry, features, objects, runs, and what is in service."""
+    """Copy all that is needed to go on elsewhere: what is in MADE_AGAIN, and what is no part of a home, is left out.
+
+    Raises UsageError if the backup would lie in the home, with which it would be lost.
+    """
+    if target.resolve().is_relative_to(home.resolve()):
+        raise UsageError(f"{target}: in the home, with which it would be lost. Name a folder elsewhere.")
     back_up_objects(home, target)
-    for path in _files(home / RUNS_FOLDER):
-        if "artifacts" not in path.parts and path.name != ".lock":
-            place = target / path.relative_to(home)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place)
+    runs = home / RUNS_FOLDER
+    for path in whole_files(runs):
+        if path.relative_to(runs).parts[1:2] != ("artifacts",):
+            copy_file(path, target / path.relative_to(home))
+    for name in (*GAINING, *CHANGING):
+        copy_folder(home / name, target / name)
+    for name in CHANGING:
+        _remove_what_is_gone(home / name, target / name)
     for repo in sorted(path for path in (home / FEATURES_FOLDER).glob("*") if path.is_dir()):
         back_up_features(repo, target / FEATURES_FOLDER / repo.name)
     if (home / REGISTRY_FILE).exists():
         back_up_registry(home, target)
     if (home / ACTIVE_FILE).exists():
-        # Last, so that what it names is in the backup.
-        shutil.copy2(home / ACTIVE_FILE, target / ACTIVE_FILE)
+        copy_file(home / ACTIVE_FILE, target / ACTIVE_FILE)
+    # Once more, so that what a run has stored and named meanwhile is in the backup.
+    back_up_objects(home, target)
     said = Backup(home=str(home.resolve()), made=time.time())
     write_atomically(target / DESCRIPTION_FILE, (said.model_dump_json() + "\n").encode())
+
+
+def strangers(home: Path) -> list[str]:
+    """Return the names in a home that no part of Sextant writes there, and that no backup holds."""
+    known = {BUNDLES_FOLDER, RUNS_FOLDER, FEATURES_FOLDER, REGISTRY_FILE, REGISTRY_OBJECTS, ACTIVE_FILE}
+    known |= {*GAINING, *CHANGING, *MADE_AGAIN, DESCRIPTION_FILE, DUMP_FILE}  # the last two after a restore
+    return sorted(path.name for path in home.iterdir() if path.name not in known and is_whole(path.name))
 
 
 def restore_home(backup: Path) -> Path:
@@ -120,7 +140,11 @@ def restore(backup: Path, target: Path) -> None:
     """Copy a backup into a place that is empty or absent. Raises UsageError if it is not."""
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target}: not empty. Move it aside first; what is there may be needed once more.")
-    shutil.copytree(backup, target, dirs_exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in whole_files(backup):
+        place = target / path.relative_to(backup)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, place)
 
 
 def verify_objects(root: Path) -> int:
@@ -130,27 +154,19 @@ def verify_objects(root: Path) -> int:
     """
     count = 0
     for description in sorted((root / BUNDLES_FOLDER).glob("*/*/bundle.json")):
+        if not is_whole(description.parent.name):
+            continue
         found = read_bundle(description.parent)
         if found.digest.removeprefix("sha256:") != description.parent.name:
             raise BackupDamaged(description.parent)
         count += 1
     for path in sorted((root / RUNS_FOLDER).glob("*/artifacts/sha256/*")):
+        if not is_whole(path.name):
+            continue
         if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
             raise BackupDamaged(path)
         count += 1
     return count
-
-
-def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database as of one moment, whoever writes to it meanwhile. Raises InfrastructureError."""
-    try:
-        with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as origin,
-            closing(sqlite3.connect(target)) as copy,
-        ):
-            origin.backup(copy)
-    except sqlite3.Error as error:
-        raise InfrastructureError(f"{source}: {error}. Is it a SQLite database, and the disk not full?") from error
 
 
 def dump_postgresql(address: str, target: Path) -> None:
@@ -202,10 +218,7 @@ def _call(*command: str) -> str:
     return done.stdout
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True)
+def _remove_what_is_gone(source: Path, target: Path) -> None:
+    for path in whole_files(target) if source.is_dir() else ():
+        if not (source / path.relative_to(target)).exists():
+            path.unlink()

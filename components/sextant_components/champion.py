@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.tables import load_images, read_rows
+from sextant_components.tables import load_images, read_features, read_rows
 from sextant_components.tensors import Inputs, run_in_batches
 from sextant_plan.bundle import BundleSpec, Column, read_bundle
 from sextant_plan.errors import BundleCorrupt, InfrastructureError
@@ -23,8 +23,8 @@ class Incomparable(Exception):
     """The promoted model reads something that the rows do not have; the text says what."""
 
 
-def champion_labels(promotion: Promotion, snapshot: Path, split: pl.DataFrame) -> list[Any]:
-    """Return the promoted model's label for each row of a split, a class or a number.
+def champion_labels(promotion: Promotion, snapshot: Path, splits: Path, split: pl.DataFrame) -> list[Any]:
+    """Return the promoted model's label for each row of a split, a class or a number; `split` is one of `splits`.
 
     Raises Incomparable if it reads a column or pictures that the data no longer has, and BundleCorrupt or
     InfrastructureError if its bundle is not the one that was promoted.
@@ -39,14 +39,15 @@ def champion_labels(promotion: Promotion, snapshot: Path, split: pl.DataFrame) -
         raise BundleCorrupt(bundle, "bundle.json", spec.digest, promotion.digest)
     if bool(spec.classes) == split["label"].dtype.is_numeric():
         raise Incomparable("the champion answers with classes and the label is a number now, or the other way round")
-    inputs = _inputs(spec, snapshot, split)
+    inputs = champion_inputs(spec, snapshot, splits, split)
     outputs = run_in_batches(load_engine(bundle, spec), inputs, spec.serving.max_rows)
     if not spec.classes:
         return [float(value) for value in outputs[:, 0]]
     return [spec.classes[index] for index in outputs.argmax(axis=1)]
 
 
-def _inputs(spec: BundleSpec, snapshot: Path, split: pl.DataFrame) -> Inputs:
+def champion_inputs(spec: BundleSpec, snapshot: Path, splits: Path, split: pl.DataFrame) -> Inputs:
+    """Return what a bundle reads of each row of a split, as its own server would. Raises Incomparable."""
     row_ids = split["row_id"].to_list()
     inputs: Inputs = {}
     if spec.image is not None:
@@ -55,18 +56,24 @@ def _inputs(spec: BundleSpec, snapshot: Path, split: pl.DataFrame) -> Inputs:
         except FileNotFoundError as error:
             raise Incomparable("the champion reads pictures and the data has none") from error
     if spec.columns:
-        inputs["features"] = _features(spec.columns, read_rows(snapshot)[row_ids], split)
+        stored = read_features(splits)
+        if stored is not None:
+            stored = split.select("row_id").join(stored, on="row_id", how="left", maintain_order="left")
+        inputs["features"] = _features(spec.columns, read_rows(snapshot)[row_ids], stored)
     return inputs
 
 
-def _features(columns: Sequence[Column], rows: pl.DataFrame, split: pl.DataFrame) -> NDArray[np.float32]:
-    """Encode what came with the request by the champion's own vocabularies; take stored features as joined."""
+def _features(columns: Sequence[Column], rows: pl.DataFrame, stored: pl.DataFrame | None) -> NDArray[np.float32]:
+    """Encode what came with the request, and what was joined, by the champion's own vocabularies and defaults.
+
+    The splits hold both as the new model reads them, whose vocabulary is another one.
+    """
     from sextant_serving.preprocessing import encode_column
 
     encoded = []
     for column in columns:
-        source = rows if column.view is None else split
-        if column.name not in source.columns:
+        source = rows if column.view is None else stored
+        if source is None or column.name not in source.columns:
             raise Incomparable(f"the champion reads {column.name}, which the data no longer has")
         encoded.append(encode_column(source[column.name].to_list(), column))
     return np.stack(encoded, axis=1)

@@ -7,7 +7,6 @@ import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from sextant_components.tensors import Examples
 from sextant_plan.canonical import digest_of
 from sextant_plan.errors import InfrastructureError
+from sextant_plan.files import replacing
 from sextant_plan.schema import Closed
 
 if TYPE_CHECKING:
@@ -85,10 +85,8 @@ def save_checkpoint(path: Path, progress: Progress, parts: dict[str, Any]) -> No
         "best": None if best is None else {**vars(best), "outputs": torch.from_numpy(best.outputs)},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that share a search may fit the same settings at once, each into a file of its own.
-    partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save(state, partial)
 
 
 def restore_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:

@@ -128,7 +128,7 @@ class RunContext:
 
     def ledger(self, step: Step) -> LedgerWriter:
         """Open the next attempt of a step's ledger; use it as a context manager."""
-        origin = Origin(self.run_id, self.plan_hash, code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
+        origin = origin_of(self.run_id, self.plan_hash)
         return LedgerWriter(self.run, step.value, PHASES[step], origin, overridden=self.overrides())
 
     def overrides(self) -> dict[str, Override]:
@@ -181,6 +181,11 @@ def pipeline_of(run: Path) -> PipelineName:
         return RunFile.model_validate_json((run / RUN_FILE).read_bytes()).pipeline
     except (OSError, ValidationError):
         return "lifecycle"
+
+
+def origin_of(run_id: str, hashed_plan: str) -> Origin:
+    """Return where evidence of this process comes from; outside an image, SEXTANT_IMAGE is unset, that is `local`."""
+    return Origin(run_id, hashed_plan, code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
 
 
 @cache

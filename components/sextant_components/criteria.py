@@ -14,8 +14,8 @@ from sextant_components.metrics import Answers
 from sextant_components.number_metrics import NumberAnswers
 from sextant_components.objectives import Merit
 from sextant_components.server_probe import Probe
-from sextant_plan.bounds import proportion, quantile
-from sextant_plan.catalogue import QUANTILES
+from sextant_plan.bounds import Groups, in_groups, proportion, quantile, taken
+from sextant_plan.catalogue import QUANTILES, Enforcement
 from sextant_plan.catalogue import Answers as AnswerKind
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.verdicts import Estimate, Verdict
@@ -31,8 +31,8 @@ class Evidence:
 
     `slices` has each slice column's value by row, `others` the merit of the baseline's and the champion's answers by
     row (`objectives.Merit`) or why that is not known, `corrupted` whether the model is right by corruption, `probe`
-    the server's answers or why there are none. `attacked` tells which attacked rows are right, `strangers` gives the
-    areas by kind of stranger at a confidence.
+    the server's answers or why there are none. `attacked` tells which attacked rows are right, `attacked_groups` has
+    their groups, `strangers` gives the areas by kind of stranger at a confidence.
     """
 
     plan: Plan
@@ -43,6 +43,7 @@ class Evidence:
     corrupted: Mapping[str, NDArray[np.bool_]]
     probe: Probe | Settled
     attacked: NDArray[np.bool_] | Settled = field(default_factory=lambda: unavailable("no attack was tried"))
+    attacked_groups: Groups = None
     strangers: Callable[[float], Mapping[str, Estimate]] = lambda _confidence: {}
 
 
@@ -51,15 +52,24 @@ Answer = Callable[[Criterion, Evidence], Estimate | Settled]
 
 def answer(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     """Return the estimate that answers a criterion, or why there is none."""
-    return _answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
+    return answers_of(evidence.plan.model.answers)[criterion.metric](criterion, evidence)
 
 
-def answered_metrics() -> set[str]:
-    """Return the metrics that this step computes."""
-    return set(_answers_of("class")) | set(_answers_of("number"))
+def beats_baseline(criterion: Criterion) -> bool:
+    """Tell whether a criterion gates on the model being better than the baseline on all rows, by its own margin."""
+    gates = criterion.relative_to == "baseline" and criterion.slice is None and Enforcement.GATE in criterion.enforce
+    return gates and (criterion.limit >= 0 if criterion.at_least is not None else criterion.limit <= 0)
 
 
-def _answers_of(kind: AnswerKind) -> dict[str, Answer]:
+def groups_behind(criterion: Criterion, evidence: Evidence) -> Groups:
+    """Return the groups of the rows that a criterion is about, None where each is its own."""
+    rows = rows_of(criterion, evidence) if "=" in (criterion.slice or "") else None
+    groups = evidence.attacked_groups if criterion.metric == "attacked_accuracy" else evidence.answers.groups
+    groups = taken(groups, rows) if isinstance(rows, np.ndarray) else groups
+    return groups if in_groups(groups) else None
+
+
+def answers_of(kind: AnswerKind) -> dict[str, Answer]:
     """Return how each metric is answered where the model's answers are of this kind."""
     if kind == "class":
         return {**_SERVED, **_CLASSES}
@@ -86,11 +96,13 @@ def _accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     rows = rows_of(criterion, evidence)
     if isinstance(rows, Settled):
         return rows
-    right = _classes(evidence).right[rows]
+    own = _classes(evidence).take(rows)
     if criterion.relative_to is None:
-        return metrics.accuracy(right, criterion.confidence)
+        return metrics.accuracy(own.right, criterion.confidence, own.groups)
     other = evidence.others[criterion.relative_to]
-    return other if isinstance(other, Settled) else metrics.paired_gain(right, other[rows], criterion.confidence)
+    if isinstance(other, Settled):
+        return other
+    return metrics.paired_gain(own.right, other[rows], criterion.confidence, own.groups)
 
 
 def _recall_min(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -141,14 +153,14 @@ def _accuracy_gap(evidence: Evidence, values: list[str], confidence: float) -> E
 def _corrupted_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     if not evidence.corrupted:
         return unavailable("the plan lists no corruptions, or the model reads no picture")
-    shares = [(int(right.sum()), len(right)) for right in evidence.corrupted.values()]
-    return metrics.lowest(shares, criterion.confidence)
+    parts = [(right, evidence.answers.groups) for right in evidence.corrupted.values()]
+    return metrics.lowest(parts, criterion.confidence)
 
 
 def _attacked_accuracy(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     if isinstance(evidence.attacked, Settled):
         return evidence.attacked
-    return metrics.accuracy(evidence.attacked, criterion.confidence)
+    return metrics.accuracy(evidence.attacked, criterion.confidence, evidence.attacked_groups)
 
 
 def _stranger_auroc(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
@@ -161,16 +173,28 @@ def _stranger_auroc(criterion: Criterion, evidence: Evidence) -> Estimate | Sett
     return replace(worst, low=min(area.low for area in areas), high=min(area.high for area in corrected))
 
 
+def _served(evidence: Evidence) -> Probe | Settled:
+    """Return what is known of the server; a refusal is neither an answer in time nor one without an error."""
+    probe = evidence.probe
+    if isinstance(probe, Settled) or probe.unanswered is None:
+        return probe
+    return unavailable(probe.unanswered)
+
+
 def _latency(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return quantile(evidence.probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    if probe.failed == len(probe.milliseconds):
+        return unavailable(f"{probe.failed} of {len(probe.answers)} sound requests failed, and none was answered")
+    return quantile(probe.milliseconds, QUANTILES[criterion.metric], criterion.confidence)
 
 
 def _error_rate(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
-    if isinstance(evidence.probe, Settled):
-        return evidence.probe
-    return proportion(evidence.probe.failed, len(evidence.probe.milliseconds), criterion.confidence)
+    probe = _served(evidence)
+    if isinstance(probe, Settled):
+        return probe
+    return proportion(probe.failed, len(probe.milliseconds), criterion.confidence)
 
 
 _CLASSES: dict[str, Answer] = {

@@ -12,6 +12,7 @@ from sextant_components.column_rules import row_violations, violations
 from sextant_components.snapshots import picture_batches
 from sextant_components.sources import answer_columns
 from sextant_components.stored_rows import Mask, StoredRows
+from sextant_components.table_files import as_numbers
 from sextant_components.tables import stored_name
 from sextant_components.whole_tables import Repeated, repeated_places
 from sextant_plan.row_rules import parse_row_rule
@@ -181,7 +182,8 @@ def contradictions_and_repeats(plan: Plan, rows: StoredRows, usable: Mask, repea
 def leaking_columns(plan: Plan, rows: StoredRows) -> list[str]:
     """Return the columns of a request that are the label under other names, or what a rater said of it.
 
-    A column is the label where each value goes with one label and each label with one value.
+    A column is the label where each value goes with one label and each label with one value. Of numbers that hardly
+    repeat this says nothing; there a column is the label where the two rise, or fall, together without an exception.
     """
     import polars as pl
 
@@ -195,12 +197,23 @@ def leaking_columns(plan: Plan, rows: StoredRows) -> list[str]:
         open_names = [name for name in open_names if _is_one_to_one(seen[name])]
         if not open_names:
             break
-    renamed = [name for name in open_names if seen[name].height > 1]
+    renamed = [name for name in open_names if seen[name].height > 1 and _is_renamed(seen[name], rows.height)]
     return [name for name in plan.requested if name in answers or name in renamed]
 
 
 def _is_one_to_one(pairs: pl.DataFrame) -> bool:
     return pairs.height == pairs["label"].n_unique() == pairs["value"].n_unique()
+
+
+def _is_renamed(pairs: pl.DataFrame, rows: int) -> bool:
+    """Tell whether pairs that are one to one in so many rows are more than values of which each occurs once."""
+    if pairs.height <= rows / 2:
+        return True
+    values = as_numbers(pairs["value"])
+    if not (values.dtype.is_numeric() and pairs["label"].dtype.is_numeric()):
+        return False
+    ordered = pairs["label"].gather(values.arg_sort())
+    return ordered.is_sorted() or ordered.is_sorted(descending=True)
 
 
 def balance_is_judged(plan: Plan) -> bool:

@@ -56,7 +56,7 @@ def keep_members(
         return [best]
     together = mean_answers([fitted.outputs for fitted in fits])
     own, other = (objective.merit(outputs, valid.labels) for outputs in (together, best.outputs))
-    gain = objective.gain(own, other, CONFIDENCE)
+    gain = objective.gain(own, other, CONFIDENCE, valid.groups)
     kept = gain.low > 0
     ledger.record(
         "ensemble",

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.baseline import answer_baseline
+from sextant_components.baseline import FittedBaseline, answer_baseline
 from sextant_components.champion import Incomparable, champion_labels
 from sextant_components.context import RunContext, Step
 from sextant_components.corruptions import JUDGED
-from sextant_components.criteria import Evidence, answer, without_champion
+from sextant_components.criteria import Evidence, answer, beats_baseline, groups_behind, without_champion
 from sextant_components.ensembling import together
 from sextant_components.evaluation_records import (
     CONFIDENCE,
+    record_baseline,
     record_champion,
     record_confusion,
     record_errors,
     record_explanation,
+    record_groups,
     record_latency,
     record_look,
     record_reliability,
@@ -125,6 +127,7 @@ def run_evaluate(
         record_look(ledger, look)
         record_subject(ledger, spec)
         record_champion(ledger, champion)
+        record_groups(ledger, subject.examples.groups, len(subject.examples))
         findings = Findings(
             _corrupted(subject),
             attack_rows(subject.run, subject.network, subject.examples, context.plan.evaluation.attack),
@@ -132,7 +135,11 @@ def run_evaluate(
         evidence = _gather(subject, champion, findings)
         for criterion in context.plan.criteria:
             if criterion.definition.step == Step.EVALUATE:
-                record_criterion(ledger, criterion, answer(criterion, evidence))
+                record_criterion(
+                    ledger, criterion, answer(criterion, evidence), groups=groups_behind(criterion, evidence)
+                )
+        if not any(map(beats_baseline, context.plan.criteria)):
+            _record_gain(ledger, subject)
         if isinstance(subject.answers, Answers):
             _record_classes(ledger, subject, subject.answers, evidence)
             _record_studies(ledger, subject, subject.answers, findings, evidence)
@@ -158,6 +165,13 @@ def run_evaluate(
         return ledger.verdict
 
 
+def _record_gain(ledger: LedgerWriter, subject: Subject) -> None:
+    baseline, theirs = _baseline(subject)
+    own = subject.objective.merit(subject.outputs, subject.examples.labels)
+    gain = subject.objective.gain(own, theirs, CONFIDENCE, subject.answers.groups)
+    record_baseline(ledger, subject.objective, gain, baseline.describe())
+
+
 def _record_classes(ledger: LedgerWriter, subject: Subject, answers: Answers, evidence: Evidence) -> None:
     record_confusion(ledger, answers, subject.spec.classes)
     record_reliability(ledger, answers)
@@ -169,11 +183,11 @@ def _record_studies(
     ledger: LedgerWriter, subject: Subject, answers: Answers, findings: Findings, evidence: Evidence
 ) -> None:
     plan = subject.context.plan
-    record_corruptions(ledger, findings.corrupted)
+    record_corruptions(ledger, findings.corrupted, answers.groups)
     record_attack(ledger, plan.evaluation.attack, findings.attack)
     record_strangers(ledger, evidence.strangers(CONFIDENCE), plan.serving.fallback.abstain_below)
     columns = searched_columns(plan, subject.snapshot, subject.sealed, subject.examples.inputs)
-    record_found_slices(ledger, answers.right, columns)
+    record_found_slices(ledger, answers.right, columns, answers.groups)
 
 
 def _open(
@@ -194,8 +208,8 @@ def _open(
     sealed = read_split(splits, "sealed")
     examples = load_examples(snapshot, sealed, image=spec.image, columns=spec.columns)
     outputs = run_in_batches(engine, examples.inputs, spec.serving.max_rows)
-    numbers = NumberAnswers(outputs[:, 0].astype(np.float64), examples.labels)
-    answers = Answers(outputs, examples.labels) if spec.classes else numbers
+    numbers = NumberAnswers(outputs[:, 0].astype(np.float64), examples.labels, examples.groups)
+    answers = Answers(outputs, examples.labels, examples.groups) if spec.classes else numbers
     network = _network(model, len(spec.members))
     return Subject(context, snapshot, splits, info, bundle, spec, engine, sealed, examples, outputs, answers, network)
 
@@ -215,7 +229,7 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
     wanted = {criterion.relative_to for criterion in plan.criteria}
     others: dict[str, Merit | Settled] = {}
     if "baseline" in wanted:
-        others["baseline"] = _baseline_merit(subject)
+        _, others["baseline"] = _baseline(subject)
     if "champion" in wanted:
         others["champion"] = _champion_merit(subject, champion)
     return Evidence(
@@ -227,20 +241,21 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
         corrupted={kind: right for (kind, severity), right in findings.corrupted.items() if severity == JUDGED},
         probe=_probe(subject),
         attacked=findings.attack.right,
+        attacked_groups=findings.attack.groups,
         strangers=_strangers(subject),
     )
 
 
-def _baseline_merit(subject: Subject) -> Merit:
-    _, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
-    return _merit(said, subject)
+def _baseline(subject: Subject) -> tuple[FittedBaseline, Merit]:
+    baseline, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
+    return baseline, _merit(said, subject)
 
 
 def _champion_merit(subject: Subject, champion: Promotion | None) -> Merit | Settled:
     if champion is None:
         return without_champion()
     try:
-        said = champion_labels(champion, subject.snapshot, subject.sealed)
+        said = champion_labels(champion, subject.snapshot, subject.splits, subject.sealed)
     except Incomparable as reason:
         return unavailable(str(reason))
     return _merit(said, subject)
@@ -254,7 +269,8 @@ def _strangers(subject: Subject) -> Callable[[float], Mapping[str, Estimate]]:
     """Return the areas by kind of stranger; a number has no probability by which a stranger could be told."""
     if not isinstance(subject.answers, Answers):
         return lambda _confidence: {}
-    return partial(stranger_areas, subject.answers.confidence, _stranger_confidence(subject))
+    known, made = subject.answers.confidence, _stranger_confidence(subject)
+    return partial(stranger_areas, known, made, groups=subject.answers.groups)
 
 
 def _stranger_confidence(subject: Subject) -> dict[str, NDArray[np.float64]]:

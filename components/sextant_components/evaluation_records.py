@@ -21,18 +21,18 @@ from sextant_components.explanation import (
     randomised,
     rank_correlation,
 )
-from sextant_components.gates import Settled
+from sextant_components.gates import Settled, better
 from sextant_components.looks import Look
 from sextant_components.metrics import Answers
-from sextant_components.objectives import objective_of
+from sextant_components.objectives import Objective, objective_of
 from sextant_components.server_probe import Probe
 from sextant_components.tensors import Examples
-from sextant_plan.bounds import quantile
+from sextant_plan.bounds import Groups, alike_rows, quantile
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.promotion import Promotion
 from sextant_plan.schema import Explanation
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 if TYPE_CHECKING:
     from sextant_serving.architectures import Network
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SUBJECT_TASK = "bundle under test"
 CHAMPION_TASK = "champion"
 CONFIDENCE = 0.95
-ERRORS_TASK, ERRORS_FILE = "confident errors", "errors.json"
+ERRORS_TASK, LARGEST_TASK, ERRORS_FILE = "confident errors", "largest errors", "errors.json"
 MOST_ERRORS = 24
 EXPLAINED = 6  # pictures in the sheet
 ENOUGH_VARIETY = 2
@@ -79,6 +79,45 @@ def record_champion(ledger: LedgerWriter, champion: Promotion | None) -> None:
         qa_method="the last record of the promotion ledger",
         verdict=Verdict.PASS,
         value={"sequence": champion.sequence, "version": champion.version} if champion else None,
+        counts=False,
+    )
+
+
+def record_baseline(
+    ledger: LedgerWriter, objective: Objective, gain: Estimate, description: Mapping[str, object]
+) -> None:
+    """Judge whether the model beats the goal's baseline; a plan whose own criterion asks for it needs no other."""
+    ledger.record(
+        "beats baseline",
+        requirement=f"the model is {objective.better} than the baseline of the goal",
+        risk="machine learning is paid for where a rule would do",
+        qa_method=f"difference on the same sealed rows, which chose nothing, {objective.bound}, one-sided at "
+        f"{CONFIDENCE:g}",
+        verdict=better(gain),
+        estimate=gain,
+        artifacts={"baseline.json": ledger.artifacts.put_json(description)},
+    )
+
+
+def record_groups(ledger: LedgerWriter, groups: Groups, rows: int) -> None:
+    """Record how many of the sealed rows depend on each other, and how they are counted; nothing where none does."""
+    if groups is None:
+        return
+    _, sizes = np.unique(groups, return_counts=True)
+    ledger.record(
+        "rows in groups",
+        requirement="rows that depend on each other are not counted as if they did not",
+        risk="one customer's fifty rows prove as much as those of fifty customers, and a gate passes by chance",
+        qa_method="the groups that prepare kept together; shares on the rows over their design effect (Korn and "
+        "Graubard 1998), means by the groups' sums (Liang and Zeger 1986), bootstraps of whole groups; n is the number "
+        "of independent rows that this is worth, docs/adr/0052",
+        verdict=Verdict.PASS,
+        value={
+            "rows": rows,
+            "groups": len(sizes),
+            "largest": int(sizes.max()),
+            "rows_if_groups_are_alike": round(alike_rows(groups), 1),
+        },
         counts=False,
     )
 
@@ -123,8 +162,8 @@ def record_slices(ledger: LedgerWriter, answers: Answers, slices: Mapping[str, l
     table: list[dict[str, Any]] = []
     for column, values in slices.items():
         for value in sorted(set(values)):
-            rows = np.asarray([found == value for found in values], dtype=np.bool_)
-            estimate = metrics.accuracy(answers.right[rows], CONFIDENCE)
+            part = answers.take(np.asarray([found == value for found in values], dtype=np.bool_))
+            estimate = metrics.accuracy(part.right, CONFIDENCE, part.groups)
             table.append(
                 {
                     "slice": f"{column}={value}",
@@ -173,7 +212,7 @@ def record_errors(ledger: LedgerWriter, answers: Answers, examples: Examples, cl
 
 def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     """Record the request times on the real server."""
-    if isinstance(probe, Settled):
+    if isinstance(probe, Settled) or not probe.milliseconds:
         return
     times = np.asarray(probe.milliseconds)
     table = {
@@ -187,7 +226,12 @@ def record_latency(ledger: LedgerWriter, probe: Probe | Settled) -> None:
         requirement="it is known how long a request takes on the real runtime",
         risk="a model that is right too late",
         artifacts={"latency.json": ledger.artifacts.put_json(table)},
-        value={"requests": len(times), "failed": probe.failed},
+        value={
+            "requests": len(times),
+            "failed": probe.failed,
+            "refused": len(probe.refused),
+            "without_features": probe.unserved,
+        },
     )
 
 

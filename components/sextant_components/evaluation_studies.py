@@ -25,6 +25,7 @@ from sextant_components.server_probe import Probe
 from sextant_components.slice_search import search_slices
 from sextant_components.tables import read_rows, slice_columns, stored_name
 from sextant_components.tensors import Examples, Inputs
+from sextant_plan.bounds import Groups
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Attack, Plan
 from sextant_plan.verdicts import Estimate, Verdict
@@ -39,17 +40,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Which attacked rows are right under the stronger attack, or why that is not known; and by method."""
+    """Which attacked rows are right under the stronger attack, or why that is not known; by method; their groups."""
 
     right: Right | Settled
     by_method: Mapping[str, Right]
+    groups: Groups = None
 
 
-def record_corruptions(ledger: LedgerWriter, right: Mapping[tuple[str, int], Right]) -> None:
+def record_corruptions(ledger: LedgerWriter, right: Mapping[tuple[str, int], Right], groups: Groups = None) -> None:
     """Record the accuracy under each corruption at each severity; nothing where no corruption was tried."""
     if not right:
         return
-    table = severity_table(right, CONFIDENCE)
+    table = severity_table(right, CONFIDENCE, groups)
     mean = {kind: float(np.mean([right[kind, level].mean() for level in SEVERITIES])) for kind, _ in right}
     ledger.record(
         "corruptions by severity",
@@ -97,7 +99,7 @@ def attack_rows(run: Run, network: Network | Settled, examples: Examples, attack
 
     by_method = {"none": right(rows.inputs), "fgsm": right(fgsm(network, rows, attack))}
     by_method["pgd"] = right(pgd(network, rows, attack))
-    return AttackResult(by_method["pgd"], by_method)
+    return AttackResult(by_method["pgd"], by_method, rows.groups)
 
 
 def record_attack(ledger: LedgerWriter, attack: Attack | None, result: AttackResult) -> None:
@@ -106,7 +108,7 @@ def record_attack(ledger: LedgerWriter, attack: Attack | None, result: AttackRes
         return
     table: list[dict[str, Any]] = []
     for method, right in result.by_method.items():
-        found = accuracy(right, CONFIDENCE)
+        found = accuracy(right, CONFIDENCE, result.groups)
         table.append({"attack": method, "value": found.value, "low": found.low, "high": found.high, "n": found.n})
     unknown = result.right.reason if isinstance(result.right, Settled) else None
     ledger.record(
@@ -124,17 +126,21 @@ def record_attack(ledger: LedgerWriter, attack: Attack | None, result: AttackRes
 
 
 def record_wrong_requests(ledger: LedgerWriter, probe: Probe | Settled) -> None:
-    """Judge whether the server refused every wrong request as such and answered a sound one afterwards as before."""
+    """Judge whether the server refused every wrong request as such and answered a sound one afterwards as before.
+
+    Where no sound request had an answer, no harm can be told, and a server that refuses everything proves nothing.
+    """
     if isinstance(probe, Settled):
         return
     improper = {refusal.fault: refusal.status for refusal in probe.refusals if not refusal.proper}
-    sound = not improper and probe.unharmed
+    harmed = bool(improper) or probe.unharmed is False
+    verdict = Verdict.UNKNOWN if probe.unharmed is None else Verdict.PASS
     ledger.record(
         "fuzz: wrong requests",
         requirement="a wrong request is refused with a 4xx code and harms no other",
         risk="one client's fault takes the service from all",
         qa_method="broken bodies, shapes, types and pictures to the real server, then a sound request again",
-        verdict=Verdict.PASS if sound else Verdict.FAIL,
+        verdict=Verdict.FAIL if harmed else verdict,
         value={"sent": len(probe.refusals), "not_refused": improper, "sound_request_after": probe.unharmed},
     )
 
@@ -143,10 +149,9 @@ def record_cold_start(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     """Record how long a server takes from nothing to its first answer; a new pod takes at least that."""
     if isinstance(probe, Settled) or probe.start is None:
         return
-    table = [
-        {"name": "process start to ready, s", "value": round(probe.start.ready_seconds, 3)},
-        {"name": "first answer, ms", "value": round(probe.start.first_ms, 3)},
-    ]
+    table = [{"name": "process start to ready, s", "value": round(probe.start.ready_seconds, 3)}]
+    if probe.start.first_ms is not None:
+        table.append({"name": "first answer, ms", "value": round(probe.start.first_ms, 3)})
     ledger.record(
         "cold start",
         requirement="it is known how long a new server takes to answer",
@@ -158,15 +163,18 @@ def record_cold_start(ledger: LedgerWriter, probe: Probe | Settled) -> None:
     )
 
 
-def record_found_slices(ledger: LedgerWriter, right: Right, columns: Mapping[str, Sequence[object]]) -> None:
+def record_found_slices(
+    ledger: LedgerWriter, right: Right, columns: Mapping[str, Sequence[object]], groups: Groups = None
+) -> None:
     """Record the slices that nobody declared and on which the model is proved worse than elsewhere."""
+    by_row = "" if groups is None else "; rows are counted one by one, though some depend on each other"
     search = search_slices(right, columns)
     ledger.record(
         "slices found",
         requirement="no value, range or pair of them has proved more errors than the other rows",
         risk="a weakness hides where nobody thought of looking",
         qa_method=f"Fisher's exact test, one-sided, on {search.tried} slices of the sealed rows; p-values by Holm, so "
-        f"that the chance of any false finding is {1 - CONFIDENCE:.2g}; it informs",
+        f"that the chance of any false finding is {1 - CONFIDENCE:.2g}{by_row}; it informs",
         verdict=Verdict.UNKNOWN if search.found else Verdict.PASS,
         value={"tried": search.tried, "found": [each.slice for each in search.found]},
         artifacts={"found_slices.json": ledger.artifacts.put_json([asdict(each) for each in search.found])},

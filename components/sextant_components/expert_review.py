@@ -1,4 +1,4 @@
-"""The experts' queues of a run, its surest errors and its attributions: who has looked, and the refusal to promote."""
+"""The experts' queues of a run, its worst errors and its attributions: who has looked, and the refusal to promote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from sextant_components.attributions import ATTRIBUTIONS_FILE, ATTRIBUTIONS_TASK
 from sextant_components.context import RunContext, Step
 from sextant_components.decide import subject_digest
-from sextant_components.evaluation_records import ERRORS_FILE, ERRORS_TASK
+from sextant_components.evaluation_records import ERRORS_FILE, ERRORS_TASK, LARGEST_TASK
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.errors import UsageError
 from sextant_plan.fault import choose
@@ -22,9 +22,10 @@ from sextant_plan.verdicts import Verdict
 
 @dataclass(frozen=True)
 class Waiting:
-    """The rows to look at, each as its file has it, the surest error first; and what was said of them."""
+    """The rows to look at, each as its file has it, the surest or largest error first; and what was said of them."""
 
     kind: Queue
+    task: str
     bundle: str
     rows: list[dict[str, Any]]
     reviews: list[Review]
@@ -51,13 +52,13 @@ def _errors(context: RunContext) -> Waiting:
     """Return as many errors as evaluation.experts asks for, else all."""
     records = read_run(context.run).get(Step.EVALUATE, [])
     bundle = subject_digest(records)
-    found = [record for record in records if record.task == ERRORS_TASK]
-    if bundle is None or not found:
+    found = _errors_of(records)
+    if bundle is None or found is None:
         raise UsageError(f"{context.run}: no evaluation to review. Run the plan first: sextant run.")
-    errors = json.loads(context.artifacts.read_bytes(found[-1].artifacts[ERRORS_FILE]))
+    errors = json.loads(context.artifacts.read_bytes(found.artifacts[ERRORS_FILE]))
     experts = context.plan.evaluation.experts
     wanted = errors if experts is None else errors[: experts.errors]
-    return Waiting("errors", bundle, wanted, read_reviews(context.run, bundle=bundle, queue="errors"))
+    return Waiting("errors", found.task, bundle, wanted, read_reviews(context.run, bundle=bundle, queue="errors"))
 
 
 def _attributions(context: RunContext) -> Waiting:
@@ -68,11 +69,17 @@ def _attributions(context: RunContext) -> Waiting:
     rows = json.loads(context.artifacts.read_bytes(found.artifacts[ATTRIBUTIONS_FILE]))
     described = context.artifacts.read_bytes(sealed.artifacts["bundle.json"])
     bundle = BundleSpec.model_validate_json(described).digest
-    return Waiting("attributions", bundle, rows, read_reviews(context.run, bundle=bundle, queue="attributions"))
+    reviews = read_reviews(context.run, bundle=bundle, queue="attributions")
+    return Waiting("attributions", found.task, bundle, rows, reviews)
 
 
 def _last(records: list[Record], task: str) -> Record | None:
     return next((record for record in reversed(records) if record.task == task), None)
+
+
+def _errors_of(records: list[Record]) -> Record | None:
+    """Return the record of the errors to look at: the surest wrong answers, or the numbers that are furthest off."""
+    return _last(records, ERRORS_TASK) or _last(records, LARGEST_TASK)
 
 
 def _reviewers(context: RunContext, kind: Queue) -> list[str] | None:
@@ -103,9 +110,9 @@ def review(
     return queue_of(context, kind)
 
 
-WORDS: dict[Queue, tuple[str, str]] = {
-    "errors": ("the error on row {row}", "confident errors"),
-    "attributions": ("what the answer on row {row} rests on", "attributions"),
+WORDS: dict[Queue, str] = {
+    "errors": "the error on row {row}",
+    "attributions": "what the answer on row {row} rests on",
 }
 
 
@@ -117,17 +124,16 @@ def require_reviews(context: RunContext) -> None:
 
 
 def _require(context: RunContext, queue: Waiting) -> None:
-    one, many = WORDS[queue.kind]
     command = f"sextant review {context.run}" + ("" if queue.kind == "errors" else f" --of {queue.kind}")
     again = f"{command}; then: sextant promote {context.run}"
     if unacceptable := refused(queue.reviews):
         row, said = next(iter(unacceptable.items()))
         remark = f": {said.remark}" if said.remark else ""
-        problem = f"{said.person} calls {one.format(row=row)} unacceptable{remark}"
+        problem = f"{said.person} calls {WORDS[queue.kind].format(row=row)} unacceptable{remark}"
         raise NotAdmitted(problem, f"Train a better model, or have the finding changed: {again}", verdict=Verdict.FAIL)
     if waiting := queue.open_rows:
         raise NotAdmitted(
-            f"{len(waiting)} of {len(queue.rows)} {many} wait for an expert",
+            f"{len(waiting)} of {len(queue.rows)} {queue.task} wait for an expert",
             f"Have them looked at: {again}",
             verdict=Verdict.UNKNOWN,
         )
@@ -136,16 +142,15 @@ def _require(context: RunContext, queue: Waiting) -> None:
 def record_reviews(ledger: LedgerWriter, context: RunContext) -> None:
     """Record what was said of each queue that somebody has looked at, by name and role, with the answers themselves."""
     found = read_run(context.run)
-    made = {"errors": _last(found.get(Step.EVALUATE, []), ERRORS_TASK),
+    made = {"errors": _errors_of(found.get(Step.EVALUATE, [])),
             "attributions": _last(found.get(Step.OPTIMISE, []), ATTRIBUTIONS_TASK)}  # fmt: skip
     for kind in FINDINGS:
         if made[kind] is None or not (queue := queue_of(context, kind)).reviews:
             continue
-        _, many = WORDS[kind]
         lines = [_line(context, said) for said in queue.reviews]
         ledger.record(
-            many,
-            requirement=f"people whom the plan names have looked at the {many} and let them go out",
+            queue.task,
+            requirement=f"people whom the plan names have looked at the {queue.task} and let them go out",
             risk="what a person would have seen at once reaches the users",
             qa_method="write-once files of named people about this bundle; a row that nobody looked at is unknown",
             verdict=queue.verdict,

@@ -16,6 +16,8 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from sextant_components.whole_tables import quoted, table_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureView
@@ -101,7 +103,7 @@ def _joined(
     times = _microseconds(entities[event_time])
     entities = entities.set_column(entities.column_names.index(event_time), event_time, times)
     entities = entities.append_column(_PLACE, pa.array(np.arange(len(entities))))
-    chosen, joins = [f"e.{_quoted(name)}" for name in entity_df.columns], []
+    chosen, joins = [f"e.{quoted(name)}" for name in entity_df.columns], []
     for number, view in enumerate(views):
         columns, join = _view_join(f"f{number}", view, event_time, refs, full_feature_names)
         chosen += columns
@@ -132,30 +134,22 @@ def _view_join(
     features = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == prefix]
     stored = {new: old for old, new in source.field_mapping.items()}
     # A column without a zone is UTC; the connection's zone makes the cast say so.
-    stamp = f"CAST({_quoted(source.timestamp_field)} AS TIMESTAMPTZ)"
-    parts = [f"{_quoted(stored.get(key, key))} AS {_quoted(key)}" for key in keys]
-    parts += [f"{_quoted(stored.get(name, name))} AS {_quoted(name)}" for name in features]
-    events = f"SELECT {', '.join(parts)}, {stamp} AS _at FROM read_parquet('{_escaped(source.path)}')"  # noqa: S608
+    stamp = f"CAST({quoted(source.timestamp_field)} AS TIMESTAMPTZ)"
+    parts = [f"{quoted(stored.get(key, key))} AS {quoted(key)}" for key in keys]
+    parts += [f"{quoted(stored.get(name, name))} AS {quoted(name)}" for name in features]
+    events = f"SELECT {', '.join(parts)}, {stamp} AS _at FROM {table_of(source.path)}"  # noqa: S608
     if source.created_timestamp_column:
-        by = ", ".join(_quoted(stored.get(key, key)) for key in keys)
-        latest = f"ORDER BY {_quoted(source.created_timestamp_column)} DESC"
+        by = ", ".join(quoted(stored.get(key, key)) for key in keys)
+        latest = f"ORDER BY {quoted(source.created_timestamp_column)} DESC"
         events += f" QUALIFY row_number() OVER (PARTITION BY {by}, {stamp} {latest}) = 1"
-    matches = " AND ".join(f"e.{_quoted(given)} = {alias}.{_quoted(key)}" for key, given in keys.items())
-    join = f"ASOF LEFT JOIN ({events}) {alias} ON {matches} AND e.{_quoted(event_time)} >= {alias}._at"
+    matches = " AND ".join(f"e.{quoted(given)} = {alias}.{quoted(key)}" for key, given in keys.items())
+    join = f"ASOF LEFT JOIN ({events}) {alias} ON {matches} AND e.{quoted(event_time)} >= {alias}._at"
     seconds = view.ttl.total_seconds() if view.ttl else 0.0
-    fresh = f"{alias}._at >= e.{_quoted(event_time)} - INTERVAL '{round(seconds * 1e6)} microseconds'"
+    fresh = f"{alias}._at >= e.{quoted(event_time)} - INTERVAL '{round(seconds * 1e6)} microseconds'"
     columns = []
     for name in features:
-        value = f"{alias}.{_quoted(name)}"
+        value = f"{alias}.{quoted(name)}"
         kept = f"CASE WHEN {fresh} THEN {value} END" if seconds else value
         shown = f"{view.projection.name_alias or view.name}__{name}" if full_feature_names else name
-        columns.append(f"{kept} AS {_quoted(shown)}")
+        columns.append(f"{kept} AS {quoted(shown)}")
     return columns, join
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _escaped(path: str) -> str:
-    return path.replace("'", "''")

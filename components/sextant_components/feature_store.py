@@ -20,7 +20,7 @@ from sextant_components.computed_features import with_computed
 from sextant_components.feature_sources import EVENT_TIME, ViewTable
 from sextant_components.online_loading import OnlineView, load_newest, newest_events
 from sextant_plan.errors import InfrastructureError, UsageError
-from sextant_plan.files import LockHeld, locked
+from sextant_plan.files import LockHeld, locked, replacing
 from sextant_plan.schema import Plan
 from sextant_serving.feast_import import import_feast
 from sextant_serving.on_demand import feast_name, load_transform, on_demand_specs
@@ -81,10 +81,8 @@ class FeatureRepository:
 
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         for table in self._tables:
-            target = self._source(table)
-            partial = target.with_suffix(".partial")
-            table.events.write_parquet(partial)
-            partial.replace(target)
+            with replacing(self._source(table)) as partial:
+                table.events.write_parquet(partial)
         (self.folder / REPOSITORY_FILE).write_text(self._configuration(), encoding="utf-8")
         self._store = FeatureStore(repo_path=str(self.folder))
         entity = Entity(name=self._entity, join_keys=[self._entity], value_type=ValueType.STRING)

@@ -53,7 +53,15 @@ def try_int8(
         _record_failure(ledger, describe_failure(error))
         return None
     objective = objective_of(bench.valid.labels)
-    losses = slice_losses(objective, bench.expected, found, bench.valid.labels, bench.slices, spread=bench.model.spread)
+    losses = slice_losses(
+        objective,
+        bench.expected,
+        found,
+        bench.valid.labels,
+        bench.slices,
+        spread=bench.model.spread,
+        groups=bench.valid.groups,
+    )
     refused = bool(refused_by(losses, wanted.slice_loss))
     candidate = replace(timed(bench, Candidate(NAME, TOLERANCE), engine, found, folder), refused=refused)
     better = candidate.cost < fastest.cost if wanted.aim == "speed" else candidate.size < fastest.size

@@ -6,11 +6,10 @@ form and verified like it. It changes no verdict of the run; the dossier shows i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sextant_components.context import RUN_FILE, RunContext, Step, code_version, open_run
+from sextant_components.context import RUN_FILE, RunContext, Step, open_run, origin_of
 from sextant_components.dossier.page import DOSSIER_FILE, run_dossier
 from sextant_components.expert_review import record_reviews
 from sextant_components.exports.parity import PARITY_FILE, Parity
@@ -18,7 +17,7 @@ from sextant_components.planned_exports import record_export
 from sextant_plan.bundle import BundleSpec
 from sextant_plan.canonical import canonical_json
 from sextant_plan.errors import SextantError
-from sextant_plan.ledger import LATER, ArtifactStore, LedgerWriter, Origin, Phase, attempts, read_attempt
+from sextant_plan.ledger import LATER, ArtifactStore, LedgerWriter, Phase, attempts, read_attempt
 
 REVIEW, EXPORT = "review", "export"
 
@@ -76,8 +75,7 @@ def _found(parity: Parity) -> str:
 def _ledger(context: RunContext, name: str, phase: Phase) -> LedgerWriter:
     folder = context.run / LATER
     ArtifactStore(folder).put_bytes(canonical_json(context.plan.canonical()))
-    origin = Origin(context.run_id, context.plan_hash, code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
-    return LedgerWriter(folder, name, phase, origin)
+    return LedgerWriter(folder, name, phase, origin_of(context.run_id, context.plan_hash))
 
 
 def _show(context: RunContext) -> None:

@@ -9,7 +9,7 @@ without listing all that is kept. Nothing there is written twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -80,28 +80,28 @@ def _whole_lines(path: Path, offset: int) -> bytes:
     return lines[: lines.rfind(b"\n") + 1]
 
 
-def fetch_logs(address: str, folder: Path, window: TimeWindow, *, now: float) -> None:
-    """Have `folder` hold what was shipped of a window, with all labels that came from its beginning until `now`.
+def fetch_logs(address: str, folder: Path, windows: Collection[TimeWindow], *, now: float) -> None:
+    """Have `folder` hold what was shipped of windows, with all labels that came from the first's beginning until `now`.
 
-    What it holds of other windows is removed. Of an address at which nothing is, it holds nothing. Raises StoreFailed.
+    What it holds of others is removed. Of an address at which nothing is, it holds nothing. Raises StoreFailed.
     """
-    first = datetime.fromtimestamp(window.start, UTC) - SLACK
-    until = {PREDICTIONS: window.end, FEEDBACK: now}
+    spans = {PREDICTIONS: windows, FEEDBACK: [TimeWindow(min(each.start for each in windows), now)]}
     with told(address):
         system, root = opened(address)
-        for part, moment in until.items():
-            last = datetime.fromtimestamp(moment, UTC) + SLACK
+        for part, wanted in spans.items():
             (folder / part).mkdir(parents=True, exist_ok=True)
-            listed = {path.rpartition("/")[2]: path for path in _listed(system, f"{root}/{part}", first, last)}
+            found = (path for span in wanted for path in _listed(system, f"{root}/{part}", span))
+            listed = {path.rpartition("/")[2]: path for path in found}
             for path in (folder / part).iterdir():
                 if path.name not in listed:
                     path.unlink()
-            wanted = [remote for name, remote in listed.items() if not (folder / part / name).exists()]
-            each_at_once(partial(_fetch, system, into=folder / part), wanted)
+            missing = [remote for name, remote in listed.items() if not (folder / part / name).exists()]
+            each_at_once(partial(_fetch, system, into=folder / part), missing)
 
 
-def _listed(system: AbstractFileSystem, root: str, first: datetime, last: datetime) -> Iterator[str]:
+def _listed(system: AbstractFileSystem, root: str, span: TimeWindow) -> Iterator[str]:
     """Yield the files of a span of time, by the time in their names."""
+    first, last = datetime.fromtimestamp(span.start, UTC) - SLACK, datetime.fromtimestamp(span.end, UTC) + SLACK
     for days in range((last.date() - first.date()).days + 1):
         day = (first + timedelta(days)).strftime(STAMP)[:DAY_LENGTH]
         for path in system.find(f"{root}/{day}"):
@@ -122,8 +122,8 @@ def address_of(base: str, model: str) -> str:
 
 
 @contextmanager
-def logs_of(home: Path, model: str, window: TimeWindow, *, now: float) -> Iterator[Path]:
-    """Give the folder that holds a model's logs of a window for the block: the home, or what SEXTANT_LOGS has.
+def logs_of(home: Path, model: str, windows: Collection[TimeWindow], *, now: float) -> Iterator[Path]:
+    """Give the folder that holds a model's logs of windows for the block: the home, or what SEXTANT_LOGS has.
 
     Raises StoreFailed.
     """
@@ -132,5 +132,5 @@ def logs_of(home: Path, model: str, window: TimeWindow, *, now: float) -> Iterat
         yield home
         return
     with TemporaryDirectory(prefix="sextant-logs-") as scratch:
-        fetch_logs(address_of(base, model), Path(scratch), window, now=now)
+        fetch_logs(address_of(base, model), Path(scratch), windows, now=now)
         yield Path(scratch)

@@ -50,6 +50,7 @@ class LoggedWindow:
     """The rows of one target in one window; `labels` are the first labels of predictions, by their id."""
 
     target: Target
+    window: TimeWindow
     rows: pl.DataFrame
     labels: Mapping[str, str]
     spec: BundleSpec
@@ -152,7 +153,7 @@ def read_logged(logs: Path, active: ActiveModel, window: TimeWindow) -> LoggedWi
         rows = rows.filter(of_version & (pl.col("assignment") != "mirror"))
     wanted = frozenset(rows["prediction_id"])
     labels = _first_labels(logs, wanted)
-    return LoggedWindow((active.name, active.version, "stable"), rows, labels, spec, bundle)
+    return LoggedWindow((active.name, active.version, "stable"), window, rows, labels, spec, bundle)
 
 
 def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:

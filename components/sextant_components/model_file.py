@@ -121,11 +121,6 @@ def load_members(folder: Path, model: TrainedModel) -> list[Learned]:
     return [_load(folder / numbered(_weights_file(model), number), model) for number in range(model.members)]
 
 
-def load_network(folder: Path, model: TrainedModel) -> Learned:
-    """Return the best of the trained networks or trees."""
-    return _load(folder / _weights_file(model), model)
-
-
 def _load(weights: Path, model: TrainedModel) -> Learned:
     if model.architecture == GRADIENT_BOOSTING:
         from sextant_serving.architectures.gradient_boosting import Trees

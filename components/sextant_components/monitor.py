@@ -1,4 +1,8 @@
-"""One bounded pass of monitoring: the plan's rules over what the servers logged in a window, as evidence of a run."""
+"""One bounded pass of monitoring: the plan's rules over what the servers logged in a window, as evidence of a run.
+
+What labels decide is judged over an older window than traffic is: of the last one labels have not come yet, and a pass
+that judged it then would never see them. So a schedule judges the labels of each window once, as the watcher does.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from sextant_components.in_service import model_in_service
 from sextant_components.log_store import logs_of
 from sextant_components.logged_window import LoggedWindow, read_logged
 from sextant_components.production_checks import record_production_checks
-from sextant_components.production_suspects import record_production_suspects
+from sextant_components.production_suspects import record_label_suspects, record_picture_suspects
 from sextant_components.watch import WITHOUT_CRITERION_Z
 from sextant_monitoring.launcher import TimeWindow
-from sextant_monitoring.quality import quality_of
+from sextant_monitoring.quality import last_due_window, quality_of
 from sextant_monitoring.watcher import quality_samples
 from sextant_plan.alerts import Rule
 from sextant_plan.catalogue import (
@@ -34,12 +38,14 @@ from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Window
 
 LOGGED = {series.name for series in (FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, QUALITY_ERROR, REFERENCE_RATIO)}
+LABELLED = {series.name for series in (FEEDBACK, QUALITY_ERROR)}
 
 
 def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: float | None = None) -> Verdict:
-    """Judge one window of the version in service, by default the last whole one before `now` (Unix time).
+    """Judge the version in service by its last whole window before `now` (Unix time), and its labels by the last due.
 
-    Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
+    A `window` that is given is judged for both. What labels that are not due leave unknown does not count against the
+    run. Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
     rows everything is unknown. The logs lie in the home, or where SEXTANT_LOGS says. Raises UsageError as
     `compile_rules` does, and InfrastructureError for a broken log or a store that does not give it.
     """
@@ -47,35 +53,53 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
 
     plan = context.plan
     now = time.time() if now is None else now
-    window = window or TimeWindow.ended_before(now, plan.monitoring.window)
+    last = window or TimeWindow.ended_before(now, plan.monitoring.window)
+    due = window or last_due_window(plan, now)
     rules = compile_rules(plan)
     with context.ledger(Step.WATCH) as ledger:
         try:
             active = model_in_service(context.home, plan.name)
-            with logs_of(context.home, active.name, window, now=now) as logs:
-                logged = read_logged(logs, active, window)
         except NothingActive as error:
-            _record_window(ledger, window, str(error), Verdict.UNKNOWN)
+            _record_window(ledger, last, str(error), Verdict.UNKNOWN)
             return ledger.verdict
+        with logs_of(context.home, active.name, {last, due}, now=now) as logs:
+            logged = read_logged(logs, active, last)
+            labelled = logged if due == last else read_logged(logs, active, due)
         seen = Verdict.PASS if logged.rows.height else Verdict.UNKNOWN
-        _record_window(ledger, window, {"version": logged.target[1], "rows": logged.rows.height}, seen)
-        enough = _record_labels(ledger, plan, logged, is_due=now >= window.end + plan.monitoring.labels.delay)
-        counted = _with_quality(plan, logged, window, logged.counted(with_labels=enough))
+        _record_window(ledger, last, {"version": logged.target[1], "rows": logged.rows.height}, seen)
+        are_due = _are_due(plan, labelled, now)
+        enough = _record_labels(ledger, plan, labelled, are_due=are_due)
+        traffic, quality = logged.counted(with_labels=False), _quality(plan, labelled, with_labels=enough)
         for rule in rules:
-            if rule.criterion is not None and set(rule.criterion.definition.series) <= LOGGED:
-                _record_rule(ledger, rule, rule.criterion, counted)
-        _record_drift(ledger, plan, logged, counted)
+            criterion = rule.criterion
+            if criterion is None or not LOGGED.issuperset(criterion.definition.series):
+                continue
+            if LABELLED.isdisjoint(criterion.definition.series):
+                _record_rule(ledger, rule, criterion, traffic, last)
+            else:
+                _record_rule(ledger, rule, criterion, quality, due, may_be_unknown=not are_due)
+        _record_drift(ledger, plan, logged, traffic)
         record_production_checks(ledger, plan, logged.rows)
-        record_production_suspects(ledger, plan, logged)
+        record_label_suspects(ledger, plan, labelled)
+        record_picture_suspects(ledger, plan, logged)
     return ledger.verdict
 
 
-def _with_quality(plan: Plan, logged: LoggedWindow, window: TimeWindow, counted: Window) -> Window:
-    """Return the counted window with what joined labels say of criteria that no counter can tell."""
-    answered = logged.answered
+def _are_due(plan: Plan, labelled: LoggedWindow, now: float) -> bool:
+    """Tell whether a window should have its labels by `now`.
+
+    One in which this version answered nothing, such as a version of today in a window of yesterday, has none to wait
+    for; that nothing was logged in it was the verdict of the pass that judged its traffic.
+    """
+    return labelled.rows.height > 0 and now >= labelled.window.end + plan.monitoring.labels.delay
+
+
+def _quality(plan: Plan, labelled: LoggedWindow, *, with_labels: bool) -> Window:
+    """Return the window's series of feedback, and what joined labels say of criteria that no counter can tell."""
+    counted, answered = labelled.counted(with_labels=with_labels), labelled.answered
     if answered.is_empty():
         return counted
-    quality = quality_of(plan, window, logged.target, answered)
+    quality = quality_of(plan, labelled.window, labelled.target, answered)
     return replace(counted, samples=(*counted.samples, *quality_samples(plan, quality)))
 
 
@@ -90,37 +114,47 @@ def _record_window(ledger: LedgerWriter, window: TimeWindow, found: object, verd
     )
 
 
-def _record_labels(ledger: LedgerWriter, plan: Plan, logged: LoggedWindow, *, is_due: bool) -> bool:
+def _record_labels(ledger: LedgerWriter, plan: Plan, labelled: LoggedWindow, *, are_due: bool) -> bool:
     """Record how many predictions have a label; tell whether they are enough for quality to be judged by them."""
     wanted = plan.monitoring.labels.join_at_least
-    enough = logged.rows.height > 0 and logged.join >= wanted
+    rows = labelled.rows.height
+    enough = rows > 0 and labelled.join >= wanted
+    found = {"rows": rows, "due": are_due, **dict(sorted(labelled.outcomes.items()))}
     ledger.record(
         "label join",
         requirement=f"at least {wanted:g} of the window's predictions have a label once labels are due",
         risk="quality is computed from the few labels that happen to come back",
         qa_method="the first label of each prediction id, however late, against the logged prediction",
-        value={"rows": logged.rows.height, "due": is_due, **dict(sorted(logged.outcomes.items()))},
+        value={"window": str(labelled.window), **found},
         verdict=Verdict.PASS if enough else Verdict.UNKNOWN,
-        counts=is_due,
+        counts=are_due,
     )
     return enough
 
 
-def _record_rule(ledger: LedgerWriter, rule: Rule, criterion: Criterion, counted: Window) -> None:
+def _record_rule(
+    ledger: LedgerWriter,
+    rule: Rule,
+    criterion: Criterion,
+    counted: Window,
+    window: TimeWindow,
+    *,
+    may_be_unknown: bool = False,
+) -> None:
     """Record one criterion; only one that alerts counts, one that only retrains informs the trigger."""
     reading = worst_reading(rule.read(counted))
-    estimate = reading.estimate if reading else None
+    verdict, estimate = (reading.verdict, reading.estimate) if reading else (Verdict.UNKNOWN, None)
     alerting = Enforcement.ALERT in criterion.enforce
     ledger.record(
         f"{'alert' if alerting else 'retrain'} {criterion.id}",
         requirement=rule.requirement,
         risk="a model that was good when it was promoted harms its users unseen",
-        qa_method="the plan's alert rule, on the counts of the logged window",
+        qa_method=f"the plan's alert rule, on what was logged in {window}",
         value=None if estimate else "too few rows, or too few labels, in the window",
         estimate=estimate,
         criterion=criterion,
-        verdict=reading.verdict if reading else Verdict.UNKNOWN,
-        counts=alerting,
+        verdict=verdict,
+        counts=alerting and not (may_be_unknown and verdict is Verdict.UNKNOWN),
     )
 
 

@@ -10,7 +10,7 @@ from sextant_components import number_metrics
 from sextant_components.criteria import Answer, Evidence, gap_between, rows_of
 from sextant_components.gates import Settled
 from sextant_components.number_metrics import NumberAnswers
-from sextant_plan.bounds import mean, proportion
+from sextant_plan.bounds import mean, share
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate
 
@@ -33,7 +33,8 @@ def _mae(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     other = evidence.others[criterion.relative_to]
     if isinstance(other, Settled):
         return other
-    return mean(np.abs(_numbers(evidence).errors[rows]) + other[rows], criterion.confidence)
+    own = _numbers(evidence).take(rows)
+    return mean(np.abs(own.errors) + other[rows], criterion.confidence, own.groups)
 
 
 def _mae_gap(evidence: Evidence, values: list[str], confidence: float) -> Estimate:
@@ -42,8 +43,8 @@ def _mae_gap(evidence: Evidence, values: list[str], confidence: float) -> Estima
 
 def _coverage(criterion: Criterion, evidence: Evidence) -> Estimate | Settled:
     """Return the share of rows with an answer: the model itself never abstains from a number."""
-    rows = len(evidence.answers.labels)
-    return proportion(rows, rows, criterion.confidence)
+    answered = np.ones(len(evidence.answers.labels), dtype=np.bool_)
+    return share(answered, criterion.confidence, evidence.answers.groups)
 
 
 def _numbers(evidence: Evidence) -> NumberAnswers:

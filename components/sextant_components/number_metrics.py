@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.metrics import largest_gap
-from sextant_plan.bounds import bootstrap, root_mean_square, size_mean
+from sextant_plan.bounds import Groups, bootstrap, root_mean_square, size_mean, taken
 from sextant_plan.verdicts import Estimate
 
 
 @dataclass(frozen=True)
 class NumberAnswers:
-    """What a model says of labelled rows: its numbers and the labels, shape (rows,), in the label's unit."""
+    """What a model says of labelled rows: numbers and labels, (rows,), in the label's unit; the rows' groups."""
 
     values: NDArray[np.float64]
     labels: NDArray[np.float64]
+    groups: Groups = None
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -27,17 +28,17 @@ class NumberAnswers:
 
     def take(self, rows: NDArray[np.bool_]) -> NumberAnswers:
         """Return some of the rows."""
-        return NumberAnswers(self.values[rows], self.labels[rows])
+        return NumberAnswers(self.values[rows], self.labels[rows], taken(self.groups, rows))
 
 
 def mae(answers: NumberAnswers, confidence: float) -> Estimate:
     """Return the mean absolute error."""
-    return size_mean(np.abs(answers.errors), confidence)
+    return size_mean(np.abs(answers.errors), confidence, answers.groups)
 
 
 def rmse(answers: NumberAnswers, confidence: float) -> Estimate:
     """Return the root of the mean squared error."""
-    return root_mean_square(answers.errors, confidence)
+    return root_mean_square(answers.errors, confidence, answers.groups)
 
 
 def r_squared(answers: NumberAnswers, confidence: float) -> Estimate:
@@ -48,10 +49,10 @@ def r_squared(answers: NumberAnswers, confidence: float) -> Estimate:
         whole = float(((labels - labels.mean()) ** 2).sum())
         return 1 - float((answers.errors[rows] ** 2).sum()) / whole if whole > 0 else 0.0
 
-    found = bootstrap(statistic, len(answers.labels), confidence)
+    found = bootstrap(statistic, len(answers.labels), confidence, groups=answers.groups)
     return Estimate(found.value, found.low, min(found.high, 1.0), found.n, confidence)
 
 
 def mae_gap(answers: NumberAnswers, values: Sequence[str], confidence: float) -> Estimate:
     """Return the largest difference of the mean absolute error between two of `values`, one a row; two must differ."""
-    return largest_gap(np.abs(answers.errors), values, size_mean, confidence)
+    return largest_gap(np.abs(answers.errors), values, size_mean, confidence, answers.groups)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sextant_components import charts, number_metrics
-from sextant_components.evaluation_records import CONFIDENCE, MOST_ERRORS, inform
+from sextant_components.evaluation_records import CONFIDENCE, ERRORS_FILE, LARGEST_TASK, MOST_ERRORS, inform
 from sextant_components.number_metrics import NumberAnswers
 from sextant_components.tensors import Examples
 from sextant_plan.ledger import LedgerWriter
@@ -45,10 +45,10 @@ def record_residuals(
     ]
     inform(
         ledger,
-        "largest errors",
+        LARGEST_TASK,
         requirement="an expert can look at what goes most wrong",
         risk="wrong labels and blind spots stay unseen",
-        artifacts={"errors.json": ledger.artifacts.put_json(rows)},
+        artifacts={ERRORS_FILE: ledger.artifacts.put_json(rows)},
         value=f"the largest of {len(answers.labels)} rows is off by {np.abs(answers.errors).max():.4g}",
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.metrics import accuracy, paired_gain
-from sextant_plan.bounds import mean, size_mean
+from sextant_plan.bounds import Groups, mean, size_mean
 from sextant_plan.catalogue import PAIRED_BOUND, PAIRED_MEAN_BOUND
 from sextant_plan.verdicts import Estimate
 
@@ -62,13 +62,13 @@ class Objective(Protocol):
     def merit_of(self, said: Sequence[Any], truth: Sequence[Any]) -> Merit:
         """Return the merit of answers that are labels themselves, as a rule gives them."""
 
-    def gain(self, one: Merit, other: Merit, confidence: float) -> Estimate:
-        """Return how much better the first is on the same rows, with bounds."""
+    def gain(self, one: Merit, other: Merit, confidence: float, groups: Groups = None) -> Estimate:
+        """Return how much better the first is on the same rows, with bounds; `groups` has the rows' groups."""
 
     level_name: str
     """What `level` returns, in words."""
 
-    def level(self, merit: Merit, confidence: float) -> Estimate:
+    def level(self, merit: Merit, confidence: float, groups: Groups = None) -> Estimate:
         """Return how good the answers are on their own: what a curve over age or a window shows."""
 
 
@@ -110,13 +110,13 @@ class Classes:
         """Return whether a label was said that is the true one."""
         return np.asarray([one == label for one, label in zip(said, truth, strict=True)], dtype=np.bool_)
 
-    def gain(self, one: Merit, other: Merit, confidence: float) -> Estimate:
+    def gain(self, one: Merit, other: Merit, confidence: float, groups: Groups = None) -> Estimate:
         """Return the difference of accuracy on the same rows."""
-        return paired_gain(one, other, confidence)
+        return paired_gain(one, other, confidence, groups)
 
-    def level(self, merit: Merit, confidence: float) -> Estimate:
+    def level(self, merit: Merit, confidence: float, groups: Groups = None) -> Estimate:
         """Return the accuracy."""
-        return accuracy(merit, confidence)
+        return accuracy(merit, confidence, groups)
 
 
 class SoftClasses(Classes):
@@ -186,13 +186,13 @@ class Numbers:
         """Return the absolute error of what was said with its sign turned, in the label's unit."""
         return -np.abs(np.asarray(said, dtype=np.float64) - np.asarray(truth, dtype=np.float64))
 
-    def gain(self, one: Merit, other: Merit, confidence: float) -> Estimate:
+    def gain(self, one: Merit, other: Merit, confidence: float, groups: Groups = None) -> Estimate:
         """Return by how much the mean absolute error is smaller on the same rows, in the label's unit."""
-        return mean(one - other, confidence)
+        return mean(one - other, confidence, groups)
 
-    def level(self, merit: Merit, confidence: float) -> Estimate:
+    def level(self, merit: Merit, confidence: float, groups: Groups = None) -> Estimate:
         """Return the mean absolute error, in the label's unit."""
-        return size_mean(-merit, confidence)
+        return size_mean(-merit, confidence, groups)
 
 
 def objective_of(labels: NDArray[Any]) -> Objective:

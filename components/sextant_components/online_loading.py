@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sextant_components.feature_sources import EVENT_TIME
+from sextant_plan.files import replacing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -96,6 +97,5 @@ def _is_there(online: OnlineView, held: pl.DataFrame, entity: str) -> bool:
 
 
 def _replace(path: Path, table: pl.DataFrame) -> None:
-    partial = path.with_suffix(".partial")
-    table.write_parquet(partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        table.write_parquet(partial)

@@ -26,14 +26,13 @@ from sextant_plan.verdicts import Verdict
 SUSPECTS_FILE = "production-suspects.jsonl"
 
 
-def record_production_suspects(ledger: LedgerWriter, plan: Plan, logged: LoggedWindow) -> None:
-    """Record the likely label errors of a window and its pictures that show little.
+def record_label_suspects(ledger: LedgerWriter, plan: Plan, logged: LoggedWindow) -> None:
+    """Record the likely errors among the labels of a window; nothing where none came back.
 
-    Nothing is recorded of labels where none came back, or of pictures where the log has no numbers of them. A share
-    that is proved greater than the plan's criterion for training rows lets pass fails; without a criterion it informs.
+    A share that is proved greater than the plan's criterion for training rows lets pass fails; without a criterion it
+    informs.
     """
-    rows = logged.rows
-    if logged.spec.classes and logged.labels and "probability" in rows.columns:
+    if logged.spec.classes and logged.labels and "probability" in logged.rows.columns:
         labels, judged, identifiers = _judged(logged)
         found: list[Suspect] | Settled = unavailable(
             f"fewer than two classes have {MIN_CLASS_ROWS} rows with an answer and a label"
@@ -41,14 +40,19 @@ def record_production_suspects(ledger: LedgerWriter, plan: Plan, logged: LoggedW
         if len(judged.classes) > 1:
             places = range(len(labels))
             found = label_suspects(places, labels, judged, judges="the model in service says")
-        how = "confident learning over the answers of the version in service, of each the most probable class"
+        how = f"confident learning over the answers of {logged.window}, of each the most probable class"
         _record(ledger, plan, "label_issue_rate", found, identifiers, what="labels are likely errors", how=how)
+
+
+def record_picture_suspects(ledger: LedgerWriter, plan: Plan, logged: LoggedWindow) -> None:
+    """Record the pictures of a window that show little, judged as labels are; nothing where the log has no numbers."""
+    rows = logged.rows
     if set(PICTURE_MEASURES) <= set(rows.columns):
         measures = rows.select("prediction_id", *PICTURE_MEASURES).fill_nan(None).drop_nulls()
         if measures.height:
             identifiers = measures["prediction_id"].to_list()
             pictures = measured_suspects(range(measures.height), measures.select(PICTURE_MEASURES).to_numpy().T)
-            how = "light, contrast and sharpness of a thumbnail, as the server measured them"
+            how = f"light, contrast and sharpness of a thumbnail, as the server measured them in {logged.window}"
             _record(ledger, plan, "picture_issue_rate", pictures, identifiers, what="pictures show little", how=how)
 
 

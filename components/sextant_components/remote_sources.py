@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sextant_plan.canonical import CHUNK_BYTES, digest_of, digest_of_bytes, digest_of_file
 from sextant_plan.errors import DataError, InfrastructureError
-from sextant_plan.files import locked, write_atomically
+from sextant_plan.files import locked, replacing, write_atomically
 from sextant_plan.schema import Closed, Plan
 
 if TYPE_CHECKING:
@@ -161,17 +161,20 @@ def _is_current(path: Path, known: Mirrored | None, info: Mapping[str, Any]) -> 
 
 def _copy(system: AbstractFileSystem, remote: str, path: Path, info: Mapping[str, Any]) -> Mirrored:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     digest, size = hashlib.sha256(), 0
-    with system.open(remote, "rb", cache_type="none", block_size=CHUNK_BYTES) as stream, partial.open("wb") as copy:
+    with (
+        replacing(path, durable=False) as partial,  # a sync for each picture costs more than a copy that is made again
+        system.open(remote, "rb", cache_type="none", block_size=CHUNK_BYTES) as stream,
+        partial.open("wb") as copy,
+    ):
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
             copy.write(chunk)
-    if size != info["size"]:
-        partial.unlink()
-        raise InfrastructureError(f"{remote}: {size} bytes came, {info['size']} are listed. It is being written: wait.")
-    partial.replace(path)
+        if size != info["size"]:
+            raise InfrastructureError(
+                f"{remote}: {size} bytes came, {info['size']} are listed. It is being written: wait."
+            )
     return Mirrored(
         size=size, version=_version(info), digest=f"sha256:{digest.hexdigest()}", copied_ns=path.stat().st_mtime_ns
     )

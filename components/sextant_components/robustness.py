@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan, sqrt
+from math import floor, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from sextant_components.corruptions import SEVERITIES, corrupt
 from sextant_components.explanation import Run
 from sextant_components.metrics import accuracy
 from sextant_components.tensors import Examples, Inputs
-from sextant_plan.bounds import boundary
+from sextant_plan.bounds import Groups, alike_rows, boundary
 from sextant_plan.verdicts import Estimate
 
 Right = NDArray[np.bool_]
@@ -31,11 +31,13 @@ def corrupted_right(run: Run, examples: Examples, kinds: Sequence[str]) -> dict[
     return found
 
 
-def severity_table(right: Mapping[tuple[str, int], Right], confidence: float) -> list[dict[str, Any]]:
-    """Return one row for each corruption and severity: accuracy with its bounds."""
+def severity_table(
+    right: Mapping[tuple[str, int], Right], confidence: float, groups: Groups = None
+) -> list[dict[str, Any]]:
+    """Return one row for each corruption and severity: accuracy with its bounds; `groups` has the rows' groups."""
     rows = []
     for (kind, severity), answers in right.items():
-        found = accuracy(answers, confidence)
+        found = accuracy(answers, confidence, groups)
         bounds = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
         rows.append({"corruption": kind, "severity": severity, **bounds})
     return rows
@@ -92,11 +94,14 @@ def _far(features: NDArray[np.float32], generator: np.random.Generator) -> NDArr
     return far
 
 
-def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64], confidence: float) -> Estimate:
+def auroc(
+    inside: NDArray[np.float64], outside: NDArray[np.float64], confidence: float, groups: Groups = None
+) -> Estimate:
     """Return the chance that a row of the data scores above a stranger, ties half, with one-sided score bounds.
 
     The bounds solve for the area whose variance by Hanley and McNeil (1982) puts the found one at the edge, as method 5
-    of Newcombe (2006) does; they have a width where every pair is in order, which a resampled bound has not.
+    of Newcombe (2006) does; they have a width where every pair is in order, which a resampled bound has not. With
+    `groups`, those of `inside`, from whose rows the strangers are made, rows of a group are counted as wholly alike.
     """
     from scipy.special import ndtri
     from scipy.stats import rankdata
@@ -106,27 +111,28 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64], confidence:
         return Estimate(nan, 0.0, 1.0, 0, confidence)
     ranks = rankdata(np.concatenate([inside, outside]))[:rows]
     value = float((ranks.sum() - rows * (rows + 1) / 2) / (rows * others))
-    z = float(ndtri(confidence))
+    z, worth = float(ndtri(confidence)), 1.0 if groups is None else alike_rows(groups) / rows
 
     def beyond(area: float, side: float) -> bool:
-        return side * (value - area) > z * _area_deviation(area, rows, others)
+        return side * (value - area) > z * _area_deviation(area, worth * rows, worth * others)
 
     low = boundary(value, 0.0, lambda area: beyond(area, 1.0))
     high = boundary(value, 1.0, lambda area: beyond(area, -1.0))
-    return Estimate(value, low, high, min(rows, others), confidence)
+    return Estimate(value, low, high, floor(worth * min(rows, others) + 1e-9), confidence)
 
 
-def _area_deviation(area: float, rows: int, others: int) -> float:
+def _area_deviation(area: float, rows: float, others: float) -> float:
     middle = (rows + others) / 2 - 1
     spread = 1 + middle * (1 - area) / (2 - area) + middle * area / (1 + area)
     return sqrt(max(area * (1 - area) * spread / (rows * others), 0.0))
 
 
 def stranger_areas(
-    known: NDArray[np.float64], made: Mapping[str, NDArray[np.float64]], confidence: float
+    known: NDArray[np.float64], made: Mapping[str, NDArray[np.float64]], confidence: float, groups: Groups = None
 ) -> dict[str, Estimate]:
     """Return by kind of stranger how well the highest probability tells the data's own rows from it.
 
-    `known` is that probability of the rows, shape (rows,), and `made` that of the strangers of each kind.
+    `known` is that probability of the rows, shape (rows,), and `made` that of the strangers of each kind; `groups` has
+    the groups of the rows.
     """
-    return {kind: auroc(known, scores, confidence) for kind, scores in made.items()}
+    return {kind: auroc(known, scores, confidence, groups) for kind, scores in made.items()}

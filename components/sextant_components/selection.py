@@ -51,7 +51,7 @@ def column_gains(matrix: Matrix, codes: Codes, names: Sequence[str], categories:
     `matrix` has shape (rows, columns), `categories` the places of columns that hold codes. Two columns that say the
     same each add nothing, though together they may add much: leave out one, and measure again.
     """
-    with_all, confidence = _right_out_of_fold(matrix, codes, list(categories)), _of_each(len(names))
+    with_all, confidence = _right_out_of_fold(matrix, codes, list(categories)), of_each(len(names))
     gains = {}
     for place, name in enumerate(names):
         others = [other for other in range(len(names)) if other != place]
@@ -68,7 +68,7 @@ def row_gains(
 
     Each mask has shape (rows,). A kind that is a whole class, or all rows, is not measured.
     """
-    with_all, confidence = right_on(matrix, codes, test=test), _of_each(len(suspects))
+    with_all, confidence = right_on(matrix, codes, test=test), of_each(len(suspects))
     gains = {}
     for kind, mask in suspects.items():
         if not mask.any() or len(np.unique(codes[~mask])) < len(np.unique(codes)):
@@ -78,9 +78,9 @@ def row_gains(
     return gains
 
 
-def _of_each(claims: int) -> float:
-    """Return the confidence that each of so many claims needs (Bonferroni)."""
-    return 1 - (1 - CONFIDENCE) / max(1, claims)
+def of_each(claims: int) -> float:
+    """Return the confidence of each bound: each of so many things may help and may harm (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / (2 * max(1, claims))
 
 
 def right_on(matrix: Matrix, codes: Codes, *, test: tuple[Matrix, Codes]) -> NDArray[np.bool_]:

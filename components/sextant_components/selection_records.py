@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sextant_components.metrics import paired_gain
-from sextant_components.selection import CONFIDENCE, Gain, Matrix, column_gains, right_on, row_gains, sampled
+from sextant_components.selection import Gain, Matrix, column_gains, of_each, right_on, row_gains, sampled
 from sextant_components.suspects.inputs import thumbnails
 from sextant_components.suspects.recording import SUSPECTS_FILE
 from sextant_components.tables import feature_matrix
@@ -22,7 +22,7 @@ from sextant_plan.verdicts import Verdict
 if TYPE_CHECKING:
     import polars as pl
 
-METHOD = "30 trees that are not the model to be served; Newcombe's paired interval, one-sided at 0.95 for all together"
+METHOD = "30 trees that are not the model to be served; Tango's paired interval, at 0.95 for all together"
 
 
 def record_column_gains(ledger: LedgerWriter, train: pl.DataFrame, columns: Sequence[Column]) -> None:
@@ -101,7 +101,7 @@ def record_noise_gain(
     for own in (spec, plain):
         matrices = [_pixels(snapshot, part, own) for part in parts]
         right.append(right_on(matrices[0], codes[0], test=(matrices[1], codes[1])))
-    gain = Gain(paired_gain(right[0], right[1], CONFIDENCE), len(codes[1]))
+    gain = Gain(paired_gain(right[0], right[1], of_each(1)), len(codes[1]))
     ledger.record(
         "noise reduction",
         requirement="it is known what the noise reduction that every request pays for is worth",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sextant_serving.client import Client
 
 WARM_UP = 20  # requests that do not count: connections, caches and lazy imports
+NO_FEATURES = 422  # also where an on-demand function fails on the row; the plan's `reject` is of both
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,23 @@ class Request:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """From the start of the process: until the server says it is ready, in seconds; then the first answer, in ms."""
+    """From the start of the process: until the server says it is ready, in seconds; then the first answer, in ms.
+
+    The latter is None if the first request was not answered.
+    """
 
     ready_seconds: float
-    first_ms: float
+    first_ms: float | None
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What came back: times of all counted requests, how many failed, and the answers by request.
+    """What came back of the sound requests, the wrong ones, and the sound one after them.
 
-    A request failed if it was answered with a 5xx code or not at all; its answer is None, as is that of one
-    answered with a 4xx code.
+    `milliseconds` are the times of the requests that the server answered or failed on: by a 5xx code, or by no answer
+    at all. `answers` has an entry for each request, None without one. `refused` are the 4xx codes of sound requests,
+    `unserved` those that had to be refused, because the plan rejects rows that the feature store has nothing for.
+    `unharmed` is None if no sound request had an answer before the wrong ones.
     """
 
     milliseconds: list[float]
@@ -51,7 +57,33 @@ class Probe:
     answers: list[NDArray[np.float32] | None]
     start: ColdStart | None = None
     refusals: list[Refusal] = field(default_factory=list)
-    unharmed: bool = True
+    unharmed: bool | None = True
+    refused: list[int] = field(default_factory=list)
+    unserved: int = 0
+
+    @property
+    def unanswered(self) -> str | None:
+        """Why nothing can be said of the requests, in words: some were refused, or none was served; None if it can."""
+        if self.refused:
+            codes = ", ".join(map(str, sorted(set(self.refused))))
+            return f"{len(self.refused)} of {len(self.answers)} sound requests were refused ({codes})"
+        if not self.milliseconds:
+            return f"all {self.unserved} sound requests were refused for want of features, as the plan says reject"
+        return None
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What came of one request: its answer, or the HTTP code that was given instead, 0 for no answer at all."""
+
+    answer: NDArray[np.float32] | None
+    status: int
+    milliseconds: float
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server takes the request for wrong, or itself for too busy."""
+        return 400 <= self.status < 500
 
 
 def requests_of(snapshot: Path, row_ids: Sequence[int], spec: BundleSpec) -> list[Request]:
@@ -77,41 +109,56 @@ def probe_server(
     repo = feature_repo if spec.feature_service is not None else None
     began = time.perf_counter()
     with running_server(bundle=bundle, feature_repo=repo) as server, server.client() as client:
-        ready = time.perf_counter()
-        _send(client, spec, requests[0])
-        cold = ColdStart(ready - began, (time.perf_counter() - ready) * 1000)
+        ready = time.perf_counter() - began
+        first = _send(client, spec, requests[0])
+        cold = ColdStart(ready, first.milliseconds if first.answer is not None else None)
         for number in range(WARM_UP):
             _send(client, spec, requests[number % len(requests)])
-        times: list[float] = []
-        answers: list[NDArray[np.float32] | None] = []
-        failed = 0
-        for number in range(count):
-            start = time.perf_counter()
-            answer, broken = _send(client, spec, requests[number % len(requests)])
-            times.append((time.perf_counter() - start) * 1000)
-            answers.append(answer)
-            failed += broken
+        sent = [_send(client, spec, requests[number % len(requests)]) for number in range(count)]
         refusals = send_wrong(client, spec, requests[0].picture)
-        after, _ = _send(client, spec, requests[0])
-    return Probe(times, failed, answers, cold, refusals, unharmed=_alike(after, answers[0], spec.golden_tolerance))
+        unharmed = _is_unharmed(client, spec, requests, sent)
+    taken, refused = [each for each in sent if not each.refused], [each for each in sent if each.refused]
+    unserved = [each for each in refused if _has_no_features(spec, each)]
+    return Probe(
+        [each.milliseconds for each in taken],
+        sum(each.answer is None for each in taken),
+        [each.answer for each in sent],
+        cold,
+        refusals,
+        unharmed,
+        [each.status for each in refused if not _has_no_features(spec, each)],
+        len(unserved),
+    )
 
 
-def _alike(one: NDArray[np.float32] | None, other: NDArray[np.float32] | None, tolerance: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    return bool(np.abs(one - other).max() <= tolerance)
+def _has_no_features(spec: BundleSpec, sent: _Sent) -> bool:
+    """Tell whether a request was refused as the plan wants it, and as it will be in service."""
+    stored = spec.feature_service is not None and spec.serving.missing_features == "reject"
+    return stored and sent.status == NO_FEATURES
 
 
-def _send(client: Client, spec: BundleSpec, request: Request) -> tuple[NDArray[np.float32] | None, bool]:
-    """Send one request; return its probabilities, None if refused, and whether it failed."""
+def _is_unharmed(client: Client, spec: BundleSpec, requests: Sequence[Request], sent: Sequence[_Sent]) -> bool | None:
+    """Send the first request that had an answer again; tell whether it is the same, None if none had one."""
+    for number, each in enumerate(sent):
+        if each.answer is not None:
+            after = _send(client, spec, requests[number % len(requests)]).answer
+            return after is not None and bool(np.abs(after - each.answer).max() <= spec.golden_tolerance)
+    return None
+
+
+def _send(client: Client, spec: BundleSpec, request: Request) -> _Sent:
+    """Send one request and take its time."""
     from sextant_serving.client import Refused
 
+    answer, status = None, 200
+    start = time.perf_counter()
     try:
-        return ask(client, spec, request), False
+        answer = ask(client, spec, request)
     except Refused as error:
-        return None, error.status >= 500
+        status = error.status
     except (OSError, http.client.HTTPException):
-        return None, True
+        status = 0
+    return _Sent(answer, status, (time.perf_counter() - start) * 1000)
 
 
 def ask(client: Client, spec: BundleSpec, request: Request) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sextant_components.objectives import Objective
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.bounds import Groups, taken
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.verdicts import Estimate, Verdict
 
 CONFIDENCE = 0.95
@@ -24,14 +25,16 @@ def slice_losses(
     slices: Mapping[str, Sequence[str]],
     *,
     spread: float,
+    groups: Groups = None,
 ) -> dict[str, Estimate]:
     """Return the loss on all rows and on each slice, as shares of accuracy or of the training labels' `spread`.
 
-    `before` and `after` are both models' answers to the same rows. A bound is one-sided at 0.95.
+    `before` and `after` are both models' answers to the same rows, `groups` the rows' groups. A bound is one-sided at
+    0.95.
     """
     one, other = (objective.merit(outputs, labels) for outputs in (before, after))
     return {
-        name: _in_spreads(objective.gain(one[rows], other[rows], CONFIDENCE), spread)
+        name: _in_spreads(objective.gain(one[rows], other[rows], CONFIDENCE, taken(groups, rows)), spread)
         for name, rows in rows_by_slice(slices, len(labels)).items()
     }
 
@@ -71,7 +74,7 @@ def record_form(
     """Record a smaller form of the model with what it loses on each slice; `sizes` are before and after."""
     refused = refused_by(losses, tolerated)
     worst = max(losses, key=lambda name: losses[name].high)
-    table = {name: [loss.value, loss.low, loss.high, loss.n] for name, loss in losses.items()}
+    table = {name: [*map(finite_or_none, (loss.value, loss.low, loss.high)), loss.n] for name, loss in losses.items()}
     ledger.record(
         f"compression: {form}",
         requirement=f"the {form} model is taken only if it is proved to lose at most {tolerated:g} on every slice",

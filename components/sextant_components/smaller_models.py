@@ -68,8 +68,15 @@ def _judged(ledger: LedgerWriter, workshop: Workshop, form: str, kept: list[Fitt
     """Record one smaller model against the chosen one; return it, or what was kept before if it is refused."""
     before = mean_answers([member.outputs for member in workshop.members])
     objective = objective_of(workshop.train.labels)
+    valid = workshop.valid
     losses = slice_losses(
-        objective, before, candidate.outputs, workshop.valid.labels, workshop.slices, spread=objective.scale
+        objective,
+        before,
+        candidate.outputs,
+        valid.labels,
+        workshop.slices,
+        spread=objective.scale,
+        groups=valid.groups,
     )
     sizes = sum(map(size, kept)), size(candidate)
     taken = not refused_by(losses, workshop.wanted.slice_loss) and sizes[1] < sizes[0]

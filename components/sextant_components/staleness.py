@@ -19,10 +19,11 @@ from sextant_components.context import RunContext
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import TrainedModel, read_model
 from sextant_components.objectives import Merit, Objective, objective_of
-from sextant_components.tables import read_split
+from sextant_components.tables import groups_of, read_split
 from sextant_components.tensors import load_examples
 from sextant_components.training import Settings, Shape, predict
-from sextant_plan.ledger import LedgerWriter
+from sextant_plan.bounds import Groups, taken
+from sextant_plan.ledger import LedgerWriter, finite_or_none
 from sextant_plan.schema import Staleness
 from sextant_plan.types import DAY
 from sextant_plan.verdicts import Verdict
@@ -43,6 +44,12 @@ class Decline:
     value: float
     low: float
     high: float
+
+    def verdict(self, *, allowed: float, seen: float, tolerated: float) -> Verdict:
+        """Judge the age in days that a plan allows; beyond the days that were seen a trend need not go on."""
+        if self.low * min(allowed, seen) > tolerated:
+            return Verdict.FAIL
+        return Verdict.PASS if allowed <= seen and self.high * allowed <= tolerated else Verdict.UNKNOWN
 
     def due_days(self, tolerated: float) -> float | None:
         """Return the age at which `tolerated` is lost, None unless a loss is proved."""
@@ -67,21 +74,28 @@ def record_staleness(
         _record(ledger, context, wanted, "too few rows, or no time, after the oldest half", [])
         return
     objective, merit = _answers_of_the_past(context, described, snapshot, rows, past)
+    groups = groups_of(rows[later])
     ages = (times[later] - times[past[-1]]) / DAY
     parts = np.array_split(np.arange(len(later)), wanted.windows)
-    table = [_window(objective, ages[part], merit[part]) for part in parts]
-    _record(ledger, context, wanted, decline(ages, merit / objective.scale), table)
+    table = [_window(objective, ages[part], merit[part], taken(groups, part)) for part in parts]
+    _record(ledger, context, wanted, decline(ages, merit / objective.scale, groups), table, seen=float(ages.max()))
 
 
-def decline(ages: NDArray[np.float64], merit: Merit) -> Decline:
-    """Return how much of `merit`, one a row, is lost a day: the ordinary slope with errors by White (1980)."""
+def decline(ages: NDArray[np.float64], merit: Merit, groups: Groups = None) -> Decline:
+    """Return how much of `merit`, one a row, is lost a day: the ordinary slope with errors by White (1980).
+
+    Of rows in `groups` the errors are summed by group first (Liang and Zeger 1986).
+    """
     from scipy.special import ndtri
 
     centred = ages - ages.mean()
     spread = float((centred**2).sum())
     slope = float((centred * merit).sum() / spread)
     residuals = merit - merit.mean() - slope * centred
-    error = float(np.sqrt(((centred * residuals) ** 2).sum()) / spread)
+    parts = centred * residuals
+    if groups is not None:
+        parts = np.bincount(np.unique(groups, return_inverse=True)[1], parts)
+    error = float(np.sqrt((parts**2).sum()) / spread)
     z = float(ndtri(CONFIDENCE))
     return Decline(-slope, -slope - z * error, -slope + z * error)
 
@@ -110,30 +124,36 @@ def _answers_of_the_past(
     return objective, objective.merit(predict(fitted.network, later.inputs), later.labels)
 
 
-def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit) -> dict[str, Any]:
-    found = objective.level(merit, CONFIDENCE)
+def _window(objective: Objective, ages: NDArray[np.float64], merit: Merit, groups: Groups) -> dict[str, Any]:
+    found = objective.level(merit, CONFIDENCE, groups)
     return {
         "age_days": round(float(ages.mean()), 3),
         "measure": objective.level_name,
         "value": found.value,
-        "low": found.low,
-        "high": found.high,
+        "low": finite_or_none(found.low),
+        "high": finite_or_none(found.high),
         "n": found.n,
     }
 
 
 def _record(
-    ledger: LedgerWriter, context: RunContext, wanted: Staleness, found: Decline | str, table: Sequence[dict[str, Any]]
+    ledger: LedgerWriter,
+    context: RunContext,
+    wanted: Staleness,
+    found: Decline | str,
+    table: Sequence[dict[str, Any]],
+    *,
+    seen: float = 0.0,
 ) -> None:
     allowed = [each.limit for each in context.plan.criteria if each.metric == "model_age_days"]
     due = None if isinstance(found, str) else found.due_days(wanted.tolerated_loss)
     verdict = Verdict.UNKNOWN if isinstance(found, str) else Verdict.PASS
-    if due is not None and allowed and min(allowed) > due:
-        verdict = Verdict.FAIL
+    if allowed and not isinstance(found, str):
+        verdict = found.verdict(allowed=min(allowed), seen=seen, tolerated=wanted.tolerated_loss)
     value: dict[str, Any] | str = found if isinstance(found, str) else {
         "lost_a_day": [round(each, 8) for each in (found.value, found.low, found.high)],
         "retrain_after_days": None if due is None else round(due, 3),
-        "observed_days": table[-1]["age_days"],
+        "observed_days": round(seen, 3),
         "allowed_days": min(allowed, default=None),
     }  # fmt: skip
     ledger.record(
@@ -141,7 +161,8 @@ def _record(
         requirement=f"the age that the plan allows a model costs at most {wanted.tolerated_loss:g} of {_lost(context)}",
         risk="the world moves on and the model is trusted as on its first day",
         qa_method="the chosen settings fitted on the oldest half of the training and validation rows, asked of later "
-        f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date",
+        f"windows; least squares on age, robust errors, one-sided at {CONFIDENCE:g}; no proved loss gives no date, and "
+        "an age beyond the days seen is unknown",
         verdict=verdict,
         value=value,
         artifacts={"ageing.json": ledger.artifacts.put_json(list(table))} if table else {},

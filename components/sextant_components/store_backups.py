@@ -12,9 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
+from sextant_components.backup_files import whole_files
 from sextant_components.backups import RUNS_FOLDER
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
+from sextant_plan.files import replacing
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -44,9 +46,8 @@ def back_up_store(url: str, target: Path) -> int:
         if BY_DIGEST in path and place.exists():
             return
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.partial")
-        system.get_file(path, str(partial))
-        partial.replace(place)
+        with replacing(place, durable=False) as partial:
+            system.get_file(path, str(partial))
 
     with told(url):
         paths = [str(path) for path in system.find(root)]
@@ -69,7 +70,7 @@ def restore_store(backup: Path, url: str) -> int:
         with suppress(FileNotFoundError):
             if system.find(root):
                 raise UsageError(f"{url}: not empty. Name another address; what is there may be needed once more.")
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = list(whole_files(folder))
         each_at_once(put, files)
     return len(files)
 
@@ -78,8 +79,7 @@ def differing(backup: Path, url: str, scratch: Path) -> list[str]:
     """Read every object of a backup back from an address; return the names of those that are not the same."""
     back_up_store(url, scratch)
     folder, read = backup / RUNS_FOLDER, scratch / RUNS_FOLDER
-    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    names |= {path.relative_to(read) for path in read.rglob("*") if path.is_file()}
+    names = {path.relative_to(each) for each in (folder, read) for path in whole_files(each)}
     return sorted(name.as_posix() for name in names if _digest(folder / name) != _digest(read / name))
 
 

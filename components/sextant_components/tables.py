@@ -2,9 +2,10 @@
 
 Snapshot: `rows.parquet` has `row_id` (0 to rows - 1), `label`, `image_sha256` where there are pictures, and
 every other column of the source under its own name; `images.parquet` has the pictures' original bytes.
-Splits: `row_id`, `label` (text, or a number in a regression), `label_index` where it is a class, the plan's
-entity, group and timestamp columns under their own names, each slice column as text under `slice:<name>`, and
-each model column as the float64 that the server would compute from the same request.
+Splits: `row_id`, `label` (text, or a number in a regression), `label_index` where it is a class, `group:row_id`, the
+first `row_id` of the group that was kept in one split (int64), the plan's entity, group and timestamp columns under
+their own names, each slice column as text under `slice:<name>`, and each model column as the float64 that the server
+would compute from the same request.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from sextant_plan.bounds import Groups, in_groups
 from sextant_plan.bundle import Column
 from sextant_plan.schema import Closed, ImageInput, Licence, Plan
 
@@ -31,6 +33,7 @@ CLASSES_FILE = "classes.json"
 SPLITS_FILE = "splits.json"
 FEATURES_FILE = "features.parquet"
 SLICE_PREFIX = "slice:"
+GROUP_COLUMN = "group:row_id"  # no plan's column is called so; `group_id` may well be the user's own
 
 SplitName = Literal["train", "valid", "sealed"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "sealed")
@@ -101,6 +104,14 @@ def read_split(splits: Path, name: SplitName) -> pl.DataFrame:
     import polars as pl
 
     return pl.read_parquet(splits / f"{name}.parquet")
+
+
+def groups_of(split: pl.DataFrame) -> Groups:
+    """Return the group of each row of a split, shape (rows,); None where every row is its own, as in splits of old."""
+    if GROUP_COLUMN not in split.columns:
+        return None
+    groups: NDArray[np.int64] = split[GROUP_COLUMN].to_numpy().astype(np.int64)
+    return groups if in_groups(groups) else None
 
 
 def read_columns(splits: Path) -> list[Column]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sextant_components.tables import feature_matrix, load_images
+from sextant_components.tables import feature_matrix, groups_of, load_images
+from sextant_plan.bounds import Groups, taken
 from sextant_plan.bundle import Column
 from sextant_plan.schema import ImageInput
 
@@ -26,12 +27,14 @@ Inputs = dict[str, NDArray[Any]]
 class Examples:
     """Labelled rows: `inputs` as in `BundleSpec.inputs`, `labels` the class indices or the numbers, shape (rows,).
 
-    A student's training labels are probabilities, shape (rows, classes).
+    A student's training labels are probabilities, shape (rows, classes). `groups` has the group of each row, None
+    where every row is its own.
     """
 
     row_ids: list[int]
     inputs: Inputs
     labels: NDArray[Any]
+    groups: Groups = None
 
     @property
     def numeric(self) -> bool:
@@ -48,6 +51,7 @@ class Examples:
             [self.row_ids[row] for row in chosen],
             {name: array[chosen] for name, array in self.inputs.items()},
             self.labels[chosen],
+            taken(self.groups, chosen),
         )
 
     def spread(self, rows: int) -> Examples:
@@ -74,8 +78,8 @@ def load_examples(
     if columns:
         inputs["features"] = feature_matrix(split, columns)
     if "label_index" in split.columns:
-        return Examples(row_ids, inputs, split["label_index"].to_numpy().astype(np.int64))
-    return Examples(row_ids, inputs, split["label"].to_numpy().astype(np.float64))
+        return Examples(row_ids, inputs, split["label_index"].to_numpy().astype(np.int64), groups_of(split))
+    return Examples(row_ids, inputs, split["label"].to_numpy().astype(np.float64), groups_of(split))
 
 
 def batches(inputs: Inputs, size: int) -> Iterator[Inputs]:

@@ -258,6 +258,6 @@ def choose(found: Found, valid: Examples, confidence: float) -> tuple[str, dict[
     )
     objective = objective_of(valid.labels)
     merits = {name: objective.merit(fitted.outputs, valid.labels) for name, fitted in found.best.items()}
-    gains = {name: objective.gain(merits[best], merits[name], confidence) for name in simpler}
+    gains = {name: objective.gain(merits[best], merits[name], confidence, valid.groups) for name in simpler}
     chosen = next((name for name in simpler if gains[name].low <= 0), best)
     return chosen, gains

@@ -138,7 +138,8 @@ def _record_leakage(ledger: LedgerWriter, plan: Plan, rows: StoredRows) -> None:
         requirement="no column that the model reads is the label, a rater's label or the gold answer",
         risk="a model that reads the answer passes every gate and fails at its first real request",
         qa_method="each column of a request is compared with the label, by whether each value goes with "
-        "one label and each label with one value, and with data.labelling",
+        "one label and each label with one value (of numbers that hardly repeat: both rise, or fall, together), and "
+        "with data.labelling",
         value={"leaking": leaking},
         verdict=Verdict.FAIL if leaking else Verdict.PASS,
     )

@@ -87,8 +87,8 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def table_of(path: Path) -> str:
-    """Return the SQL that reads a Parquet file."""
+def table_of(path: Path | str) -> str:
+    """Return the SQL that reads a Parquet file, or the files of a pattern."""
     return "read_parquet('" + str(path).replace("'", "''") + "')"
 
 

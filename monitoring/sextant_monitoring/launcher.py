@@ -25,6 +25,11 @@ class TimeWindow:
         """Write the window as an ISO 8601 interval in UTC, by which pipelines and people name it."""
         return "/".join(_moment(seconds) for seconds in (self.start, self.end))
 
+    @property
+    def middle(self) -> float:
+        """Half-way between its ends: tells which of two spans it lies in whatever rounding did to their ends."""
+        return (self.start + self.end) / 2
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read an ISO 8601 interval `START/END`; a moment without an offset is UTC. Raises MalformedWindow."""
@@ -100,17 +105,23 @@ class Launcher(Protocol):
 def is_retrain_due(history: Sequence[WindowVerdict], policy: Retrain, *, last_start: float | None) -> bool:
     """Tell whether the last m windows call for retraining: n of them fail, the latest among them.
 
-    An unknown window takes a place and is no violation. Nothing is due until `policy.cooldown` seconds lie
-    between `last_start`, when a retraining last began, and the end of the latest window. `history` may be
-    in any order.
+    The last m are those of time that end with the latest in `history`, as in Prometheus' subquery: a window that is
+    unknown, or that nobody saw, takes a place and is no violation. Nothing is due until `policy.cooldown` seconds lie
+    between `last_start`, when a retraining last began, and the end of the latest window. `history` may be in any order.
     """
     count, of_last = policy.n_of_last
-    recent = sorted(history, key=lambda each: each.window)[-of_last:]
-    if not recent or recent[-1].verdict is not Verdict.FAIL:
+    latest = max(history, key=lambda each: each.window, default=None)
+    if latest is None or latest.verdict is not Verdict.FAIL:
         return False
-    if last_start is not None and recent[-1].window.end - last_start < policy.cooldown:
+    if last_start is not None and latest.window.end - last_start < policy.cooldown:
         return False
-    return sum(each.verdict is Verdict.FAIL for each in recent) >= count
+    span = _ending_with(latest.window, of_last)
+    return sum(each.verdict is Verdict.FAIL and each.window.middle > span.start for each in history) >= count
+
+
+def _ending_with(window: TimeWindow, count: int) -> TimeWindow:
+    """Return the span of so many windows that follow each other and end with this one."""
+    return TimeWindow(window.end - count * (window.end - window.start), window.end)
 
 
 def request_id(plan_hash: str, criterion: str, window: TimeWindow) -> str:

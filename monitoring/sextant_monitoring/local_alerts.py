@@ -15,7 +15,8 @@ from typing import Any
 from sextant_monitoring.http import post_json
 from sextant_monitoring.launcher import TimeWindow, WindowVerdict, is_retrain_due
 from sextant_monitoring.watcher import Look
-from sextant_plan.alerts import Alert
+from sextant_plan.alerts import Alert, Reading, Rule
+from sextant_plan.burn_rule import BurnRule
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.rules import retrain_alerts
 from sextant_plan.schema import Plan
@@ -63,11 +64,9 @@ class LocalAlerts:
     def _wanted(self, look: Look) -> Iterator[tuple[Alert, dict[str, str]]]:
         """Yield each alert whose expression is true at a look, with its labels."""
         for judged in look.judged:
-            # The first of several is the one of the highest severity; one of them is enough to wake somebody.
-            for alert in judged.rule.alerts()[:1]:
-                for reading in judged.readings:
-                    if reading.verdict is Verdict.FAIL:
-                        yield alert, _labels(alert, reading.target)
+            for reading in judged.readings:
+                if reading.verdict is Verdict.FAIL:
+                    yield from ((alert, _labels(alert, reading.target)) for alert in _true(judged.rule, reading))
         self._judge_window(look)
         for alert in retrain_alerts(self.plan):
             history = self._windows.get(alert.labels["criterion"], ())
@@ -92,6 +91,11 @@ class LocalAlerts:
 def send_alerts(url: str, alerts: Iterable[dict[str, Any]], token: str | None = None) -> Any:
     """Post alerts to a webhook that takes Alertmanager's notifications; return its answer. Raises ServerSilent."""
     return post_json(url, {"version": "4", "alerts": list(alerts)}, token)
+
+
+def _true(rule: Rule, reading: Reading) -> list[Alert]:
+    """Return the alerts of a rule whose expressions are true for the target of a reading that failed."""
+    return rule.alerts_of(reading) if isinstance(rule, BurnRule) else rule.alerts()
 
 
 def _key(labels: dict[str, str]) -> Key:

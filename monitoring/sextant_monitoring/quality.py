@@ -28,6 +28,8 @@ from sextant_plan.window import Target
 if TYPE_CHECKING:
     import polars as pl
 
+PSEUDO_ROWS = 4  # as in Agresti and Coull (1998): of rows that all agree nobody knows that the next one will
+
 LOGGED = ("time", "prediction_id", *COMMON_LABELS, "label", "probability")
 
 
@@ -172,14 +174,18 @@ ESTIMATES: dict[str, Callable[[pl.DataFrame, float], Estimate]] = {
 
 
 def _bias(labelled: pl.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the mean over rows of predicted less true, by class, and its standard error: the two are paired by row."""
+    """Return the mean over rows of predicted less true, by class, and its standard error: the two are paired by row.
+
+    The error counts pseudo-rows too, half of them one disagreement, half the other, so that it is never 0. As many as
+    Agresti and Min (2005) or Bonett and Price (2012) add are too few for a bound on one side (docs/adr/0031).
+    """
     predicted, true = labelled["label"], labelled["truth"]
-    bias, errors = {}, {}
+    bias, errors, weighted = {}, {}, labelled.height + PSEUDO_ROWS
     for name in sorted(set(predicted) | set(true)):
         more, less = ((predicted == name) & (true != name)).sum(), ((predicted != name) & (true == name)).sum()
         bias[name] = float(more - less) / labelled.height
-        square = float(more + less) / labelled.height
-        errors[name] = math.sqrt(max(square - bias[name] ** 2, 0.0) / labelled.height)
+        variance = float(more + less + PSEUDO_ROWS) / weighted - (float(more - less) / weighted) ** 2
+        errors[name] = math.sqrt(variance / weighted)
     return bias, errors
 
 

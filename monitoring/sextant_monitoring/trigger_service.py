@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from sextant_monitoring.trigger import Action, Trigger
 from sextant_monitoring.webhook import Notification
+from sextant_plan.catalogue import TRIGGER_DECISIONS, TRIGGER_ERRORS
 from sextant_plan.errors import SextantError
 
 _log = logging.getLogger(__name__)
@@ -39,11 +40,9 @@ class TriggerServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.trigger, self.token_file = trigger, token_file
         self.registry = CollectorRegistry()
-        self.decisions = Counter(
-            "sextant_trigger_decisions_total", "Alerts by what they led to.", ["action"], registry=self.registry
-        )
-        self.errors = Counter(
-            "sextant_trigger_errors_total", "Notifications that could not be acted on.", registry=self.registry
+        self.decisions, self.errors = (
+            Counter(series.name, series.help, series.labels, registry=self.registry)
+            for series in (TRIGGER_DECISIONS, TRIGGER_ERRORS)
         )
         for action in Action:
             self.decisions.labels(action.value)

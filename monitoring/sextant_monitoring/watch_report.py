@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 
 from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.quality import WindowQuality
 from sextant_monitoring.watcher import Judged, Look
 from sextant_plan.loading import plan_hash
+from sextant_plan.moments import moment
 from sextant_plan.schema import Plan
 from sextant_plan.types import DAY
 
@@ -40,7 +40,7 @@ def render_report(
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(plan.name)}: monitoring</title><style>{STYLE}</style></head>
 <body><h1>{escape(plan.name)}: monitoring</h1>
-<p>{len(looks)} looks from {_time(looks[0].at)} to {_time(last.at)}, over windows of {plan.monitoring.window:g} s;
+<p>{len(looks)} looks from {moment(looks[0].at)} to {moment(last.at)}, over windows of {plan.monitoring.window:g} s;
 plan {escape(plan_hash(plan))}.</p>
 <table><caption>Rules at the last look</caption>
 <tr><th>rule</th><th>wanted</th><th>verdict</th><th>value</th><th>bounds</th><th>rows</th><th>over the looks</th></tr>
@@ -68,7 +68,7 @@ def _window_table(plan: Plan, looks: Sequence[Look]) -> str:
     names = list(dict.fromkeys(judged.name for _, look in windows for judged in look.judged))
     heading = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = "\n".join(
-        f"<tr><td>{_time(window.start)}</td>{''.join(_window_cell(name, look) for name in names)}</tr>"
+        f"<tr><td>{moment(window.start)}</td>{''.join(_window_cell(name, look) for name in names)}</tr>"
         for window, look in windows
     )
     return f"<table><caption>By window</caption><tr><th>from</th>{heading}</tr>\n{rows}\n</table>"
@@ -142,7 +142,7 @@ def _point(x: float, y: float) -> str:
 
 def _quality_table(qualities: Iterable[WindowQuality]) -> str:
     rows = [
-        f"<tr><td>{_time(each.window.start)}</td><td>{escape(' '.join(each.target[1:]))}</td>"
+        f"<tr><td>{moment(each.window.start)}</td><td>{escape(' '.join(each.target[1:]))}</td>"
         f"<td>{escape(criterion)}</td>"
         f'<td class="number">{estimate.value:.4f}</td><td class="number">{estimate.low:.4f} to {estimate.high:.4f}</td>'
         f'<td class="number">{estimate.n}</td><td class="number">{each.join_rate:.1%}</td>'
@@ -157,7 +157,3 @@ def _quality_table(qualities: Iterable[WindowQuality]) -> str:
         for name in ("window from", "version", "criterion", "value", "bounds", "labels", "join rate", "expected")
     )
     return f"<table><caption>Quality by labels</caption><tr>{heading}</tr>\n" + "\n".join(rows) + "</table>"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -9,7 +9,30 @@ import yaml
 
 from sextant_monitoring.boards import render_boards
 from sextant_monitoring.prometheus_rule import render_prometheus_rule
+from sextant_plan.catalogue import PREVIOUS_VERSION
 from sextant_plan.loading import load_plan
+from sextant_plan.schema import Plan
+
+
+def pod_warnings(plan: Plan) -> list[str]:
+    """Return one sentence for each part of the plan that a cluster does without."""
+    notify, found = plan.monitoring.notify, []
+    if PREVIOUS_VERSION in plan.serving.fallback.engine_failure:
+        found.append(
+            "serving.fallback.engine_failure: a pod has one bundle, so that previous-version never answers there. "
+            "Name baseline after it"
+        )
+    if notify.mail or notify.chat or notify.trigger:
+        found.append(
+            "monitoring.notify: on a cluster the AlertmanagerConfig sextant says who hears of an alert. "
+            "Put mail, chat and trigger there"
+        )
+    if "://" not in notify.runbooks:
+        found.append(
+            f"monitoring.notify.runbooks: alerts link to {notify.runbooks}, which opens nowhere but in a checkout. "
+            "Give the URL at which the pages can be read"
+        )
+    return found
 
 
 class _Readable(yaml.SafeDumper):

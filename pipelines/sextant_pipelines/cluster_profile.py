@@ -50,7 +50,8 @@ class StepSettings(Closed):
     """What one step's pod asks for; what is not set is left to the cluster's defaults.
 
     `cpu` and `memory` are both request and limit. `shared_memory` is the size of /dev/shm, which torch's loaders
-    need. `timeout` ends the pod; `retries` starts another one, for steps that may run twice.
+    need. `gpu` asks for so many of `gpu_resource`, as the node's device plugin names it. `timeout` ends the pod;
+    `retries` starts another one, for steps that may run twice.
     """
 
     cpu: Quantity | None = None
@@ -65,7 +66,7 @@ class StepSettings(Closed):
 
 
 class SecretSource(Closed):
-    """A Secret by name: keys to environment variables, or the whole of it as files below `mount`."""
+    """A Secret by name: variables of the environment by the keys in it, or the whole of it as files below `mount`."""
 
     name: ObjectName
     env: dict[EnvName, str] = {}
@@ -95,7 +96,9 @@ class Volume(Closed):
 class ClusterProfile(Closed):
     """The whole file. `home` and `data` are folders inside the pods: the state, and what resolves the plan's paths.
 
-    `store` is where runs lie: a folder that the pods and the submitting machine both mount, or `s3://bucket/prefix`.
+    `images.train` is by digest, or with `any_image` by a tag, which may come to mean another image while a run goes on:
+    for images that were loaded into a node and have none. `image_pull_secrets` are those of a registry that asks who
+    pulls. `store` is where runs lie: a folder that the pods and the submitting machine both mount, or `s3://bucket/prefix`.
     `pipeline_root` is where KFP keeps the artifacts between the steps; without it, its own default. `keep` is how
     long finished workflows stay in the cluster, `deadline` the most a whole run may take.
     """
@@ -168,7 +171,7 @@ def load_profile(path: Path) -> ClusterProfile:
         for detail in error.errors(include_input=False):
             place = tuple(part for part in detail["loc"] if part != "[key]")
             message = detail["msg"].removeprefix("Value error, ")
-            remedy = "See docs/how-to/pipelines.md"
+            remedy = "See docs/reference/cluster-profile.md"
             where = dotted(place) if place else "profile"
             findings.append(Finding(*source.position(place), where, message, remedy))
         raise ProfileError(path, findings) from error

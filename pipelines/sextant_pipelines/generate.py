@@ -9,6 +9,8 @@ from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_monitoring.rules_file import render_rules
 from sextant_pipelines.commands_page import commands_page
 from sextant_pipelines.compile import compile_all
+from sextant_pipelines.profile_page import profile_page
+from sextant_pipelines.server_page import server_page
 from sextant_plan.loading import load_plan
 from sextant_plan.pages import pages
 
@@ -20,6 +22,8 @@ def generated(root: Path) -> dict[Path, str]:
     files = {Path(name): text for name, text in compile_all().items()}
     files |= {Path("docs") / name: text for name, text in pages().items()}
     files[Path("docs/reference/commands.md")] = commands_page()
+    files[Path("docs/reference/server-options.md")] = server_page()
+    files[Path("docs/reference/cluster-profile.md")] = profile_page()
     for name in WATCHED_EXAMPLES:
         plan = load_plan(root / "examples" / name / "plan.yaml")
         files[Path(f"monitoring/rules/{name}.yaml")] = render_rules(plan)

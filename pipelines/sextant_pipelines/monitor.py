@@ -13,7 +13,7 @@ from sextant_pipelines.stages import uncached
     name="monitor", description="Drift, predictions and quality of one window of logged traffic."
 )
 def monitor(run_uri: str, run_id: str, window: str = "") -> None:
-    """Judge the window, by default the last whole one; conclude, and close the run whatever happened."""
+    """Judge the window, by default the last whole one and labels in the last due; conclude, close whatever happened."""
     with dsl.ExitHandler(uncached(steps.close(run_uri=run_uri)), name="always-close"):
         watched = uncached(steps.monitor(run_uri=run_uri, run_id=run_id, window=window))
         uncached(steps.conclude(run_uri=run_uri).after(watched))

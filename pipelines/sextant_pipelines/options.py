@@ -85,7 +85,7 @@ def window_option(function: Function) -> Function:
         "--window",
         metavar="START/END",
         help="ISO 8601 interval: for retrain the window that failed (required), for monitor the one to judge "
-        "(default: the last whole window of the plan).",
+        "(default: the plan's last whole window, and for quality the last one whose labels are due).",
     )
     return option(function)
 

@@ -55,7 +55,7 @@ def run_ingest(run_uri: str, *, run_id: str, window: str, snapshot: str) -> str:
 
 
 def run_monitor(run_uri: str, *, run_id: str, window: str) -> str:
-    """Judge what the servers logged in a window, the last whole one if it is empty; return the run's verdict."""
+    """Judge what the servers logged in a window, by default as the step chooses; return the run's verdict."""
     from sextant_monitoring.launcher import TimeWindow
 
     with _opened("watch", run_uri, run_id) as context:

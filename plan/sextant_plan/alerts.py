@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from sextant_plan.catalogue import COMMON_LABELS
-from sextant_plan.schema import Criterion
+from sextant_plan.schema import Burn, Criterion
 from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Target, Window, recorded
 
@@ -27,7 +27,8 @@ FEATURE_SIGNIFICANCE = "sextant:feature_chi_square_z:window"
 FEATURE_VERDICT = "sextant:feature_verdict:window"
 PREDICTION_BIN_ROWS = "sextant:prediction_bin_rows:window"
 BIAS_SIZE = "sextant:prediction_bias_size:ratio"  # more labels: class or bin, and source, what it is measured against
-BIAS_ERROR = "sextant:prediction_bias_standard_error:ratio"
+BIAS_LOW = "sextant:prediction_bias_low:ratio"
+BIAS_HIGH = "sextant:prediction_bias_high:ratio"
 SLO_BAD_RATIO = "sextant:slo_bad:ratio"  # more labels: objective, and over, the window's length
 SLO_BUDGET_LEFT = "sextant:slo_budget_left:ratio"
 
@@ -106,11 +107,12 @@ def proved_violation(labels: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a rule found for one target in one window."""
+    """What a rule found for one target in one window; `burning` are the pairs of a budget that burn too fast."""
 
     target: Target
     verdict: Verdict
     estimate: Estimate | None = None
+    burning: tuple[Burn, ...] = ()
 
 
 class Rule(Protocol):
@@ -135,4 +137,7 @@ class Rule(Protocol):
         """Return the alert rules that read them."""
 
     def read(self, window: Window) -> list[Reading]:
-        """Return a reading for each target; an alert's expression is true for exactly those that fail."""
+        """Return a reading for each target; an alert's expression is true for exactly those that fail.
+
+        Of an objective's alerts it is each reading's `burning` that are.
+        """

@@ -2,8 +2,10 @@
 
 The truth is in the labels, as `sextant watch --export` joins them. Until a due window has enough of them the training
 rows stand in: what is answered now is held against what was true then (docs/adr/0031). A class is biased when the lower
-bound of the difference passes the limit, and the answers are unbiased when no class' upper bound does. The bounds are
-normal ones, the confidence shared out over the classes that the plan lists (Bonferroni).
+bound of the difference passes the limit, and the answers are unbiased when no class' upper bound does. The confidence
+is shared out over the classes that the plan lists (Bonferroni). By labels the bounds are normal ones on the exporter's
+error; by training they are those of Agresti and Coull (1998): a class without an answer in the window has a share whose
+own error would be 0.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sextant_plan.alerts import (
-    BIAS_ERROR,
+    BIAS_HIGH,
+    BIAS_LOW,
     BIAS_SIZE,
     CRITERION_ROWS,
     CRITERION_VALUE,
@@ -41,8 +44,15 @@ from sextant_plan.verdicts import Estimate, Verdict
 from sextant_plan.window import Sample, Selector, Target, Window, promql_duration, recorded
 
 LABELS, TRAINING = {"source": "labels"}, {"source": "training"}
-Differences = list[tuple[float, float]]
-"""The size of each class' difference, with its standard error."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The size of one class' difference, in shares of the answers, with its one-sided bounds."""
+
+    size: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class BiasRule:
         return shared_out(self.criterion.confidence, self.classes)
 
     def recordings(self) -> list[Recording]:
-        """Return each class' difference and its error, by labels and by training, then value, rows and verdict."""
+        """Return each class' difference and its bounds, by labels and by training, then value, rows and verdict."""
         return [*self._of_labels(), *self._of_training(), *self._of_criterion()]
 
     def alerts(self) -> list[Alert]:
@@ -101,9 +111,9 @@ class BiasRule:
                 readings.append(self._reading(target, differences, rows))
         return readings
 
-    def _reading(self, target: Target, differences: Differences, rows: float) -> Reading:
-        low, high = (max(size + side * self.z * error for size, error in differences) for side in (-1, 1))
-        value = max(size for size, _ in differences)
+    def _reading(self, target: Target, differences: list[Difference], rows: float) -> Reading:
+        value = max(each.size for each in differences)
+        low, high = max(each.low for each in differences), max(each.high for each in differences)
         estimate = Estimate(value, low, high, int(rows), self.criterion.confidence)
         if rows < self.min_n:
             return Reading(target, Verdict.UNKNOWN, estimate)
@@ -111,65 +121,71 @@ class BiasRule:
             return Reading(target, Verdict.FAIL, estimate)
         return Reading(target, Verdict.PASS if high <= self.criterion.limit else Verdict.UNKNOWN, estimate)
 
-    def _by_labels(self, window: Window, target: Target) -> tuple[Differences, float]:
+    def _by_labels(self, window: Window, target: Target) -> tuple[list[Difference], float]:
         rows = max(_of(window.select(self._labelled), target, "").values(), default=0.0)
         bias, error = (
             _of(window.select(self._exported(series.name)), target, "class")
             for series in (PREDICTION_BIAS, PREDICTION_BIAS_ERROR)
         )
-        return [(abs(value), error[name]) for name, value in bias.items() if name in error], rows
+        found = ((abs(value), self.z * error[name]) for name, value in bias.items() if name in error)
+        return [Difference(size, size - side, size + side) for size, side in found], rows
 
-    def _by_training(self, window: Window, target: Target) -> tuple[Differences, float]:
+    def _by_training(self, window: Window, target: Target) -> tuple[list[Difference], float]:
         shares = _of(window.select(self._predicted(REFERENCE_RATIO.name)), target, "bin")
         counts = _of(window.select(self._predicted(FEATURE_BINS.name)), target, "bin")
         rows = sum(counts.get(bin_, 0.0) for bin_ in shares)
         if rows == 0:
             return [], 0.0
-        live = {bin_: counts.get(bin_, 0.0) / rows for bin_ in shares}
-        return [(abs(q - shares[bin_]), math.sqrt(q * (1 - q) / rows)) for bin_, q in live.items()], rows
+        return [self._from_share(counts.get(bin_, 0.0), rows, share) for bin_, share in shares.items()], rows
+
+    def _from_share(self, count: float, rows: float, share: float) -> Difference:
+        """Return how far a class with so many of the rows is from its share of the training rows."""
+        weighted = rows + self.z**2
+        likely = (count + self.z**2 / 2) / weighted
+        size, side = abs(likely - share), self.z * math.sqrt(likely * (1 - likely) / weighted)
+        return Difference(abs(count / rows - share), size - side, size + side)
 
     def _of_labels(self) -> list[Recording]:
         bias, error = (
             f"max by ({TARGET}, class) ({self._exported(series.name).promql()})"
             for series in (PREDICTION_BIAS, PREDICTION_BIAS_ERROR)
         )
-        by_labels = {**self.labels, **LABELS}
+        size, side = f"abs({bias})", f"{self.z!r} * {error}"
         return [
-            Recording(BIAS_SIZE, f"abs({bias}) and on ({TARGET}) {self._enough_labels}", by_labels),
-            Recording(BIAS_ERROR, f"{error} and on ({TARGET}) {self._enough_labels}", by_labels),
+            Recording(series, f"({found}) and on ({TARGET}) {self._enough_labels}", {**self.labels, **LABELS})
+            for series, found in _recorded_bounds(size, size, side)
         ]
 
     def _of_training(self) -> list[Recording]:
         shares = f"max by ({TARGET}, bin) ({self._predicted(REFERENCE_RATIO.name).promql()})"
         increase = f"increase({self._predicted(FEATURE_BINS.name).promql()}[{promql_duration(self.window)}])"
         counted = recorded(PREDICTION_BIN_ROWS, self.labels)
-        total = f"(sum by ({TARGET}) ({counted}) > 0)"
-        live = f"(sum by ({TARGET}, bin) ({counted}) / on ({TARGET}) group_left () {total})"
-        by_training = {**self.labels, **TRAINING}
+        count, total = f"sum by ({TARGET}, bin) ({counted})", f"(sum by ({TARGET}) ({counted}) > 0)"
+        per_row, weighted = f"/ on ({TARGET}) group_left ()", f"({total} + {self.z**2!r})"
+        likely = f"(({count} + {self.z**2 / 2!r}) {per_row} {weighted})"
+        side = f"{self.z!r} * sqrt({likely} * (1 - {likely}) {per_row} {weighted})"
         rows = f"(sum by ({TARGET}, bin) ({increase}) and {shares}) or 0 * {shares}"
+        bounds = _recorded_bounds(f"abs({count} {per_row} {total} - {shares})", f"abs({likely} - {shares})", side)
         return [
             Recording(PREDICTION_BIN_ROWS, rows, self.labels),
-            Recording(BIAS_SIZE, f"abs({live} - {shares})", by_training),
-            Recording(BIAS_ERROR, f"sqrt({live} * (1 - {live}) / on ({TARGET}) group_left () {total})", by_training),
+            *(Recording(series, found, {**self.labels, **TRAINING}) for series, found in bounds),
         ]
 
     def _of_criterion(self) -> list[Recording]:
-        def largest(errors: float) -> str:
-            sizes = (
-                f"max by ({TARGET}) ({recorded(BIAS_SIZE, {**self.labels, **source})}"
-                f" + {errors!r} * {recorded(BIAS_ERROR, {**self.labels, **source})})"
-                for source in (LABELS, TRAINING)
+        def largest(series: str) -> str:
+            found = (
+                f"max by ({TARGET}) ({recorded(series, {**self.labels, **source})})" for source in (LABELS, TRAINING)
             )
-            return f"({' or '.join(sizes)})"
+            return f"({' or '.join(found)})"
 
         counted, rows = recorded(PREDICTION_BIN_ROWS, self.labels), recorded(CRITERION_ROWS, self.labels)
         limit = repr(self.criterion.limit)
         verdict = (
-            f"(({largest(self.z)} <= bool {limit}) - ({largest(-self.z)} > bool {limit}))"
+            f"(({largest(BIAS_HIGH)} <= bool {limit}) - ({largest(BIAS_LOW)} > bool {limit}))"
             f" * on ({TARGET}) ({rows} >= bool {self.min_n})"
         )
         return [
-            Recording(CRITERION_VALUE, largest(0.0), self.labels),
+            Recording(CRITERION_VALUE, largest(BIAS_SIZE), self.labels),
             Recording(CRITERION_ROWS, f"{self._enough_labels} or sum by ({TARGET}) ({counted})", self.labels),
             Recording(CRITERION_VERDICT, verdict, self.labels),
         ]
@@ -188,6 +204,11 @@ class BiasRule:
     @property
     def _labelled(self) -> Selector:
         return Selector.of(LABELLED_ROWS.name, model=self.model)
+
+
+def _recorded_bounds(size: str, middle: str, side: str) -> list[tuple[str, str]]:
+    """Return what is recorded of each class' difference: its size, and `side` below and above the bounds' middle."""
+    return [(BIAS_SIZE, size), (BIAS_LOW, f"{middle} - {side}"), (BIAS_HIGH, f"{middle} + {side}")]
 
 
 def _of(samples: Iterable[Sample], target: Target, label: str) -> dict[str, float]:

@@ -62,15 +62,19 @@ class BurnRule:
         """Return an alert for each pair of windows."""
         return [self._alert(burn) for burn in self.burns]
 
+    def alerts_of(self, reading: Reading) -> list[Alert]:
+        """Return the alerts of the pairs that burn too fast for the target of a reading."""
+        return [self._alert(burn) for burn in reading.burning]
+
     def read(self, window: Window) -> list[Reading]:
         """Return a reading for each target: fail where any pair burns too fast, unknown where one was not watched."""
-        return [Reading(target, self._verdict(window, target)) for target in window.targets(self.model)]
+        return [self._reading(window, target) for target in window.targets(self.model)]
 
-    def _verdict(self, window: Window, target: Target) -> Verdict:
-        seen = [self._is_burning(burn, window, target) for burn in self.burns]
-        if any(seen):
-            return Verdict.FAIL
-        return Verdict.UNKNOWN if None in seen else Verdict.PASS
+    def _reading(self, window: Window, target: Target) -> Reading:
+        seen = [(burn, self._is_burning(burn, window, target)) for burn in self.burns]
+        if burning := tuple(burn for burn, burns in seen if burns):
+            return Reading(target, Verdict.FAIL, burning=burning)
+        return Reading(target, Verdict.UNKNOWN if any(burns is None for _, burns in seen) else Verdict.PASS)
 
     def _is_burning(self, burn: Burn, window: Window, target: Target) -> bool | None:
         for place, span in enumerate((burn.long, burn.short)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sextant_plan.catalogue import FEEDBACK, PREDICTIONS, Enforcement
+from sextant_plan.catalogue import PREDICTIONS, Enforcement
 from sextant_plan.errors import UsageError
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.share_rule import Count, Term
@@ -67,11 +67,6 @@ class CanaryCriterion:
     def series(self) -> list[str]:
         """The names of the server's counters that it reads."""
         return sorted({term.selector.series for term in (*self.misses.terms, *self.rows.terms)})
-
-    @property
-    def awaits_labels(self) -> bool:
-        """Whether it can only be judged once labels have come back."""
-        return FEEDBACK.name in self.series
 
     @property
     def requirement(self) -> str:

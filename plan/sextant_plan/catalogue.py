@@ -74,7 +74,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Series:
-    """A Prometheus series that the server exposes; `labels` come after the common model, version, variant."""
+    """A Prometheus series that a process of ours exposes; which labels come before `labels` depends on the process."""
 
     name: str
     type: str
@@ -134,6 +134,14 @@ UNITS = Series(
     ("outcome",),
 )
 RATINGS = Series("sextant_ratings_total", "counter", "ratings", "Ratings by users, from 1 to 5.", ("rating",))
+PASSED_ON = Series(
+    "sextant_feedback_passed_on_total",
+    "counter",
+    "labels",
+    "Labels that other pods were asked about: `found` and answered there, `unknown` to all, `silent` where one gave no "
+    "answer, `later` where one wants it sent again, `full` where too many were under way.",
+    ("outcome",),
+)
 MIRROR_DROPPED = Series(
     "sextant_mirror_dropped_total", "counter", "requests", "Copies of requests that found the shadow's queue full."
 )
@@ -165,6 +173,10 @@ FEATURE_ROWS = Series(
 
 # The values of the label `state` of FEATURE_ROWS.
 FEATURE_STATES = ("found", "stale", "absent")
+
+# The values of the label `outcome` of PASSED_ON.
+FOUND, UNKNOWN, SILENT, LATER, FULL = "found", "unknown", "silent", "later", "full"
+PASSED_ON_LABELS = (FOUND, UNKNOWN, SILENT, LATER, FULL)
 
 # The values of the label `outcome` of UNITS.
 UNIT_OUTCOMES = ("agree", "disagree", "abstained")
@@ -208,7 +220,11 @@ PREDICTION_BIAS = Series(
     "sextant_prediction_bias_ratio", "gauge", "ratio", "Predicted share of a class less its labelled share.", ("class",)
 )
 PREDICTION_BIAS_ERROR = Series(
-    "sextant_prediction_bias_standard_error_ratio", "gauge", "ratio", "Standard error of a class's bias.", ("class",)
+    "sextant_prediction_bias_standard_error_ratio",
+    "gauge",
+    "ratio",
+    "Standard error of a class's bias, never 0: it counts four pseudo-rows.",
+    ("class",),
 )
 LABELLED_ROWS = Series("sextant_labelled_rows", "gauge", "rows", "Labelled rows of the last window that is due.")
 STALENESS_LOSS = Series(
@@ -262,6 +278,14 @@ CONTROLLER: dict[str, Series] = {
     series.name: series for series in (ROLLOUT_WEIGHT, ROLLOUT_PHASE, ROLLOUT_ENDS, ROLLOUT_FAULTS, ROLLOUT_LEADER)
 }
 
+TRIGGER_DECISIONS = Series(
+    "sextant_trigger_decisions_total", "counter", "alerts", "Alerts by what they led to.", ("action",)
+)
+TRIGGER_ERRORS = Series(
+    "sextant_trigger_errors_total", "counter", "notifications", "Notifications that could not be acted on."
+)
+TRIGGER: dict[str, Series] = {series.name: series for series in (TRIGGER_DECISIONS, TRIGGER_ERRORS)}
+
 # Series under the names of KServe's own Python server, for boards and scaling rules that were written for it. They have
 # its one label, and its edges alone, since a sum over servers of both kinds takes equal ones. The three stages of a
 # request make up its REQUEST_SECONDS; the fourth of KServe's, explain, is none of this server's.
@@ -307,6 +331,7 @@ SERIES: dict[str, Series] = {
         FEEDBACK,
         UNITS,
         RATINGS,
+        PASSED_ON,
         MIRROR_DROPPED,
         LOG_ROWS,
         READY,
@@ -502,8 +527,9 @@ METRICS: dict[str, Metric] = {
             "that is not proved is none.", (STALENESS_LOSS.name, MODEL_CREATED.name), answers="class",
         ),
         Metric(
-            "prediction_bias", Kind.DRIFT, "share", False, "watch", "statistic", "normal, Bonferroni over classes",
-            _WATCHED, "Largest difference, of any class, of its share of the answers to its share of the labels; until "
+            "prediction_bias", Kind.DRIFT, "share", False, "watch", "statistic",
+            "normal with pseudo-rows, Bonferroni over classes", _WATCHED,
+            "Largest difference, of any class, of its share of the answers to its share of the labels; until "
             "labels come, to its share of the training rows.",
             (PREDICTION_BIAS.name, FEATURE_BINS.name, REFERENCE_RATIO.name), answers="class",
         ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 POLL_SECONDS = 0.1
 
@@ -19,12 +19,35 @@ class LockHeld(Exception):
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file in one step and on disk: a reader sees the old one or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a path to write at, beside `path`, which takes its place in one step once the block ends.
+
+    If the block fails, what it wrote is removed and `path` stays as it was. The content is on disk before the step
+    unless `durable` is false, for what a reader can tell from whole content and make again.
+    """
+    # Not the process id: containers that share a volume have the same ones.
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        yield partial
+        if durable:
+            _sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

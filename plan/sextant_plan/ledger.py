@@ -174,8 +174,8 @@ class LedgerWriter:
             "qa_method": qa_method,
             "criterion": criterion.id if criterion else None,
             "criterion_hash": criterion_hash(criterion) if criterion else None,
-            "value": _finite(estimate.value) if estimate else value,
-            "interval": [_finite(estimate.low), _finite(estimate.high)] if estimate else None,
+            "value": finite_or_none(estimate.value) if estimate else value,
+            "interval": [finite_or_none(estimate.low), finite_or_none(estimate.high)] if estimate else None,
             "n": estimate.n if estimate else None,
             "verdict": str(verdict),
             "artifacts": dict(artifacts or {}),
@@ -253,7 +253,8 @@ def _number(digits: str) -> int | float:
     return int(digits) if abs(int(digits)) <= MAX_SAFE_INTEGER else float(digits)
 
 
-def _finite(number: float) -> float | None:
+def finite_or_none(number: float) -> float | None:
+    """Return a number as JSON has it: None for a bound that does not exist."""
     return number if math.isfinite(number) else None
 
 

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from sextant_plan import schema
 from sextant_plan import types as value_types
-from sextant_plan.catalogue import COMMON_LABELS, EXPORTED, KSERVE, METRICS, SERIES
+from sextant_plan.catalogue import COMMON_LABELS, CONTROLLER, EXPORTED, KSERVE, METRICS, SERIES, TRIGGER
 from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
@@ -48,18 +48,23 @@ def plan_page() -> str:
         "written as `500ms`, `90s`, `15m`, `4h`, `30d` or `2w`; code as `module:function`. Editors complete the file",
         "with [plan.schema.json](plan.schema.json).",
     ]
-    for model in _models(schema.Plan):
-        lines += ["", f"## {model.__name__}", ""]
+    return "\n".join([*lines, *tables_of(schema.Plan)]) + "\n"
+
+
+def tables_of(root: type[BaseModel]) -> Iterator[str]:
+    """Yield the lines of a table of keys for `root` and each model in it, under its name and its own description."""
+    for model in _models(root):
+        yield from ("", f"## {model.__name__}", "")
         text = inspect.getdoc(model)
         if text and text != inspect.getdoc(schema.Closed):
-            lines += [text, ""]
-        lines += ["| key | type | default |", "|---|---|---|"]
-        lines += [f"| `{name}` | {_type(field)} | {_default(field)} |" for name, field in model.model_fields.items()]
-    return "\n".join(lines) + "\n"
+            yield from (text, "")
+        yield from ("| key | type | default |", "|---|---|---|")
+        for name, field in model.model_fields.items():
+            yield f"| `{name}` | {_type(field)} | {_default(field)} |"
 
 
 def metrics_page() -> str:
-    """Return the reference of the metric catalogue and of the server's Prometheus series."""
+    """Return the reference of the metric catalogue and of every Prometheus series of ours."""
     lines = [
         "# Metrics and series",
         "",
@@ -86,6 +91,8 @@ def metrics_page() -> str:
         ("the server", carried, "more labels", SERIES),
         ("the server under KServe's names", kserve, "labels", KSERVE),
         ("`sextant watch --export`", carried, "more labels", EXPORTED),
+        ("the rollout controller", "`model` is the InferenceService.", "labels", CONTROLLER),
+        ("`sextant trigger`", "`action` is one of what the trigger answers to a notification.", "labels", TRIGGER),
     ):
         lines += ["", f"## Series of {title}", "", words, ""]
         lines += [f"| series | type | unit | {more} | what it is |", "|---|---|---|---|---|"]

@@ -27,7 +27,8 @@ class Estimate:
     """A measured value with its one-sided bounds, in the metric's unit.
 
     `low` and `high` each hold at `confidence` on their own, so together they are a two-sided interval
-    at `2 * confidence - 1`. `n` counts the independent observations behind the value.
+    at `2 * confidence - 1`. `n` counts the independent observations behind the value: rows, or
+    where rows of a group depend on each other, what they are worth (docs/adr/0052).
     """
 
     value: float

@@ -23,6 +23,7 @@ from sextant_serving.errors import (
     NoSuchModel,
     NoSuchPath,
     NotReady,
+    NotRemembered,
     RequestError,
     WrongMethod,
 )
@@ -34,6 +35,7 @@ from sextant_serving.metrics_page import CONTENT_TYPE, MetricsPage, merge, rende
 from sextant_serving.mirror import Copied, Unread
 from sextant_serving.model import Model
 from sextant_serving.openapi import describe_api
+from sextant_serving.peers import PASSED_ON, Peers
 from sextant_serving.reading import JSON_BYTES, read_feedback, read_rows, wants_attachments
 from sextant_serving.routes import Route, read_query, resolve
 from sextant_serving.rows import Answer, Rows, Times
@@ -83,6 +85,8 @@ class Application:
         self._page, self._feedback, self._pool, self._decoders = page, feedback, pool, decoders
         self._loop = asyncio.get_running_loop()
         self._id_prefix, self._id_count = siblings.id_prefix if siblings else os.urandom(6).hex(), 0
+        self._pod_prefix = siblings.common_prefix if siblings else self._id_prefix
+        self.peers: Peers | None = None  # set by the server, once it knows where it listens
 
     @property
     def variants(self) -> Variants | None:
@@ -319,18 +323,34 @@ class Application:
     # feedback
 
     async def _receive_feedback(self, request: Request) -> Response:
-        """Take a label, or hand it to the worker whose answer it is for."""
-        if self._siblings is not None:
-            owner = self._siblings.owner_of(read_feedback(request).prediction_id)
-            if owner is not None:
-                return await self._siblings.pass_on(owner, b"/feedback", request.body)
-        return self.receive_own_feedback(request)
+        """Take a label, or hand it to the worker or the pod whose answer it is for."""
+        identifier, passed_on = read_feedback(request).prediction_id, PASSED_ON in request.headers
+        owner = self._siblings.owner_of(identifier) if self._siblings is not None else None
+        if self._siblings is not None and owner is not None:
+            target = b"/passed-on-feedback" if passed_on else b"/feedback"
+            return await self._siblings.pass_on(owner, target, request.body)
+        if self.peers is not None and not passed_on and not identifier.startswith(self._pod_prefix):
+            answer = await self._ask_peers(self.peers, identifier, request)
+            if answer is not None:
+                return answer
+        return self.receive_own_feedback(request, passed_on=passed_on)
 
-    def receive_own_feedback(self, request: Request) -> Response:
-        """Take a label for an answer of this process, or of nobody. Raises RequestError."""
+    async def _ask_peers(self, peers: Peers, identifier: str, request: Request) -> Response | None:
+        """Return the answer of the pod that made a prediction, None if there is none. Raises NotReady."""
         if self.model is None:
             raise NotReady
+        inquiry = await peers.ask(identifier, request)
+        if self.model is not None:
+            self.model.metrics.passed_on[inquiry.outcome] += 1
+        return inquiry.answer
+
+    def receive_own_feedback(self, request: Request, *, passed_on: bool = False) -> Response:
+        """Take a label for an answer of this process, or of nobody unless it was `passed_on`. Raises RequestError."""
         feedback = read_feedback(request)
+        if passed_on and not self._feedback.remembers(feedback.prediction_id):
+            raise NotRemembered
+        if self.model is None:
+            raise NotReady
         outcome = self._feedback.receive(feedback, self.model.metrics)
         return respond({"prediction_id": feedback.prediction_id, "outcome": outcome})
 

@@ -22,7 +22,8 @@ class Traffic:
 
     A request is open from its first byte to its answer. A connection that was answered less than
     `patience` seconds ago counts too: a client that sends one request after another is about to send.
-    A request that a batcher holds, queued or on a device, is not expected to come; the batchers count those.
+    A request that a batcher holds, queued or on a device, is not expected to come; the batchers count those. Nor is a
+    label that waits for other pods.
     """
 
     def __init__(self, patience: float = 0.002) -> None:

@@ -95,6 +95,15 @@ class NoSuchVariant(RequestError):
         super().__init__(f"x-sextant-variant: no such variant. This server has {', '.join(variants)}.")
 
 
+class NotRemembered(RequestError):
+    """404: a label that was passed on, for a prediction that this server does not remember; nothing is counted."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("prediction_id: not remembered here. The server that passed the label on answers for it.")
+
+
 class WrongMethod(RequestError):
     """405: the path exists for another method."""
 

@@ -83,6 +83,10 @@ class FeedbackBook:
         while len(self._copies) > self._capacity:
             self._copies.popitem(last=False)
 
+    def remembers(self, identifier: str) -> bool:
+        """Tell whether a label for this prediction could be held against anything, or repeats one."""
+        return any(identifier in known for known in (self._predictions, self._labelled, self._copies))
+
     def receive(self, feedback: Feedback, current: ModelMetrics) -> str:
         """Count a rating, a label or both with the model that made the prediction; return how it was met.
 

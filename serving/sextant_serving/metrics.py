@@ -87,6 +87,7 @@ class ModelMetrics:
         self.feedback = dict.fromkeys(OUTCOMES, 0)
         self.units = dict.fromkeys(catalogue.UNIT_OUTCOMES, 0)
         self.ratings = dict.fromkeys(range(1, 6), 0)
+        self.passed_on = dict.fromkeys(catalogue.PASSED_ON_LABELS, 0)
         self.mirror_dropped = 0
         self.log_rows = {"written": 0, "dropped": 0}
         self.feature_times: dict[str, float] = {}
@@ -132,6 +133,7 @@ class ModelMetrics:
         yield _by_label(catalogue.FEEDBACK, self.feedback)
         yield _by_label(catalogue.UNITS, self.units)
         yield _by_label(catalogue.RATINGS, {str(stars): count for stars, count in self.ratings.items()})
+        yield _by_label(catalogue.PASSED_ON, self.passed_on)
         yield Samples(catalogue.MIRROR_DROPPED, [()], [self.mirror_dropped])
         yield _by_label(catalogue.LOG_ROWS, self.log_rows)
         yield Samples(catalogue.FEATURE_BINS, bins, [n for profile in profiles for n in profile.rows.tolist()])

@@ -6,12 +6,21 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from sextant_serving.hardware import usable_cores, visible_gpus
 from sextant_serving.lineup_options import BundleChallenger, add_challenger_options, gather_challengers
 from sextant_serving.logs import FORMATS
 
 MOST_WORKERS = 256  # the id of an answer names its worker in two hexadecimal digits
+
+
+class PeerName(NamedTuple):
+    """A name whose addresses are a service's pods; `port` None means the server's own HTTP port."""
+
+    host: str
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Options:
     drain_seconds: float = 30.0
     remember: int = 65536
     feedback_log: Path | None = None
+    peers: tuple[PeerName, ...] = ()
     prediction_log: Path | None = None
     challengers: tuple[BundleChallenger, ...] = ()
     experiment: str | None = None
@@ -53,13 +63,25 @@ class Options:
 
 def parse_options(arguments: Sequence[str]) -> Options:
     """Parse command-line arguments; exits 2 on a usage error, as argparse does."""
+    parser = options_parser()
+    values = gather_challengers(parser, vars(parser.parse_args(arguments)))
+    options = Options(**values | {"peers": tuple(values["peers"] or ())})
+    _refuse_contradictions(parser, options)
+    return options
+
+
+def options_parser() -> argparse.ArgumentParser:
+    """Return the parser of every option, each with its help."""
     default = Options()
     parser = argparse.ArgumentParser(prog="python -m sextant_serving", description="Serve a model bundle over HTTP.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, metavar="DIR", help="serve this bundle")
     source.add_argument("--home", type=Path, metavar="DIR", help="serve what DIR/active.json names, and follow it")
     parser.add_argument(
-        "--previous-bundle", type=Path, metavar="DIR", help="stands in where the plan says so, with --bundle"
+        "--previous-bundle",
+        type=Path,
+        metavar="DIR",
+        help="with --bundle: the version before, for previous-version in the plan's serving.fallback.engine_failure",
     )
     parser.add_argument("--feature-repo", type=Path, metavar="DIR", help="Feast repository, with --bundle")
     parser.add_argument("--model-name", metavar="NAME", help="name to serve under (default: the bundle's)")
@@ -114,10 +136,21 @@ def parse_options(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--feedback-log", type=Path, metavar="FILE", help="append each label as a JSON line")
     parser.add_argument(
+        "--peers",
+        action="append",
+        type=_peer_name,
+        metavar="HOST[:PORT]",
+        help="DNS name of all pods of the service: a label for a prediction of another goes there (default port: this "
+        "server's own); repeatable",
+    )
+    parser.add_argument(
         "--prediction-log", type=Path, metavar="DIR", help="write the predictions that the plan's serving.log samples"
     )
     add_challenger_options(parser)
-    options = Options(**gather_challengers(parser, vars(parser.parse_args(arguments))))
+    return parser
+
+
+def _refuse_contradictions(parser: argparse.ArgumentParser, options: Options) -> None:
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
     if options.max_held_bytes < options.max_body_bytes:
@@ -128,7 +161,6 @@ def parse_options(arguments: Sequence[str]) -> Options:
         parser.error("--feature-repo goes with --bundle; with --home, active.json names the repository")
     if options.home and (options.challengers or options.experiment):
         parser.error("--challenger, --shadow and --experiment go with --bundle; with --home, active.json names them")
-    return options
 
 
 def _add_safety(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +179,18 @@ def _count_or_auto(text: str) -> int:
     if text.isdigit() and 1 <= int(text) <= MOST_WORKERS:
         return int(text)
     raise argparse.ArgumentTypeError(f"give a number from 1 to {MOST_WORKERS}, or auto")
+
+
+def _peer_name(text: str) -> PeerName:
+    try:
+        parts = urlsplit(f"//{text}")
+        name = PeerName(parts.hostname or "", parts.port)
+        name.host.encode("idna")
+    except ValueError:  # a UnicodeError is one
+        name = PeerName("")
+    if not name.host or name.port == 0 or parts.netloc != text or "@" in text:
+        raise argparse.ArgumentTypeError("give a host name or address, and a port after a colon if it is another")
+    return name
 
 
 def _port_or_off(text: str) -> int | None:

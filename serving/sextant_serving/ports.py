@@ -56,11 +56,11 @@ class Ports:
     async def open(self, application: Application, repository: Repository, tracing: Tracing | None) -> None:
         """Listen; raises PortInUse, CannotListen and CertificateUnusable."""
         options = self._options
-        tls = KeyPair(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+        self.tls = tls = KeyPair(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
         self._listener = await self._listen(tls)
         self._sweeper = asyncio.get_running_loop().create_task(self._http.sweep())
-        address = "{}:{}".format(*self._listener.sockets[0].getsockname()[:2])
-        self.urls = [f"{'https' if tls else 'http'}://{address}"]
+        self.address: tuple[str, int] = self._listener.sockets[0].getsockname()[:2]
+        self.urls = [f"{'https' if tls else 'http'}://{self.address[0]}:{self.address[1]}"]
         if options.grpc_port is not None:
             from sextant_serving.grpc_server import GrpcServer
 

@@ -26,6 +26,7 @@ from sextant_serving.lineup import lineup_of
 from sextant_serving.logs import configure
 from sextant_serving.metrics_page import MetricsPage
 from sextant_serving.options import Options
+from sextant_serving.peers import Address, Peers
 from sextant_serving.ports import Ports
 from sextant_serving.prediction_log import PredictionLog
 from sextant_serving.reading import json_limit
@@ -103,6 +104,10 @@ class Server:
             calls = SiblingCalls(self._application, repository, self._page)
             inner = await self._siblings.listen(calls.handle, refuse)
         await self._ports.open(self._application, repository, self._tracing)
+        if options.peers:
+            tls = self._ports.tls
+            context = None if tls is None else tls.peer_context()
+            self._application.peers = Peers(options.peers, Address(*self._ports.address), context, self._traffic)
         try:
             await self._until_stopped()
         finally:

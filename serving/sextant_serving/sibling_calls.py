@@ -36,6 +36,8 @@ class SiblingCalls:
                 return Response(200, pack(self._page.state()))
             case b"/feedback":
                 return self._application.receive_own_feedback(request)
+            case b"/passed-on-feedback":
+                return self._application.receive_own_feedback(request, passed_on=True)
             case b"/load":
                 await self._repository.load_here()
             case b"/unload":

@@ -14,12 +14,11 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import httptools
-
 from sextant_serving.access import Access
 from sextant_serving.batching import Traffic
 from sextant_serving.connection import Connection, HttpServer
 from sextant_serving.errors import WorkerSilent
+from sextant_serving.exchange import FAULTS, Streams, exchange
 from sextant_serving.http_types import Handler, Limits, Refuse, Response
 from sextant_serving.metrics_page import State, StateReader
 from sextant_serving.options import MOST_WORKERS
@@ -62,6 +61,7 @@ class Siblings:
         self._company, self._number = company, number
         self._others = [other for other in range(company.count) if other != number]
         self._reader = StateReader()
+        self._headers = ((b"host", b"worker"), (b"authorization", b"Bearer %b" % company.token.encode()))
         self.id_prefix = f"{company.prefix}{number:02x}"
 
     def mark(self, *, ready: bool) -> None:
@@ -80,6 +80,11 @@ class Siblings:
             if prefix == self._company.prefix and int(number, 16) in self._others:
                 return int(number, 16)
         return None
+
+    @property
+    def common_prefix(self) -> str:
+        """How the ids of every worker's answers begin."""
+        return self._company.prefix
 
     async def states(self) -> list[State]:
         """Return what every other worker has counted. Raises WorkerSilent: a sum without one would look like a fall."""
@@ -100,8 +105,9 @@ class Siblings:
     async def _ask(self, other: int, method: bytes, target: bytes, seconds: float, body: bytes = b"") -> Response:
         try:
             async with asyncio.timeout(seconds):
-                return await _exchange(self._company.address(other), self._company.token, method, target, body)
-        except (OSError, TimeoutError, httptools.HttpParserError) as error:
+                streams = await _connect(self._company.address(other))
+                return await exchange(streams, method, target, self._headers, body)
+        except FAULTS as error:
             raise WorkerSilent(other) from error
 
     async def listen(self, handle: Handler, refuse: Refuse) -> asyncio.AbstractServer:
@@ -112,48 +118,13 @@ class Siblings:
         return await asyncio.get_running_loop().create_unix_server(lambda: Connection(server), sock=listener)
 
 
-class _Answer:
-    """Collects one response (httptools' callbacks)."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        self.content_type = b"application/json"
-        self.headers: tuple[tuple[bytes, bytes], ...] = ()
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type":
-            self.content_type = value
-        elif name.lower() == b"retry-after":
-            self.headers = ((b"retry-after", value),)
-
-    def on_body(self, body: bytes) -> None:
-        self.body += body
-
-    def on_message_complete(self) -> None:
-        self.complete = True
-
-
-async def _exchange(address: str, token: str, method: bytes, target: bytes, body: bytes) -> Response:
-    """Send one request to a socket; raises OSError if it breaks off."""
+async def _connect(address: str) -> Streams:
+    """Open a connection to a worker's socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
         connection.connect(address)  # a Unix socket connects at once or not at all
-        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        return await asyncio.open_unix_connection(sock=connection)
     except OSError:
         connection.close()
         raise
-    try:
-        head = b"%b %b HTTP/1.1\r\nhost: worker\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n"
-        writer.write(head % (method, target, token.encode(), len(body)) + body)
-        answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
-        while not answer.complete:
-            data = await reader.read(1 << 18)
-            if not data:
-                raise ConnectionResetError
-            parser.feed_data(data)
-        return Response(parser.get_status_code(), answer.body, answer.content_type, answer.headers)
-    finally:
-        writer.close()

@@ -28,6 +28,13 @@ class KeyPair:
             raise CertificateUnusable(self.certificate, self.key, _reason(error)) from error
         return context
 
+    def peer_context(self) -> ssl.SSLContext:
+        """Return the context for asking servers that show this certificate too, or one that the system trusts."""
+        context = ssl.create_default_context()
+        context.load_verify_locations(self.certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is trusted itself, whoever issued it
+        return context
+
     def grpc_credentials(self) -> Any:
         """Return the credentials of the gRPC port."""
         import grpc

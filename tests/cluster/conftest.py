@@ -88,7 +88,7 @@ def cluster(manifests: list[dict[str, Any]]) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def kserve_crds(cluster: Cluster) -> None:
-    """The kinds of KServe, strictly typed: the cluster's own, or CRDs made of the models of the `kserve` package."""
+    """The kinds of KServe: the cluster's own, or CRDs made of the models of its package, and its webhook's rules."""
     if cluster.kubectl("get", "crd", "inferenceservices.serving.kserve.io", check=False).returncode == 0:
         return
     script = ROOT / "tests" / "manifests" / "model_schemas.py"
@@ -96,6 +96,7 @@ def kserve_crds(cluster: Cluster) -> None:
     # The schemas are larger than the annotation that a client-side apply would keep them in.
     cluster.kubectl("apply", "--server-side", "-f", "-", text=made.stdout)
     cluster.established("-f", "-", text=made.stdout)
+    cluster.kubectl("apply", "-f", str(ROOT / "tests" / "cluster" / "kserve_rules.yaml"))
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,10 @@ from sextant_components.encoding import fit_columns
 from sextant_components.ingest import run_ingest
 from sextant_components.prepare import run_prepare
 from sextant_components.tables import (
+    GROUP_COLUMN,
     SPLITS,
     feature_matrix,
+    groups_of,
     read_classes,
     read_columns,
     read_rows,
@@ -76,12 +78,57 @@ def test_two_runs_prepare_the_same_splits(workshop: Any) -> None:
     assert read_split(first / "p", "sealed").equals(read_split(second / "p", "sealed"))
 
 
+def test_sealed_rows_are_the_same_ones_whatever_is_said_of_them(workshop: Any) -> None:
+    """A corrected label or a further column makes no new budget of looks for rows that were seen; other rows do."""
+    run, _ = _prepare(workshop)
+    first, sealed = read_splits_info(run / "p").sealed_digest, read_split(run / "p", "sealed")
+    train = read_split(run / "p", "train")
+    one, other = (train.filter(pl.col("label") == label)["row_id"][0] for label in ("dim", "grey"))
+    workshop.replace("kind", one, "grey")
+    workshop.replace("kind", other, "dim")
+    workshop.table = workshop.table.with_columns(note=pl.lit("seen twice"))
+    run, _ = _prepare(workshop)
+    assert read_split(run / "p", "sealed")["item"].to_list() == sealed["item"].to_list()
+    assert read_splits_info(run / "p").sealed_digest == first
+    workshop.table = workshop.table.filter(~pl.col("item").is_in(sealed["item"][:3].implode()))
+    run, _ = _prepare(workshop)
+    assert read_splits_info(run / "p").sealed_digest != first
+
+
 def test_a_group_stays_in_one_split(workshop: Any) -> None:
     """Rows of one batch are never on two sides."""
     workshop.plan["data"]["group"] = "batch"
     run, _ = _prepare(workshop)
     sides = [set(read_split(run / "p", name)["batch"]) for name in SPLITS]
     assert sum(map(len, sides)) == 30 == len(set.union(*sides))
+
+
+def test_splits_say_which_rows_were_kept_together(workshop: Any) -> None:
+    """Rows of a batch, and of two batches of one item, have the same group, and no other row has it."""
+    workshop.plan["data"]["group"] = "batch"
+    workshop.replace("item", 40, "I-010")
+    run, _ = _prepare(workshop)
+    rows, found = read_rows(run / "s"), dict[int, int]()
+    for name in SPLITS:
+        split = read_split(run / "p", name)
+        groups = groups_of(split)
+        assert groups is not None
+        found |= dict(zip(split["row_id"].to_list(), groups.tolist(), strict=True))
+    batches, items = rows["batch"].to_list(), rows["item"].to_list()
+    joined = {batch for batch, item in zip(batches, items, strict=True) if item == "I-010"}
+    assert len(joined) == 2
+    for row, group in found.items():
+        own = {other for other in found if batches[other] == batches[row] or {batches[other], batches[row]} <= joined}
+        assert {other for other, another in found.items() if another == group} == own
+        assert group == min(own)
+
+
+def test_splits_without_groups_still_read(workshop: Any) -> None:
+    """Splits that an earlier version wrote have no such column: every row is its own group, as where none has two."""
+    run, _ = _prepare(workshop)
+    split = read_split(run / "p", "sealed")
+    assert groups_of(split) is None
+    assert groups_of(split.drop(GROUP_COLUMN)) is None
 
 
 def test_near_duplicates_stay_in_one_split(workshop: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -128,6 +129,37 @@ def test_a_column_that_is_the_label_fails(workshop: Any, records: Any) -> None:
     context, _, verdict = _verify(workshop)
     assert verdict is Verdict.FAIL
     assert records(context, "verify")["leakage of the label"].value == {"leaking": ["answer"]}
+
+
+def _of_numbers(workshop: Any, **columns: list[float]) -> None:
+    """Make the plan a regression of `grams` on the other columns, without pictures."""
+    workshop.table = workshop.table.drop("image", "site", "weight", "kind").with_columns(
+        pl.Series(name, values) for name, values in columns.items()
+    )
+    inputs = [name for name in columns if name != "grams"]
+    data = {key: value for key, value in workshop.plan["data"].items() if key != "images"}
+    workshop.plan["data"] = {**data, "label": "grams", "columns": {name: {"type": "number"} for name in columns}}
+    workshop.plan["model"] |= {
+        "task": "tabular-regression",
+        "inputs": {"columns": inputs},
+        "candidates": [{"architecture": "gradient-boosting"}],
+    }
+    workshop.plan["goal"]["baseline"] = {"kind": "mean"}
+    workshop.plan["criteria"] = [{"id": "mae", "metric": "mae", "at_most": 50}]
+    del workshop.plan["evaluation"]["slices"]
+
+
+def test_of_numbers_that_hardly_repeat_only_those_in_step_with_the_label_are_it(workshop: Any, records: Any) -> None:
+    """Sixty labels beside sixty other values are one to one by nature; in another unit they are the label."""
+    generator = np.random.default_rng(1)
+    grams = generator.normal(500, 90, 60).tolist()
+    sides = (np.asarray(grams) / 10 + generator.normal(0, 4, 60)).tolist()
+    ounces = [(7000 - value) / 28.35 for value in grams]
+    quarters = [float(round(value / 250)) for value in grams]
+    _of_numbers(workshop, grams=grams, side=sides, shortfall=ounces, quarters=quarters)
+    context, _, verdict = _verify(workshop)
+    assert verdict is Verdict.FAIL
+    assert records(context, "verify")["leakage of the label"].value == {"leaking": ["shortfall"]}
 
 
 @pytest.mark.parametrize("file", ["rows.parquet", "images.parquet"])

@@ -65,9 +65,9 @@ def test_a_window_of_several_pods_comes_back_whole_and_alone(address: str, tmp_p
         others |= {completed(pod, NOON + timedelta(hours=each)) for each in (0, 14, 36)}
         received(pod, f"{pod.name}\n")
         ship_logs(pod, address, now=lambda: NOON + timedelta(hours=20))
-    fetch_logs(address, tmp_path / "here", WINDOW, now=LATE)
+    fetch_logs(address, tmp_path / "here", [WINDOW], now=LATE)
     assert {path.name for path in (tmp_path / "here" / "predictions").iterdir()} < others
-    fetch_logs(address, tmp_path / "here", midnight, now=LATE)
+    fetch_logs(address, tmp_path / "here", [midnight], now=LATE)
     assert {path.name for path in (tmp_path / "here" / "predictions").iterdir()} == wanted
     assert feedback(tmp_path / "here") == "blue-1\ngreen-1\n"
 
@@ -83,7 +83,7 @@ def test_what_is_in_the_store_is_not_shipped_again(address: str, tmp_path: Path)
     received(pod, "three\n")
     assert ship_logs(pod, address, now=lambda: NOON) == 1
     assert log.read_text("utf-8") == "one\ntwo\nthree\n"
-    fetch_logs(address, tmp_path / "here", WINDOW, now=LATE)
+    fetch_logs(address, tmp_path / "here", [WINDOW], now=LATE)
     assert feedback(tmp_path / "here") == "one\ntwo\nthree\n"
 
 
@@ -94,7 +94,7 @@ def test_a_line_that_is_being_written_waits_for_its_end(address: str, tmp_path: 
     ship_logs(pod, address, now=lambda: NOON)
     received(pod, "o\n")
     ship_logs(pod, address, now=lambda: NOON)
-    fetch_logs(address, tmp_path / "here", WINDOW, now=LATE)
+    fetch_logs(address, tmp_path / "here", [WINDOW], now=LATE)
     pieces = sorted(path.read_text("utf-8") for path in (tmp_path / "here" / "feedback").iterdir())
     assert pieces == ["one\n", "two\n"]
 
@@ -136,11 +136,11 @@ def test_a_pod_that_is_told_to_stop_ships_what_its_server_left(tmp_path: Path, m
             assert process.wait(60) == 0
         finally:
             process.kill()
-        fetch_logs("s3://logs/parcels", tmp_path / "here", WINDOW, now=datetime.now(UTC).timestamp())
+        fetch_logs("s3://logs/parcels", tmp_path / "here", [WINDOW], now=datetime.now(UTC).timestamp())
         assert [path.name for path in (tmp_path / "here" / "predictions").iterdir()] == [name]
         assert feedback(tmp_path / "here") == "early\nlate\n"
         with pytest.raises(StoreFailed):
-            fetch_logs("s3://lost/parcels", tmp_path / "here", WINDOW, now=LATE)
+            fetch_logs("s3://lost/parcels", tmp_path / "here", [WINDOW], now=LATE)
         completed(pod, NOON)
         with pytest.raises(StoreFailed):
             ship_logs(pod, "s3://lost/parcels")

@@ -169,7 +169,7 @@ def _label(
 
 
 def _judge(run: RunContext, **more: Any) -> tuple[Verdict, dict[str, Record]]:
-    verdict = run_monitor(run, window=WINDOW, **{"now": LATE, **more})
+    verdict = run_monitor(run, **{"window": WINDOW, "now": LATE, **more})
     return verdict, {record.task: record for record in read_run(run.run)["watch"]}
 
 
@@ -328,13 +328,48 @@ def test_the_first_label_counts_and_repeats_do_not(run: RunContext, log: Log) ->
 
 
 def test_too_few_labels_leave_quality_unknown(run: RunContext, log: Log) -> None:
-    """Below the plan's join rate the labelled rows may be a biased choice; before labels are due nothing is missing."""
+    """Below the plan's join rate the labelled rows may be a biased choice."""
     log("a")
     _label(run, [f"a-{place}" for place in range(100)], "heavy")
     verdict, records = _judge(run)
     assert verdict is Verdict.UNKNOWN
     assert records["alert accuracy"].verdict is Verdict.UNKNOWN
     assert records["label join"].verdict is Verdict.UNKNOWN
+
+
+def test_labels_are_judged_in_the_last_window_in_which_they_are_due(run: RunContext, log: Log) -> None:
+    """Traffic is judged in the hour that has just ended, quality in that of a day ago; the records say so."""
+    log("due")
+    log("last", at=START + 86400 + 60, heavy=0.9)
+    _label(run, [f"due-{place}" for place in range(400)], "heavy")
+    verdict, records = _judge(run, window=None, now=START + 86400 + 3600)
+    last, due = str(TimeWindow(START + 86400, START + 86400 + 3600)), str(WINDOW)
+    accuracy, drift = records["alert accuracy"], records["alert input-drift"]
+    assert (accuracy.value, accuracy.n, accuracy.verdict) == (0.5, ROWS, Verdict.FAIL)
+    assert (drift.verdict, verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert (due in accuracy.qa_method, last in drift.qa_method) == (True, True)
+    assert (records["window"].value["window"], records["label join"].value["window"]) == (last, due)
+    assert records["label join"].value["due"] is True
+
+
+def test_an_hourly_pass_is_not_unknown_for_labels_that_nobody_can_have_yet(run: RunContext, log: Log) -> None:
+    """A version of today answered nothing in the window of yesterday whose labels are due; its traffic is judged."""
+    log("last", at=START + 86400 + 60)
+    verdict, records = _judge(run, window=None, now=START + 86400 + 3600)
+    assert verdict is Verdict.PASS
+    assert records["alert accuracy"].verdict is Verdict.UNKNOWN
+
+
+def test_a_window_that_is_asked_for_before_its_labels_are_due_is_judged_by_what_it_has(
+    run: RunContext, log: Log
+) -> None:
+    """It is that very window; without enough labels its quality is unknown and does not count, with enough it does."""
+    log("a")
+    verdict, records = _judge(run, now=WINDOW.end)
+    assert (verdict, records["alert accuracy"].verdict) == (Verdict.PASS, Verdict.UNKNOWN)
+    _label(run, [f"a-{place}" for place in range(400)], "heavy")
+    verdict, records = _judge(run, now=WINDOW.end)
+    assert (verdict, records["alert accuracy"].verdict) == (Verdict.FAIL, Verdict.FAIL)
 
 
 def _replanned(run: RunContext, **parts: Any) -> RunContext:

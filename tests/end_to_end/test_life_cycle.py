@@ -6,11 +6,14 @@ import json
 import signal
 import sqlite3
 import subprocess
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sextant_components.backups import strangers
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 RUN_ID = "killed-once"
@@ -74,6 +77,12 @@ def test_one_version_is_registered_and_in_service(whole_run: dict[str, Any], sha
     assert active["previous"] is None
 
 
+@pytest.mark.usefixtures("whole_run")
+def test_a_backup_knows_all_that_a_life_cycle_leaves_in_the_home(shared_workshop: Any) -> None:
+    """Each of its files and folders is either in a backup or known to be made again."""
+    assert strangers(shared_workshop.home) == []
+
+
 def test_a_run_with_a_verdict_is_not_run_again(whole_run: dict[str, Any], shared_workshop: Any) -> None:
     """Evidence is not written over: the id of a concluded run is refused."""
     again = shared_workshop.run("run", "--run-id", RUN_ID)
@@ -108,23 +117,28 @@ def test_every_task_of_the_process_model_has_a_word(whole_run: dict[str, Any]) -
 
 
 def test_the_server_answers_by_every_protocol(whole_run: dict[str, Any], shared_workshop: Any) -> None:
-    """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, and a clean stop."""
+    """`sextant serve` and `sextant predict`: four protocols, one answer, the right one, a label kept, a clean stop."""
     picture = next(line for line in (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[1:])
     names = (shared_workshop.folder / "data" / "table.csv").read_text().splitlines()[0].split(",")
     row = dict(zip(names, picture.split(","), strict=True))
     file = shared_workshop.folder / "data" / "images" / row["image"]
-    with shared_workshop.start("serve", "--port", "0") as server:
+    log = shared_workshop.folder / "feedback.jsonl"
+    with shared_workshop.start("serve", "--port", "0", "--feedback-log", str(log)) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         labels = []
         for protocol in ("v1", "v2", "v2-binary", "picture"):
             asked = shared_workshop.run("predict", str(file), "--url", url, "--protocol", protocol, "--json")
             assert asked.returncode == 0, asked.stderr
-            labels += [answer["label"] for answer in json.loads(asked.stdout)]
+            answers = json.loads(asked.stdout)
+            labels += [answer["label"] for answer in answers]
+        truth = json.dumps({"prediction_id": answers[0]["prediction_id"], "label": row["label"]}).encode()
+        urllib.request.urlopen(f"{url}/feedback", data=truth).close()
         refused = shared_workshop.run("predict", str(file), "--url", url, "--set", "nonsense=1")
         server.terminate()
         server.communicate()
     assert labels == [row["label"]] * 4
+    assert json.loads(log.read_text())["label"] == row["label"]
     assert refused.returncode == 2
     assert server.returncode == 0
 

@@ -132,9 +132,10 @@ def test_every_workload_has_a_network_policy_of_its_own(sources: dict[str, Objec
 def test_who_may_send_may_also_be_received(sources: dict[str, Object]) -> None:
     """A named destination of one policy lets the sender in by its own, at the same port."""
     policies = [
-        (item["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"], item["spec"])
+        (value, item["spec"])
         for item in sources.values()
         if item["kind"] == "NetworkPolicy" and item["spec"]["podSelector"]
+        for value in item["spec"]["podSelector"]["matchLabels"].values()
     ]
 
     def names(peer: Object) -> list[str]:
@@ -157,3 +158,21 @@ def test_who_may_send_may_also_be_received(sources: dict[str, Object]) -> None:
             for target in (name for peer in rule.get("to", []) for name in names(peer) if name not in OF_OTHERS):
                 wanted = {port["port"] for port in rule["ports"]}
                 assert wanted & lets_in(target, sender), f"{sender} to {target}: {wanted}"
+
+
+def test_pods_of_a_service_reach_each_other_by_the_name_that_they_ask(sources: dict[str, Object]) -> None:
+    """Of all predictors: the name leads to the pods that KServe labels for the service, where the server listens."""
+    service, policy, asker = (
+        sources[f"components/inference/{name}.yaml"] for name in ("service", "networkpolicy", "inferenceservice")
+    )
+    runtime = sources["base/servingruntime.yaml"]["spec"]["containers"][0]
+    pods = {"serving.kserve.io/inferenceservice": asker["metadata"]["name"]}
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    assert f"--peers={name}.{namespace}.svc" in asker["spec"]["predictor"]["model"]["args"]
+    assert (service["spec"]["clusterIP"], service["spec"]["selector"]) == ("None", pods)
+    (port,) = {each["port"] for each in service["spec"]["ports"]}
+    assert f"--port={port}" in runtime["args"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == pods
+    for rules, side in (("ingress", "from"), ("egress", "to")):
+        (rule,) = policy["spec"][rules]
+        assert rule == {side: [{"podSelector": {"matchLabels": pods}}], "ports": [{"port": port, "protocol": "TCP"}]}

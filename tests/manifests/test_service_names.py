@@ -175,7 +175,7 @@ def test_the_watch_reads_what_the_servers_ship_and_is_scraped(sources: dict[str,
     base = yaml.safe_load(PROFILES["trial"]())["env"]["SEXTANT_LOGS"]
     assert (told["logs"], address) == (base, f"{base}/parcel-labelling")
     host, _, port = told["url"].removeprefix("http://").removesuffix("/").partition(":")
-    service = sources["components/logs/service-serve.yaml"]
+    service = sources["components/inference/service.yaml"]
     assert host == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
     assert int(port) in {each["port"] for each in service["spec"]["ports"]}
     shown = sources[f"overlays/{STEPS_NAMESPACE}/service-watch.yaml"]

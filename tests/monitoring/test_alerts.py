@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
-from sextant_plan.alerts import CRITERION_VALUE, CRITERION_VERDICT, VERDICT_LEVELS, AlertKind
+from sextant_plan.alerts import (
+    BIAS_HIGH,
+    BIAS_LOW,
+    CRITERION_VALUE,
+    CRITERION_VERDICT,
+    VERDICT_LEVELS,
+    Alert,
+    AlertKind,
+)
+from sextant_plan.bias_rule import BiasRule
 from sextant_plan.burn_rule import BurnRule
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.thresholds import change_before
 from sextant_plan.verdicts import Verdict
+from sextant_plan.window import Selector
 
 PlanMaker = Callable[..., Plan]
 Fault = Callable[[Any], None]
@@ -71,6 +81,10 @@ def _quiet(story: Any) -> None:
 FAULTS: dict[str, tuple[set[AlertKind], Fault]] = {
     "slow": ({AlertKind.LATENCY_HIGH, AlertKind.BUDGET_BURNING}, _slow),
     "failing": ({AlertKind.ERRORS_HIGH, AlertKind.BUDGET_BURNING}, _failing),
+    "failing seldom and for long": (
+        {AlertKind.ERRORS_HIGH, AlertKind.BUDGET_BURNING},
+        _grows("sextant_requests_total", 18, 18, code="500"),
+    ),
     "dissatisfied": ({AlertKind.USERS_DISSATISFIED}, _grows("sextant_ratings_total", 10, 300, rating="1")),
     "odd rows": (
         {AlertKind.INPUTS_FLAWED, AlertKind.COVERAGE_LOW},
@@ -168,6 +182,9 @@ def test_a_fault_fires_its_alerts_and_no_other(name: str, plan: Plan, healthy: A
     }
     expected = [firing]
     for rule in compile_rules(plan):
+        if isinstance(rule, BurnRule):
+            burning = [alert for reading in rule.read(window) for alert in rule.alerts_of(reading)]
+            expected += [_fires(alert, alert in burning, at) for alert in rule.alerts()]
         if rule.criterion is None:
             continue
         selector = f'{{plan="parcels",criterion="{rule.criterion.id}"}}'
@@ -176,6 +193,36 @@ def test_a_fault_fires_its_alerts_and_no_other(name: str, plan: Plan, healthy: A
             if reading.estimate is not None:
                 expected.append(_is(f"max({CRITERION_VALUE}{selector})", reading.estimate.value, at))
     check(plan, {"interval": "1m", "input_series": healthy.input_series(), "promql_expr_test": expected})
+
+
+@pytest.mark.servers
+def test_the_bounds_of_a_bias_by_training_are_those_of_prometheus(
+    plan: Plan, healthy: Any, check: Callable[..., None]
+) -> None:
+    """Of two classes one is rare in training and is not answered: unknown in both, with the same bounds."""
+    healthy.stands("sextant_labelled_rows", 30)
+    for place, (share, rate) in enumerate(((0.89, 60), (0.11, 0))):
+        healthy.grows("sextant_feature_bin_total", rate, feature="prediction", bin=str(place))
+        healthy.stands("sextant_reference_ratio", share, feature="prediction", bin=str(place))
+    (rule,) = [rule for rule in compile_rules(plan) if isinstance(rule, BiasRule)]
+    (reading,) = rule.read(healthy.window(plan.monitoring.window))
+    assert reading.estimate is not None
+    assert (reading.verdict, reading.estimate.n) == (Verdict.UNKNOWN, 240)
+    recorded = ((BIAS_LOW, reading.estimate.low), (BIAS_HIGH, reading.estimate.high))
+    at, selector = f"{healthy.minutes}m", '{criterion="bias",source="training"}'
+    expected = [_is(f"max({series}{selector})", value, at) for series, value in recorded]
+    expected.append(_is(f'min({CRITERION_VERDICT}{{criterion="bias"}})', VERDICT_LEVELS[reading.verdict], at))
+    check(plan, {"interval": "1m", "input_series": healthy.input_series(), "promql_expr_test": expected})
+
+
+def _fires(alert: Alert, fires: bool, at: str) -> dict[str, Any]:
+    """Return promtool's test that an alert fires, or that it does not."""
+    labels = {**alert.labels, "alertname": alert.kind.alert, "severity": alert.severity.value, "alertstate": "firing"}
+    return {
+        "expr": f"count({Selector.of('ALERTS', **labels).promql()}) or vector(0)",
+        "eval_time": at,
+        "exp_samples": [{"labels": "{}", "value": int(fires)}],
+    }
 
 
 def _is(expression: str, value: float, at: str) -> dict[str, Any]:

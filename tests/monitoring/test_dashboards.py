@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_every_alert_is_a_click_away_from_its_runbook(make_plan: PlanMaker) -> N
         f"https://pages.example.org/runbooks/{kind}.md" for kind in AlertKind if kind is not AlertKind.RETRAIN_DUE
     }
     assert links == wanted
+
+
+def test_runbooks_name_panels_that_exist() -> None:
+    """What a runbook sets in italics is the title of a panel, a row or a board of ours."""
+    committed = [json.loads(path.read_text()) for path in (ROOT / "monitoring" / "dashboards").glob("*.json")]
+    titles = {panel["title"] for document in committed for panel in document["panels"]}
+    titles |= {document["title"].partition(": ")[2] for document in committed}
+    for page in (ROOT / "docs" / "runbooks").glob("*.md"):
+        named = re.findall(r"(?<![*\w])\*([^*]+)\*(?![*\w])", page.read_text())
+        assert {" ".join(each.split()) for each in named} <= titles, page.name
 
 
 def test_no_two_panels_of_a_board_overlap(make_plan: PlanMaker) -> None:

@@ -43,6 +43,17 @@ def test_the_order_in_which_windows_are_told_does_not_matter(
     assert is_retrain_due(shuffled, policy, last_start=None) == is_retrain_due(history, policy, last_start=None)
 
 
+@given(VERDICTS, POLICIES, st.data())
+def test_a_window_that_nobody_saw_takes_its_place(
+    verdicts: list[Verdict], policy: Retrain, data: st.DataObject
+) -> None:
+    """To leave unknown windows out of the history, but for the latest, changes nothing."""
+    history = _history(verdicts)
+    silent = [each for each in history[:-1] if each.verdict is Verdict.UNKNOWN and data.draw(st.booleans())]
+    seen = [each for each in history if each not in silent]
+    assert is_retrain_due(seen, policy, last_start=None) == is_retrain_due(history, policy, last_start=None)
+
+
 @given(VERDICTS, st.integers(1, 8))
 def test_unknown_windows_alone_start_nothing(verdicts: list[Verdict], span: int) -> None:
     """Silence is no violation."""

@@ -30,6 +30,7 @@ from sextant_monitoring.preview import draw_board
 from sextant_monitoring.rules_file import rule_groups
 from sextant_plan.alerts import CRITERION_VERDICT, AlertKind, Severity
 from sextant_plan.schema import Plan
+from sextant_serving.rollout.state import Phase
 
 pytestmark = pytest.mark.servers
 
@@ -177,7 +178,7 @@ def test_every_query_of_every_board_finds_data(
     """With everything at work no panel is empty; a query of a series that nobody exposes is found here."""
     plan = make_plan(monitoring={"window": "4m", "min_rows": 200, "objectives": OBJECTIVES})
     healthy.stands("sextant_rollout_weight_percent", 25, namespace="shop")
-    healthy.stands("sextant_rollout_phase", 1, namespace="shop", phase="analysing")
+    healthy.stands("sextant_rollout_phase", 1, namespace="shop", phase=Phase.OBSERVING.value)
     for criterion, bound in product(("accuracy", "live", "night"), ("value", "low", "high")):
         healthy.stands("sextant_quality_ratio", 0.9, criterion=criterion, bound=bound)
     healthy.stands("sextant_expected_accuracy_ratio", 0.9)

@@ -11,6 +11,7 @@ from sextant_monitoring.local_alerts import LocalAlerts
 from sextant_monitoring.watcher import Judged, Look
 from sextant_monitoring.webhook import Notification
 from sextant_plan.alerts import Reading
+from sextant_plan.burn_rule import BurnRule
 from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
@@ -81,6 +82,44 @@ def test_retraining_is_due_by_whole_windows(plan: Plan, look_at: Callable[..., L
         if "SextantRetrainDue" in _names(alerts.update(look_at(START + second, Verdict.FAIL))):
             due.append(second)
     assert min(due) == 125  # the first look after the second whole window's end
+
+
+def test_windows_that_nobody_saw_take_their_places(plan: Plan, look_at: Callable[..., Look]) -> None:
+    """One failure before hours of silence and one after them are not two of the last three windows."""
+    alerts = LocalAlerts(plan)
+    told = [alerts.update(look_at(START + second, Verdict.FAIL)) for second in (5, 65, 7205)]
+    assert [_names(each) & {"SextantRetrainDue"} for each in told] == [set(), set(), set()]
+    assert "SextantRetrainDue" in _names(alerts.update(look_at(START + 7265, Verdict.FAIL)))
+
+
+def _burning(plan: Plan, story: Any) -> set[tuple[str, str]]:
+    """Return rate and severity of each alert on the budget for answered requests that fires at a story's end."""
+    rules = [rule for rule in compile_rules(plan) if isinstance(rule, BurnRule)]
+    window = story.window(60.0, {span for rule in rules for span in rule.spans})
+    look = Look(START, 60.0, [Judged(rule, rule.read(window)) for rule in rules])
+    fired = [each["labels"] for each in LocalAlerts(plan).update(look)]
+    return {(each["burn"], each["severity"]) for each in fired if each["objective"] == "answered"}
+
+
+@pytest.mark.parametrize(
+    ("before", "later", "fired"),
+    [
+        pytest.param(18, 18, {("2", "warning")}, id="seldom and for long"),
+        pytest.param(0, 50, {("4", "critical")}, id="often and since a short while"),
+        pytest.param(18, 80, {("2", "warning"), ("4", "critical")}, id="both"),
+        pytest.param(0, 0, set(), id="never"),
+    ],
+)
+def test_a_budget_that_burns_is_told_by_the_pair_of_windows_that_sees_it(
+    before: float, later: float, fired: set[tuple[str, str]], make_plan: PlanMaker, healthy: Any
+) -> None:
+    """Whatever comes first in the plan: a slow burn wakes nobody, and a fast one does."""
+    fast, slow = {"rate": 4, "long": "20m", "short": "5m", "pages": True}, {"rate": 2, "long": "1h", "short": "10m"}
+    healthy.grows("sextant_requests_total", before, later, code="500")
+    for burns in ([fast, slow], [slow, fast]):
+        objectives = {"period": "100m", "answered": 0.98, "burns": burns}
+        plan = make_plan(monitoring={"window": "1m", "min_rows": 200, "objectives": objectives})
+        assert _burning(plan, healthy) == fired
 
 
 def test_unknown_windows_call_for_no_retraining(plan: Plan, look_at: Callable[..., Look]) -> None:

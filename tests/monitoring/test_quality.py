@@ -9,14 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binom
 
 from sextant_monitoring.launcher import TimeWindow
-from sextant_monitoring.quality import LabelLogs, last_due_window, measure_quality, windows_before
+from sextant_monitoring.quality import LabelLogs, last_due_window, measure_quality, quality_of, windows_before
+from sextant_monitoring.watcher import own_samples
 from sextant_plan.bounds import proportion
+from sextant_plan.catalogue import COMMON_LABELS, READY
 from sextant_plan.prediction_log import COLUMNS
+from sextant_plan.rules import compile_rules
 from sextant_plan.schema import Plan
+from sextant_plan.verdicts import Verdict
+from sextant_plan.window import Sample, Window
 
 HOUR = 3600.0
 START = 1_700_000_000 // HOUR * HOUR
@@ -83,14 +90,33 @@ def test_labels_find_their_predictions_and_bounds_are_exact(plan: Plan, logs: La
 
 
 def test_bias_is_paired_by_row(plan: Plan, logs: LabelLogs) -> None:
-    """Only wrong rows move it, and only they make its error: 100 rows, 20 of class b answered a, 4 of a answered b."""
+    """Only wrong rows move it, and only they and four pseudo-rows make its error: 20 of b answered a, 4 the reverse."""
     said = ["a"] * 76 + ["b"] * 24
     true = ["b"] * 20 + ["a"] * 60 + ["b"] * 20
     _predict(logs, *({"label": each} for each in said))
     _label(logs, *((str(place), each, START + HOUR) for place, each in enumerate(true)))
     (found,) = measure_quality(plan, logs, WINDOW)
     assert found.bias == pytest.approx({"a": 0.16, "b": -0.16})
-    assert found.bias_errors == pytest.approx(dict.fromkeys("ab", ((0.24 - 0.16**2) / 100) ** 0.5))
+    error = ((28 / 104 - (16 / 104) ** 2) / 104) ** 0.5
+    assert found.bias_errors == pytest.approx(dict.fromkeys("ab", error))
+
+
+def test_right_answers_to_few_rows_prove_no_small_bias(make_plan: Callable[..., Plan]) -> None:
+    """Exact, of 50 rows of which a tenth should be answered otherwise: a pass has at most twice the chance allowed."""
+    bias = {"id": "bias", "metric": "prediction_bias", "at_most": 0.1, "enforce": ["alert"]}
+    plan = make_plan(criteria=[bias], monitoring={"min_rows": 50})
+    (rule,) = [each for each in compile_rules(plan) if each.criterion is not None]
+    target = ("parcels", "1", "stable")
+    ready = Sample(READY.name, dict(zip(COMMON_LABELS, target, strict=True)), 1.0)
+    passed = []
+    for wrong in range(51):
+        truth = ["b"] * wrong + ["a"] * (50 - wrong)
+        rows = pl.DataFrame({"label": ["a"] * 50, "truth": truth, "probability": [0.75] * 50})
+        quality = quality_of(plan, WINDOW, target, rows)
+        (reading,) = rule.read(Window((ready, *own_samples(plan, [quality], None))))
+        passed.append(reading.verdict is Verdict.PASS)
+    assert passed[0]
+    assert binom.pmf(np.flatnonzero(passed), 50, 0.1).sum() <= 2 * 0.05
 
 
 def test_a_late_label_belongs_to_the_window_of_its_prediction(plan: Plan, logs: LabelLogs) -> None:

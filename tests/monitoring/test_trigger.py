@@ -23,6 +23,7 @@ from sextant_monitoring.launcher import MalformedWindow, Outcome, TimeWindow
 from sextant_monitoring.trigger import Action, Decision, Trigger
 from sextant_monitoring.trigger_service import MOST_BYTES, TriggerServer
 from sextant_monitoring.webhook import Notification
+from sextant_plan.catalogue import TRIGGER
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.loading import plan_hash
 from sextant_plan.planning import planning_reopened
@@ -317,7 +318,10 @@ def test_the_service_takes_a_notification(service: TriggerServer, launcher: Reco
     assert answer["decisions"][0]["action"] == "started"
     assert launcher.calls == 1
     with urllib.request.urlopen(f"{service.url}/metrics") as page:
-        assert 'sextant_trigger_decisions_total{action="started"} 1.0' in page.read().decode()
+        text = page.read().decode()
+    assert 'sextant_trigger_decisions_total{action="started"} 1.0' in text
+    shown = {line.split()[0].partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert {name for name in shown if not name.endswith("_created")} == set(TRIGGER)
 
 
 @pytest.mark.parametrize(

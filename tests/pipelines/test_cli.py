@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from sextant_components.context import create_run
 from sextant_components.outcome import ERROR_FILE
 from sextant_pipelines.cli import COMMANDS, main
 from sextant_pipelines.commands_page import commands_page
+from sextant_pipelines.profile_page import profile_page
+from sextant_pipelines.server_page import server_page
 from sextant_plan import __version__
 
 HEAVY = ("torch", "mlflow", "feast", "kfp", "polars", "pandas", "numpy", "sklearn", "onnxruntime", "pydantic", "yaml")
@@ -74,8 +77,18 @@ def test_the_reference_says_when_to_use_each_command(name: str) -> None:
 
 def test_the_generated_reference_is_up_to_date() -> None:
     """`make generate` would change nothing."""
-    path = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
-    assert path.read_text("utf-8") == commands_page()
+    folder = Path(__file__).parents[2] / "docs" / "reference"
+    assert (folder / "commands.md").read_text("utf-8") == commands_page()
+    assert (folder / "server-options.md").read_text("utf-8") == server_page()
+    assert (folder / "cluster-profile.md").read_text("utf-8") == profile_page()
+
+
+def test_the_reference_names_every_variable_of_the_environment() -> None:
+    """What the code reads of it under our own prefix has a row."""
+    root = Path(__file__).parents[2]
+    code = "".join(path.read_text("utf-8") for path in root.glob("*/sextant_*/**/*.py"))
+    page = (root / "docs" / "reference" / "cli.md").read_text("utf-8")
+    assert [name for name in set(re.findall(r'"(SEXTANT_[A-Z_]+)"', code)) if f"| `{name}` |" not in page] == []
 
 
 def test_what_follows_two_dashes_reaches_the_server(tmp_path: Path) -> None:

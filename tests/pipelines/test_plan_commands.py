@@ -61,6 +61,26 @@ def test_the_schema_takes_the_examples_and_refuses_a_slip(name: str, sextant: Se
             jsonschema.validate({**plan, **slip}, schema)
 
 
+def test_what_a_cluster_does_without_is_warned_of_with_its_values(sextant: Sextant, tmp_path: Path) -> None:
+    """No version before in a pod, no receivers of the plan, runbooks that open nowhere; else nothing is said."""
+    plan, silent = tmp_path / "plan.yaml", tmp_path / "silent.yaml"
+    text = yaml.safe_load((EXAMPLES / "digits" / "plan.yaml").read_text(encoding="utf-8"))
+    text["serving"]["fallback"] = {"engine_failure": ["previous-version", "baseline"]}
+    text["monitoring"]["notify"] = {"chat": {"url_file": "/secrets/chat", "channel": "#belt"}}
+    plan.write_text(yaml.dump(text), encoding="utf-8")
+    result = sextant("render", "values", plan)
+    assert result.code == 0
+    assert [line.split(": ")[1] for line in result.err.splitlines()] == [
+        "serving.fallback.engine_failure",
+        "monitoring.notify",
+        "monitoring.notify.runbooks",
+    ]
+    text["serving"]["fallback"] = {"engine_failure": ["baseline"]}
+    text["monitoring"]["notify"] = {"runbooks": "https://pages.example.org/runbooks"}
+    silent.write_text(yaml.dump(text), encoding="utf-8")
+    assert sextant("render", "values", silent).err == ""
+
+
 def test_a_test_set_that_cannot_decide_is_warned_of_with_its_rows(sextant: Sextant, plan_file: Path) -> None:
     """Forty pictures seal about twelve; the warning names the criterion, planned and needed rows."""
     text = plan_file.read_text()

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, multinomial, norm, ttest_1samp
 
-from sextant_plan.bounds import bootstrap, combined, mean, paired_difference, proportion, quantile, rows_to_prove
+from sextant_plan.bounds import (
+    bootstrap,
+    combined,
+    mean,
+    paired_difference,
+    proportion,
+    quantile,
+    rows_to_prove,
+    size_mean,
+)
 
 
 @given(n=st.integers(1, 3000), share=st.floats(0, 1), confidence=st.floats(0.6, 0.999))
@@ -72,6 +81,13 @@ def test_the_bounds_of_a_mean_are_students_as_scipys_test_inverts_to(rows: int, 
     np.testing.assert_allclose(
         [found.value, found.low, found.high], [values.mean(), expected.low, expected.high], rtol=1e-9
     )
+
+
+def test_the_mean_of_two_sizes_at_a_high_confidence_has_bounds_that_say_nothing() -> None:
+    """Student's quantile of one degree of freedom is in the thousands there, and its exponential no number."""
+    found = size_mean([0.05, 1.0], 0.99995)
+    assert (found.value, found.low, found.high, found.n) == (0.525, 0.0, math.inf, 2)
+    assert size_mean([0.05, 1.0], 0.95).high < math.inf
 
 
 def test_combined_bounds_swap_sides_with_the_sign() -> None:

@@ -160,12 +160,6 @@ def test_a_shift_of_predicted_numbers_is_refused() -> None:
     assert faults == ["prediction_shift measures answers of another kind than those of tabular-regression"]
 
 
-def test_only_what_waits_for_labels_says_so() -> None:
-    """Accuracy is judged once labels are back; errors at once."""
-    assert _enforced(METRICS["accuracy"], 0.9, ["canary"]).canary.awaits_labels  # type: ignore[union-attr]
-    assert not _enforced(METRICS["error_rate"], 0.1, ["canary"]).canary.awaits_labels  # type: ignore[union-attr]
-
-
 def test_a_canary_that_the_counters_cannot_judge_is_refused() -> None:
     """Compiling does not fall back to another meaning."""
     with pytest.raises(UsageError, match="criterion held: the baseline serves no traffic"):

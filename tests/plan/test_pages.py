@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from sextant_plan import catalogue
 from sextant_plan.pages import pages
 from sextant_plan.schema import Plan
 from sextant_plan.types import Duration
@@ -28,6 +29,13 @@ def test_the_plan_reference_names_every_key() -> None:
     """A key that a plan may hold can be looked up."""
     text = pages()[Path("reference/plan.md")]
     assert all(f"| `{name}` |" in text for name in Plan.model_fields)
+
+
+def test_every_series_of_the_catalogue_can_be_looked_up() -> None:
+    """The metrics' page has a line for each, whichever process exposes it."""
+    text = pages()[Path("reference/metrics.md")]
+    named = {each.name for each in vars(catalogue).values() if isinstance(each, catalogue.Series)}
+    assert named == set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) \|", text, re.MULTILINE))
 
 
 def test_durations_stand_in_the_reference_as_a_plan_writes_them() -> None:

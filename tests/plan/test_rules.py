@@ -324,6 +324,55 @@ def answers_shifted() -> Window:
     return Window((*_bins([250.0, 250.0], [0.5, 0.5]).samples, *shifted))
 
 
+def _bias_rule(classes: int, min_rows: int) -> Any:
+    """Return the rule on a bias of at most 1 % of the answers, at 95 % confidence over so many classes."""
+    data = _plan(ERRORS).data.model_dump()
+    listed = {"type": "category", "values": [f"class {place}" for place in range(classes)]}
+    bias = {"id": "bias", "metric": "prediction_bias", "at_most": 0.01, "enforce": ["alert"]}
+    return _rule(bias, data={**data, "columns": {"label": listed}}, monitoring={"min_rows": min_rows})
+
+
+def _answers(count: int, rows: int, share: float, classes: int) -> Window:
+    """Return a window with so many answers of a class that has a share in training; the other classes share evenly."""
+    rest = classes - 1
+    counts = [float(count), *[(rows - count) / rest] * rest]
+    shares = [share, *[(1 - share) / rest] * rest]
+    return _window(
+        *((FEATURE_BINS.name, {"feature": "prediction", "bin": str(i)}, n) for i, n in enumerate(counts)),
+        *((REFERENCE_RATIO.name, {"feature": "prediction", "bin": str(i)}, p) for i, p in enumerate(shares)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "share", "live", "times"),
+    [
+        pytest.param(200, 5, 0.02, 0.02, 1, id="unbiased"),
+        pytest.param(50, 5, 0.05, 0.05, 1, id="unbiased, few rows"),
+        pytest.param(200, 5, 0.02, 0.01, 2, id="too seldom by the limit"),
+        pytest.param(200, 5, 0.02, 0.03, 2, id="too often by the limit"),
+        pytest.param(200, 2, 0.002, 0.012, 2, id="a rare class, too often by the limit"),
+    ],
+)
+def test_a_bias_by_training_is_seldom_claimed_where_there_is_none(
+    rows: int, classes: int, share: float, live: float, times: float
+) -> None:
+    """Exact, over every count of a class: what the confidence leaves, or twice that where the truth is the limit."""
+    rule = _bias_rule(classes, rows)
+    counts = np.arange(rows + 1)
+    failed = [rule.read(_answers(n, rows, share, classes))[0].verdict is Verdict.FAIL for n in counts.tolist()]
+    assert any(failed)
+    assert binom.pmf(counts[failed], rows, live).sum() <= times * 0.05 / classes
+
+
+def test_a_class_without_answers_is_no_proof_of_a_bias() -> None:
+    """The difference is shown as it is; what it may be by chance lies on both sides of it."""
+    (reading,) = _bias_rule(5, 200).read(_answers(0, 200, 0.02, 5))
+    assert reading.verdict is Verdict.UNKNOWN
+    assert reading.estimate.value == 0.02
+    assert reading.estimate.low < 0.01
+    assert reading.estimate.high > 0.02
+
+
 def test_a_burn_rates_short_window_is_the_shorter_one() -> None:
     """Swapped windows would alert long after the fault has gone."""
     with pytest.raises(ValidationError, match="the short window has to be shorter"):

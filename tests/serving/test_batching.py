@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Awaitable
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from tests.virtual_time import Clock, run_on
 
 from sextant_serving.batching import Batcher, Job, Traffic
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
@@ -261,17 +261,6 @@ def test_batches_of_less_than_a_tick_count_in_the_expected_wait() -> None:
     asyncio.run(run())
 
 
-class Clock(selectors.SelectSelector):
-    """A selector that does not wait: time jumps to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Advance by the timeout."""
-        self.now += timeout or 0.0
-        return super().select(0)
-
-
 @pytest.mark.parametrize("load", [0.5, 2.0, 10.0])
 def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) -> None:
     """Twice or ten times the capacity: 99 of 100 accepted are in time, and the device does as much as it can.
@@ -280,8 +269,6 @@ def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) 
     queue has room for three seconds of work and the deadline is 0.2 s.
     """
     clock, deadline, seconds = Clock(), 0.2, 8.0 if load < 10 else 2.0
-    loop = asyncio.SelectorEventLoop(clock)
-    loop.time = lambda: clock.now  # type: ignore[method-assign]
     times: list[float] = []
     ends = {"answered": 0, "refused": 0, "late": 0}
 
@@ -303,17 +290,14 @@ def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) 
 
     async def run() -> None:
         limits = {"max_rows": 4, "queue_rows": 1200}
-        queue = Batcher(device, None, **limits, max_wait=0.002, deadline=deadline, clock=loop.time)
+        queue = Batcher(device, None, **limits, max_wait=0.002, deadline=deadline, clock=lambda: clock.now)
         generator, clients = np.random.default_rng(3), []
         while clock.now < seconds:
             await asyncio.sleep(generator.exponential(1 / (400 * load)))
             clients.append(asyncio.ensure_future(client(queue)))
         await asyncio.gather(*clients)
 
-    try:
-        loop.run_until_complete(run())
-    finally:
-        loop.close()
+    run_on(clock, run())
     accepted = ends["answered"] + ends["late"]
     assert ends["late"] <= 0.01 * accepted
     assert np.quantile(times, 0.99) <= deadline

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.bench
+@pytest.mark.slow
 def test_one_command_measures_and_writes_the_page(tmp_path: Path) -> None:
     """Sextant's own cells of the null model, without an error, in a table and a plot."""
     options = ["--servers", "sextant", "--models", "null", "--connections", "2", "--seconds", "0.5"]

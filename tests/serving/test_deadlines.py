@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.virtual_time import Clock, run_on
 
 from sextant_serving.deadlines import Deadlines
 
@@ -33,7 +34,7 @@ def test_futures_expire_in_the_order_of_their_times(order: list[int]) -> None:
         await asyncio.gather(*futures)
         return [futures.index(future) for future in expired]
 
-    assert asyncio.run(run()) == sorted(order)
+    assert run_on(Clock(), run()) == sorted(order)
 
 
 def test_what_is_done_in_time_does_not_expire_and_is_let_go() -> None:
@@ -53,4 +54,4 @@ def test_what_is_done_in_time_does_not_expire_and_is_let_go() -> None:
         await asyncio.sleep(5 * SOON)
         return expired, kept
 
-    assert asyncio.run(run()) == ([], 1)
+    assert run_on(Clock(), run()) == ([], 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.virtual_time import Clock, run_on
 
 from sextant_plan.schema import ImageInput
 from sextant_serving.decoders import Decoded, Decoders
@@ -31,17 +31,6 @@ MEGAPIXEL = 0.05  # seconds that the simulated threads take for it: five times w
 def picture(megapixels: float, note: bytes = b"") -> bytes:
     """Return the start of a PNG file of so many million pixels."""
     return PNG + bytes(8) + (1000).to_bytes(4) + int(megapixels * 1000).to_bytes(4) + note
-
-
-class Clock(selectors.SelectSelector):
-    """A selector that does not wait: time jumps to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Advance by the timeout."""
-        self.now += timeout or 0.0
-        return super().select(0)
 
 
 class Threads(Executor):
@@ -103,13 +92,8 @@ class Simulation:
 
     def run(self, scenario: Callable[[Simulation], Coroutine[Any, Any, None]]) -> None:
         """Run the scenario on a loop of the virtual clock."""
-        loop = asyncio.SelectorEventLoop(self.clock)
-        loop.time = lambda: self.clock.now  # type: ignore[method-assign]
         self.decoders = Decoders(self.threads, THREADS, decode=self.threads.decode, clock=self.threads.clock)
-        try:
-            loop.run_until_complete(scenario(self))
-        finally:
-            loop.close()
+        run_on(self.clock, scenario(self))
 
     async def ask(self, pictures: list[bytes], deadline: float) -> str:
         """Send a request; returns how it ended, and notes how many seconds that took."""

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn
+from sextant_components.server_probe import Request, probe_server
+from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn, read_bundle
 from sextant_plan.entrypoints import EntrypointError
 from sextant_serving.application import Application
 from sextant_serving.batching import Traffic
@@ -176,6 +177,23 @@ def test_a_miss_can_be_refused_without_harm_to_others(
     assert "row 1" in str(refused)
     assert isinstance(answered, Answer)
     assert model.metrics.fallbacks["feature-miss"] == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "unserved", "unharmed"),
+    [pytest.param(["P-9", "P-1"], 3, True, id="some"), pytest.param(["P-9"], 6, None, id="all")],
+)
+def test_an_evaluation_tells_rows_that_the_plan_rejects_from_those_that_are_refused(
+    make_bundle: MakeBundle, repository: Path, keys: list[str], unserved: int, unharmed: bool | None
+) -> None:
+    """They have no time and are no failure, as in service; the request that is sent after the wrong ones is another."""
+    bundle, picture = bundle_with(make_bundle, "reject"), io.BytesIO()
+    Image.new("L", (8, 8)).save(picture, "PNG")
+    asked = [Request(picture.getvalue(), {"weight": 1, "parcel_id": key}) for key in keys]
+    probe = probe_server(bundle, read_bundle(bundle), asked, count=6, feature_repo=repository)
+    assert (probe.unserved, len(probe.milliseconds)) == (unserved, 6 - unserved)
+    assert (probe.refused, probe.failed, probe.unharmed) == ([], 0, unharmed)
+    assert all(refusal.proper for refusal in probe.refusals)
 
 
 def test_the_server_looks_features_up_and_survives_the_stores_outage(make_bundle: MakeBundle, repository: Path) -> None:

@@ -26,6 +26,8 @@ from sextant_serving.repository import Repository
 from sextant_serving.rows import Rows
 from sextant_serving.variants import Variants
 
+PATIENCE = 30.0  # seconds for the device's thread to let go of its last piece of work, on a busy machine
+
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
@@ -52,8 +54,10 @@ def test_a_model_that_is_replaced_is_freed_without_the_collector(bundle: Path) -
                 await application.predict(call, rows, time.monotonic())
             del loaded, model, call
             application.variants = None
-            while engine() is not None:  # the thread may still hold its last piece of work
+            patience = time.monotonic() + PATIENCE
+            while engine() is not None and time.monotonic() < patience:
                 await asyncio.sleep(0.001)
+            assert engine() is None
 
     asyncio.run(run())
 

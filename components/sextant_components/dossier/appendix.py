@@ -8,8 +8,9 @@ from sextant_components.context import Step
 from sextant_components.dossier.blocks import Cell, Row
 from sextant_components.dossier.claims import cite
 from sextant_components.dossier.facts import Facts
-from sextant_components.dossier.wording import capital, finding, moment, number, sentence, title, words
+from sextant_components.dossier.wording import capital, finding, number, sentence, title, words
 from sextant_plan.ledger import Record
+from sextant_plan.moments import moment
 
 RECORD_COLUMNS = ("Check", "Requirement", "Risk", "Method", "Evidence", "Verdict", "Identity")
 FILE_COLUMNS = ("File", "SHA-256")

@@ -17,8 +17,9 @@ from sextant_components.dossier.markdown import card_markdown
 from sextant_components.dossier.palette import LEVELS, stylesheet
 from sextant_components.dossier.sections import sections
 from sextant_components.dossier.strips import WIDTH
-from sextant_components.dossier.wording import duration, moment, value
+from sextant_components.dossier.wording import duration, value
 from sextant_plan.files import write_atomically
+from sextant_plan.moments import moment
 
 if TYPE_CHECKING:
     import jinja2

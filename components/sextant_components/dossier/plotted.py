@@ -168,11 +168,13 @@ def _corruptions(content: list[dict[str, Any]]) -> list[Plot]:
 
 def _ageing(content: list[dict[str, Any]]) -> list[Plot]:
     measure = str(content[0].get("measure", "accuracy"))
-    lowest, oldest = min(float(each["low"]) for each in content), float(content[-1]["age_days"])
-    highest = 1.0 if measure == "accuracy" else max(float(each["high"]) for each in content) * (1 + MARGIN)
-    axes = Axes((0.0, oldest * (1 + MARGIN)), (max(0.0, lowest - MARGIN), highest))
-    for each in content:
+    bounded = [each for each in content if each["low"] is not None]  # rows of one group alone give an error no bound
+    ends = [float(each[end]) for each in bounded for end in ("low", "high")] + [each["value"] for each in content]
+    highest = 1.0 if measure == "accuracy" else max(ends) * (1 + MARGIN)
+    axes = Axes((0.0, float(content[-1]["age_days"]) * (1 + MARGIN)), (max(0.0, min(ends) - MARGIN), highest))
+    for each in bounded:
         axes.line([(each["age_days"], each["low"]), (each["age_days"], each["high"])], "interval")
+    for each in content:
         axes.dot(each["age_days"], each["value"], "main")
     axes.line([(each["age_days"], each["value"]) for each in content], "main")
     named = measure[0].upper() + measure[1:]

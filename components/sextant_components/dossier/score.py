@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from sextant_components.context import Step
+from sextant_components.criteria import beats_baseline
 from sextant_components.dossier.blocks import Block, Cell, Row, Section, Table, cites
 from sextant_components.dossier.claims import Citable, Claim, cite
 from sextant_components.dossier.facts import Facts
@@ -98,6 +99,7 @@ def _named(facts: Facts) -> list[Named]:
         if criterion is not None:
             names.append(f"{record.step}/metric:{criterion.metric}")
             names += [f"{record.step}/sliced:{criterion.metric}"] if criterion.slice else []
+            names += [f"{record.step}/beats baseline"] if beats_baseline(criterion) else []
         named.append((record, names))
     return named
 

@@ -1,7 +1,8 @@
 """The 28 tests of the ML Test Score (Breck et al. 2017), each with the records of a run that answer it.
 
 A record goes by `step/task`, by `step/metric:NAME` if it judges a criterion, and by `step/sliced:NAME` if that
-criterion is on a slice; `*` stands for any text. A group is answered by any of its patterns.
+criterion is on a slice; one that asks for a gain over the baseline goes by `step/beats baseline` too. `*` stands for
+any text. A group is answered by any of its patterns.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ SCORE_TESTS = (
     ScoreTest("data-1", "data", "Are expectations of the inputs held in a schema?", (("verify/schema of *",),)),
     ScoreTest(
         "data-2", "data", "Is every input of use?",
-        (("evaluate/explanation", "evaluate/feature*"), ("train/beats baseline",)),
-        partial=(("train/beats baseline",),),
+        (("evaluate/explanation", "evaluate/feature*"), ("evaluate/beats baseline",)),
+        partial=(("evaluate/beats baseline",),),
     ),
     ScoreTest(
         "data-3", "data", "Is no input too costly?",
@@ -82,7 +83,7 @@ SCORE_TESTS = (
     ),
     ScoreTest(
         "model-5", "model", "Is a simpler model not as good?",
-        (("train/beats simpler candidates",), ("train/beats baseline",)),
+        (("train/beats simpler candidates",), ("evaluate/beats baseline",)),
     ),
     ScoreTest(
         "model-6", "model", "Is quality enough on every slice that matters?", (("evaluate/sliced:*",),),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from sextant_plan.ledger import Record
+from sextant_plan.moments import moment
 
 DIGEST = re.compile(r"sha256:([0-9a-f]{8})[0-9a-f]{56}")
 PLAIN_WORD = re.compile(r"[a-z]+([ ,;:.!?…]|$)(?!\S)")
@@ -26,11 +26,6 @@ def number(value: float) -> str:
     decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if abs(value) >= 1 else 4
     text = f"{value:,.{decimals}f}".replace(",", "\u202f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def moment(seconds: float) -> str:
-    """Return a Unix time as date and time of day, UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sextant_components.context import code_version
+from sextant_components.context import origin_of
 from sextant_components.drills import (
     bad_model,
     dead_pod,
@@ -23,7 +23,7 @@ from sextant_components.drills.result import Result
 from sextant_components.drills.stage import Stage, open_stage
 from sextant_plan.drills import FOLDER, STEP, TASK, Outcome, modes_of
 from sextant_plan.errors import UsageError
-from sextant_plan.ledger import LedgerWriter, Origin
+from sextant_plan.ledger import LedgerWriter
 from sextant_plan.loading import plan_hash
 from sextant_plan.schema import Plan
 from sextant_plan.types import DrillName
@@ -90,7 +90,7 @@ def record(plan: Plan, home: Path, drill: DrillName, result: Result, *, profile:
         facts=result.facts,
     )
     run_id = f"{drill}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid() % 10000:04d}"
-    origin = Origin(run_id, plan_hash(plan), code_version(), os.environ.get("SEXTANT_IMAGE", "local"))
+    origin = origin_of(run_id, plan_hash(plan))
     with LedgerWriter(home / FOLDER / run_id, STEP, "monitoring", origin) as ledger:
         ledger.record(
             TASK,

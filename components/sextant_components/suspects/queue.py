@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from sextant_components.corrections import CORRECTION, reviewed_rows
 from sextant_components.stored_rows import Mask, StoredRows
 from sextant_components.suspects.labels import Judged
-from sextant_components.suspects.suspect import Suspect
+from sextant_components.suspects.suspect import Line, Suspect
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
@@ -28,7 +28,7 @@ UNSURE = 0.5  # the two likeliest classes are closer than this
 
 
 @dataclass(frozen=True)
-class Queued:
+class Queued(Line):
     """One row to look at: its key in the source, its label, why it is asked for, and the label that is suggested."""
 
     row_id: int
@@ -39,10 +39,6 @@ class Queued:
     entity: str | None = None
     time: str | None = None
     image: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the line of the queue's file."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def record_queue(

@@ -8,16 +8,24 @@ from typing import Any
 LABEL, OUTLIER, PICTURE, TWIN = "label", "outlier", "picture", "near-duplicate"
 
 
+@dataclass(frozen=True)
+class Line:
+    """What is written as a line of a JSONL file; a field that is None is left out."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
 @dataclass(frozen=True, order=True)
-class Suspect:
-    """A row that a check points at; `score` is 0 to 1, lower being worse, comparable within one check alone."""
+class Suspect(Line):
+    """A row that a check points at: a line of suspects.jsonl.
+
+    `score` is 0 to 1, lower being worse, comparable within one check alone.
+    """
 
     row_id: int
     check: str
     detail: str
     score: float
     suggestion: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the line of suspects.jsonl."""
-        return {key: value for key, value in asdict(self).items() if value is not None}

@@ -23,7 +23,7 @@ def _store_option(function: Function) -> Function:
 
 @click.group("backup")
 def command() -> None:
-    """Back up the registry, the features, the bundles and the evidence of a home, and restore them."""
+    """Back up what a home cannot make anew: registry, features, bundles, evidence, records, labels; and restore it."""
 
 
 @command.command("create")
@@ -32,14 +32,19 @@ def command() -> None:
 @_database_option
 @_store_option
 def create(folder: Path, home: Path, database: str | None, store: str | None) -> None:
-    """Write a backup into FOLDER; into an earlier one, what is new."""
-    from sextant_components.backups import back_up_home, dump_postgresql, verify_objects
+    """Write a backup into FOLDER; into an earlier one, what is new.
+
+    Left out, and named on standard error, is what Sextant has not written into the home.
+    """
+    from sextant_components.backups import back_up_home, dump_postgresql, strangers, verify_objects
     from sextant_components.store_backups import back_up_store
     from sextant_plan.errors import UsageError
 
     if not home.is_dir():
         raise UsageError(f"{home}: no home to back up. Name another with --home.")
     back_up_home(home, folder)
+    if left_out := strangers(home):
+        click.echo(f"no part of the backup: {', '.join(left_out)}", err=True)
     if database is not None:
         dump_postgresql(database, folder)
     if store is not None:

@@ -136,9 +136,15 @@ def dashboards(plan_path: Path, output: Path) -> int:
 @plan_argument
 @output_option
 def values(plan_path: Path, output: Path | None) -> int:
-    """Write the values with which charts/sextant serves, watches and retrains PLAN's model (YAML)."""
-    from sextant_pipelines.chart_values import render_values
+    """Write the values with which charts/sextant serves, watches and retrains PLAN's model (YAML).
 
+    Warns of what the plan asks for and a cluster does without.
+    """
+    from sextant_pipelines.chart_values import pod_warnings, render_values
+    from sextant_plan.loading import load_plan
+
+    for warning in pod_warnings(load_plan(plan_path)):
+        click.echo(f"warning: {warning}", err=True)
     _write(render_values(plan_path), output)
     return 0
 

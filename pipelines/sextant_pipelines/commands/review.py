@@ -89,8 +89,8 @@ def _print(queue: Waiting) -> None:
 
 
 def _answer(row: dict[str, Any]) -> str:
-    if "predicted" in row:
-        return f"{row['label']} taken for {row['predicted']} at {row['probability']:.3f}"
     sure = f" at {row['probability']:.3f}" if "probability" in row else ""
+    if "predicted" in row:
+        return f"{row['label']} taken for {row['predicted']}{sure}"
     rests = f", on {row['rests_on']}" if "rests_on" in row else ""
     return f"{row['label']} answered {row['answer']}{sure}{rests}"

@@ -60,6 +60,11 @@ from sextant_serving.allocator import with_huge_pages
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the predictions that the plan's serving.log samples into this folder.",
 )
+@click.option(
+    "--feedback-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append each label that /feedback takes to this file, as a JSON line.",
+)
 @click.argument("server_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- OPTIONS]")
 def command(
     *,
@@ -74,6 +79,7 @@ def command(
     shadow: tuple[str, ...],
     experiment: str | None,
     prediction_log: Path | None,
+    feedback_log: Path | None,
     server_options: tuple[str, ...],
 ) -> int:
     """Serve predictions over HTTP and gRPC until stopped: v1 and v2 JSON, v2 binary tensors, and pictures.
@@ -99,6 +105,7 @@ def command(
     arguments += [part for given in shadow for part in ("--shadow", given)]
     arguments += ["--experiment", experiment] if experiment else []
     arguments += ["--prediction-log", str(prediction_log)] if prediction_log else []
+    arguments += ["--feedback-log", str(feedback_log)] if feedback_log else []
     arguments += server_options
     # The server replaces this process, so that signals reach it and no second interpreter stays behind.
     os.execve(sys.executable, arguments, with_huge_pages(os.environ))  # noqa: S606 - our own interpreter and module

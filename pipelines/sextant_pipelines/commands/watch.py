@@ -206,13 +206,11 @@ class ShippedLogs:
         """Bring the folder up to `now` (Unix time); where the store is away, say so and keep what is there."""
         from sextant_components.log_store import fetch_logs
         from sextant_components.store_backups import StoreFailed
-        from sextant_monitoring.launcher import TimeWindow
         from sextant_monitoring.quality import last_due_window, windows_before
 
         last = last_due_window(self._plan, now)
-        span = TimeWindow(windows_before(last, self._windows)[0].start, last.end)
         try:
-            fetch_logs(self._address, self._folder, span, now=now)
+            fetch_logs(self._address, self._folder, windows_before(last, self._windows), now=now)
         except StoreFailed as error:
             click.echo(str(error), err=True)
 

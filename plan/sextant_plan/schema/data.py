@@ -76,6 +76,9 @@ class Data(Closed):
     one table, with the columns that folders such as `region=eu` name. A folder with one subfolder for each class, or
     with a metadata.csv, .jsonl or .parquet beside its pictures, needs only `images`; with a table, `image` names the
     column that holds each row's file. `rules` compare two columns of a row, such as `weight <= capacity`.
+
+    Rows with the same `group`, rows of one `entity`, rows with equal inputs and nearly equal pictures stay together in
+    one split. They are no independent evidence either: bounds and `n` count what the rows of a group are worth.
     """
 
     source: str

@@ -63,7 +63,9 @@ class Criterion(Closed):
     """One success criterion; kind, unit and direction come from the metric catalogue.
 
     `relative_to` makes the limit one on the paired difference to the baseline or to the champion.
-    `slice` is `column=value`, or a column alone for a metric that compares the column's values.
+    `slice` is `column=value`, or a column alone for a metric that compares the column's values. A gate passes only
+    from `min_n` independent observations on: requests for latency and reliability, else rows, where those of one group
+    (see data) count for what they are worth together.
     """
 
     id: Name

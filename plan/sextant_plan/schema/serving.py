@@ -44,7 +44,8 @@ class Fallback(Closed):
     outside the range of the training rows than this share of the range. Where the network fails, or its answer is no
     number, those named in `engine_failure` answer in turn: the version that was in service before, if it reads and
     answers the same, and `baseline`, the classes' shares or the median of the training rows. Without one of them the
-    request fails with 500. A previous version is kept loaded and takes its memory.
+    request fails with 500. A previous version is kept loaded and takes its memory. It is known where the server follows
+    a home or is given `--previous-bundle`; a pod of KServe's has one bundle alone, and there it is passed over.
     """
 
     abstain_below: Share = 0.0

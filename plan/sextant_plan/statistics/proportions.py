@@ -1,9 +1,13 @@
-"""Shares and their differences: exact and score bounds, and the exact paired test."""
+"""Shares and their differences: exact and score bounds."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sextant_plan.statistics.groups import Groups, effective_share_rows, in_groups
 from sextant_plan.statistics.search import boundary
 from sextant_plan.verdicts import Estimate
 
@@ -16,31 +20,21 @@ def proportion(successes: int, n: int, confidence: float) -> Estimate:
     _require_counts(successes, n)
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0, confidence)
-    from scipy.special import betaincinv
-
-    low = float(betaincinv(successes, n - successes + 1, 1 - confidence)) if successes else 0.0
-    high = float(betaincinv(successes + 1, n - successes, confidence)) if successes < n else 1.0
+    low, high = _exact_bounds(successes, n, confidence)
     return Estimate(successes / n, low, high, n, confidence)
 
 
-def wilson(successes: int, n: int, confidence: float) -> Estimate:
-    """Return a share with its one-sided score bounds (Wilson 1927), for charts and many slices side by side.
+def share(hits: NDArray[np.bool_], confidence: float, groups: Groups = None) -> Estimate:
+    """Return the share of `hits`, BOOL (rows,), with the bounds of `proportion` on the rows that its groups are worth.
 
-    Closer to their level on average than Clopper and Pearson's, but not on the safe side of it for every share, so no
-    gate uses them. With n = 0 the value is nan and the bounds are 0 and 1.
+    Where every row is its own group this is `proportion`; else Korn and Graubard's interval (1998), and `n` is the
+    effective number of rows, rounded down.
     """
-    _require_counts(successes, n)
-    if n == 0:
-        return Estimate(math.nan, 0.0, 1.0, 0, confidence)
-    from scipy.special import ndtri
-
-    z = float(ndtri(confidence))
-    share, weight = successes / n, z * z / n
-    centre = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / n + weight / (4 * n)) / (1 + weight)
-    low = max(0.0, centre - half) if successes else 0.0
-    high = min(1.0, centre + half) if successes < n else 1.0
-    return Estimate(share, low, high, n, confidence)
+    if groups is None or not in_groups(groups):
+        return proportion(int(hits.sum()), len(hits), confidence)
+    value, rows = float(hits.mean()), effective_share_rows(hits, groups, confidence)
+    low, high = _exact_bounds(value * rows, rows, confidence)
+    return Estimate(value, low, high, _whole(rows), confidence)
 
 
 def paired_difference(gained: int, lost: int, n: int, confidence: float) -> Estimate:
@@ -51,29 +45,47 @@ def paired_difference(gained: int, lost: int, n: int, confidence: float) -> Esti
     """
     if n == 0:
         return Estimate(math.nan, -1.0, 1.0, 0, confidence)
+    low, high = _score_bounds(gained, lost, n, confidence)
+    return Estimate((gained - lost) / n, low, high, n, confidence)
+
+
+def share_difference(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], confidence: float, groups: Groups = None
+) -> Estimate:
+    """Return how much larger the share of `one` is than that of `other` on the same rows, each BOOL (rows,).
+
+    The bounds are those of `paired_difference` on the rows that the groups are worth to the rows' differences.
+    """
+    gained, lost, n = int((one & ~other).sum()), int((other & ~one).sum()), len(one)
+    if groups is None or not in_groups(groups):
+        return paired_difference(gained, lost, n, confidence)
+    rows = effective_share_rows(one.astype(np.float64) - other, groups, confidence)
+    low, high = _score_bounds(gained * rows / n, lost * rows / n, rows, confidence)
+    return Estimate((gained - lost) / n, low, high, _whole(rows), confidence)
+
+
+def _exact_bounds(successes: float, n: float, confidence: float) -> tuple[float, float]:
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(successes, n - successes + 1, 1 - confidence)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, confidence)) if successes < n else 1.0
+    return low, high
+
+
+def _score_bounds(gained: float, lost: float, n: float, confidence: float) -> tuple[float, float]:
     from scipy.special import ndtri
 
     z, value = float(ndtri(confidence)), (gained - lost) / n
     low = boundary(value, -1.0, lambda delta: _paired_score(gained, lost, n, delta) > z)
     high = boundary(value, 1.0, lambda delta: _paired_score(gained, lost, n, delta) < -z)
-    return Estimate(value, low, high, n, confidence)
+    return low, high
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value of "two answers on the same rows are right equally often" (McNemar 1947).
-
-    `gained` rows are right only the first time, `lost` only the second; without either there is no evidence, 1.
-    """
-    if min(gained, lost) < 0:
-        raise ValueError(f"{gained} rows gained and {lost} lost")
-    if gained + lost == 0:
-        return 1.0
-    from scipy.special import bdtr
-
-    return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+def _whole(rows: float) -> int:
+    return math.floor(rows + 1e-9)  # what rounding left of a whole number is one
 
 
-def _paired_score(gained: int, lost: int, n: int, delta: float) -> float:
+def _paired_score(gained: float, lost: float, n: float, delta: float) -> float:
     """Return the standardised distance of the observed difference from `delta`."""
     off = gained - lost - n * delta
     linear = (2 * n - gained + lost) * delta - gained - lost

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sextant_plan.statistics.groups import alike_rows
 from sextant_plan.verdicts import Estimate
 
 Statistic = Callable[[NDArray[np.intp]], float]
@@ -29,8 +30,9 @@ def bootstrap(
     `statistic` takes row indices, shape (rows,), and returns one number; reading two models' answers at the same
     indices makes it paired. `strata`, shape (rows,), keeps each stratum at its size, where the sample was drawn so.
     `groups`, shape (rows,), resamples whole groups, where rows of one group resemble each other; n counts the groups
-    then. Give one of the two at most. The bounds depend on the seed alone, so evidence repeats. Only for statistics
-    without a closed form: where the rows are all alike the bounds have no width.
+    then, and fewer where their sizes differ (`alike_rows`). Give one of the two at most. The bounds depend on the seed
+    alone, so evidence repeats. Only for statistics without a closed form: where the rows are all alike the bounds have
+    no width.
     """
     if strata is not None and groups is not None:
         raise ValueError("give strata or groups, not both")
@@ -41,7 +43,7 @@ def bootstrap(
         draw = _draw_within(_members(strata, rows))
     if groups is not None:
         members = _members(groups, rows)
-        n, draw = len(members), _draw_groups(members)
+        n, draw = math.floor(alike_rows(np.asarray(groups)) + 1e-9), _draw_groups(members)
     generator = np.random.default_rng(seed)
     value = statistic(np.arange(rows, dtype=np.intp))
     draws = np.array([statistic(draw(generator)) for _ in range(resamples)])

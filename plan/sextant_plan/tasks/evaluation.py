@@ -24,7 +24,8 @@ TASKS = (
         method="looks counted by write-once parameters; confidence bounds, not point values",
         lives_in=(EVALUATE, "sextant_components.looks", "sextant_components.metrics"),
         evidence=("evaluate/look", "evaluate/bundle under test", "evaluate/confusion*", "evaluate/reliab*",
-                  "evaluate/answers and labels",                  "evaluate/champion", "evaluate/served parity"),
+                  "evaluate/answers and labels", "evaluate/beats baseline", "evaluate/champion",
+                  "evaluate/served parity", "evaluate/rows in groups"),
         metrics=metrics_of(Kind.ML),
     ),
     Task(
@@ -35,7 +36,7 @@ TASKS = (
         "before a promotion",
         lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
         evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*",
-                  "*/confident errors"),
+                  "*/confident errors", "*/largest errors"),
     ),
     Task(
         "ethics", "evaluation", "Ethics and fairness",

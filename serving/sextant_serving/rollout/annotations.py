@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from sextant_plan.acceptance import AcceptanceRecord
-from sextant_serving.rollout.kserve import ServiceUnfit, read_service, service_path
+from sextant_serving.rollout.kserve import SCALING, ServiceUnfit, read_service, service_path
 from sextant_serving.rollout.kube import Json, Kube, ObjectMoved, pointer
 from sextant_serving.rollout.one_server import challenger_patch, stored_challenger
 from sextant_serving.rollout.release import Release
@@ -180,8 +180,8 @@ def _beside(predictor: Json, release: Release, storage_uri: str) -> list[Json]:
 
 
 def _canary_predictor(stable: Json, name: str, storage_uri: str) -> Json:
-    """Return the stable predictor under another name, with its own variant and bundle."""
-    predictor = copy.deepcopy(stable)
+    """Return the stable predictor under another name, with its own variant and bundle, and no scaling of its own."""
+    predictor = {field: copy.deepcopy(value) for field, value in stable.items() if field not in SCALING}
     predictor["name"] = name
     model = predictor["model"]
     kept = [argument for argument in model.get("args", []) if not argument.startswith("--variant")]

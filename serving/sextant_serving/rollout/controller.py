@@ -71,8 +71,8 @@ class Controller:
         """Take one step of every rollout if the lease is ours; tell whether it is. Never raises."""
         try:
             leading = self._lease.hold()
-        except SextantError as error:
-            _log.warning("no lease: %s", error)
+        except Exception as error:  # a token that cannot be read is a reason to wait, and none to step no more
+            _warn("no lease", error)
             leading = False
         self._metrics.lead(leading=leading)
         if leading:
@@ -84,8 +84,7 @@ class Controller:
         try:
             state = self._rollouts.tick(name)
         except Exception as error:  # whatever one object or one server does must not stop the others' rollouts
-            known = isinstance(error, SextantError)
-            _log.warning("%s: %s", name, error if known else type(error).__name__, exc_info=not known)
+            _warn(name, error)
             self._metrics.count_fault(name)
             return
         self._metrics.show(name, self._last.get(name), state)
@@ -97,6 +96,11 @@ class Controller:
             self._lease.release()
         except SextantError as error:
             _log.warning("the lease runs out by itself: %s", error)
+
+
+def _warn(what: str, error: Exception) -> None:
+    known = isinstance(error, SextantError)
+    _log.warning("%s: %s", what, error if known else type(error).__name__, exc_info=not known)
 
 
 def run_controller(controller: Controller, namespace: str, stop: threading.Event | None = None) -> None:

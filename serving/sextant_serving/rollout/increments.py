@@ -22,20 +22,29 @@ def series_wanted(rules: Sequence[CanaryCriterion], more: Sequence[str] = ()) ->
     return sorted({REQUESTS.name, *(name for rule in rules for name in rule.series), *more})
 
 
-def snapshot(readings: Mapping[Arm, Sequence[Reading]]) -> dict[str, dict[str, float]]:
-    """Return the raw values by source and series, to be kept until the next look."""
-    return {
-        reading.source: {_key(sample): sample.value for sample in reading.samples}
-        for arm in readings.values()
-        for reading in arm
-    }
+Counters = Mapping[str, Mapping[str, float]]
+"""Raw values by source and series."""
 
 
-def increments(readings: Sequence[Reading], before: Mapping[str, Mapping[str, float]], *, since: float) -> Window:
+def snapshot(readings: Mapping[Arm, Sequence[Reading]], before: Counters) -> dict[str, dict[str, float]]:
+    """Return the raw values to be kept until the next look; of a reading that is out of date those of the look before.
+
+    `before` is what the look before kept.
+    """
+    kept = {}
+    for reading in (each for arm in readings.values() for each in arm):
+        base = before.get(reading.source, {})
+        values = {_key(sample): sample.value for sample in reading.samples}
+        kept[reading.source] = dict(base) if _is_out_of_date(reading, base) else values
+    return kept
+
+
+def increments(readings: Sequence[Reading], before: Counters, *, since: float) -> Window:
     """Return what was counted since the look at Unix time `since`.
 
     A source of which any counter fell has begun anew and counts from 0, and so does one born since. A source that was
-    not read at the look before and may be older only gives a baseline: what it counted may lie outside the rollout.
+    not read at the look before and may be older only gives a baseline: what it counted may lie outside the rollout. One
+    that tells its start cannot have begun anew under the same name: the reading is out of date, and counts nothing.
     """
     counted: list[Sample] = []
     for reading in readings:
@@ -44,12 +53,23 @@ def increments(readings: Sequence[Reading], before: Mapping[str, Mapping[str, fl
             if reading.born is None or reading.born <= since:
                 continue
             base = {}
-        elif any(sample.value < base.get(_key(sample), 0.0) for sample in reading.samples):
+        elif _is_out_of_date(reading, base):
+            continue
+        elif _has_fallen(reading, base):
             base = {}
         counted += [
             Sample(sample.name, sample.labels, sample.value - base.get(_key(sample), 0.0)) for sample in reading.samples
         ]
     return Window(tuple(counted))
+
+
+def _has_fallen(reading: Reading, base: Mapping[str, float]) -> bool:
+    return any(sample.value < base.get(_key(sample), 0.0) for sample in reading.samples)
+
+
+def _is_out_of_date(reading: Reading, base: Mapping[str, float]) -> bool:
+    """Tell whether a reading is older than the one before: of two replicas of Prometheus one may lag behind."""
+    return reading.born is not None and _has_fallen(reading, base)
 
 
 def look_of(rule: CanaryCriterion, canary: Window, stable: Window, *, weight: int) -> Look | ClassLook | None:

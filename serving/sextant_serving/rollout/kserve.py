@@ -15,6 +15,9 @@ from sextant_serving.rollout.kube import Json, Kube, is_true, pointer
 from sextant_serving.rollout.ports import Arm
 
 GROUP = "serving.kserve.io"
+# What KServe refuses in a canary, which has as many pods as its minReplicas say: the stable predictor's alone.
+# Source: validateCanarySpecs in KServe's pkg/apis/serving/v1beta1/inference_service_validation.go, 0.20.
+SCALING = ("maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
 
 
 class ServiceUnfit(InfrastructureError):
@@ -74,12 +77,18 @@ class KServeTraffic:
         return shares.pop() if len(shares) == 1 else None
 
     def replace_stable(self) -> None:
-        """Rename the stable predictor to the canary's and drop the canary: its pods stay."""
+        """Rename the stable predictor to the canary's and drop the canary: its pods stay, and so does how it scales."""
         document = self.read()
         if self._canary(document) is not None:
-            canary = pointer("spec", "canary")
-            moved = {"op": "move", "from": f"{canary}/0/predictor", "path": pointer("spec", "predictor")}
-            self.kube.patch(self.path, [self._is_canary(), moved, {"op": "remove", "path": canary}])
+            canary, predictor = pointer("spec", "canary"), pointer("spec", "predictor")
+            stable = document["spec"]["predictor"]
+            moved = {"op": "move", "from": f"{canary}/0/predictor", "path": predictor}
+            kept = [
+                {"op": "add", "path": f"{predictor}/{field}", "value": stable[field]}
+                for field in SCALING
+                if field in stable
+            ]
+            self.kube.patch(self.path, [self._is_canary(), moved, *kept, {"op": "remove", "path": canary}])
         elif document["spec"]["predictor"].get("name") != self.predictors["canary"]:
             raise ServiceUnfit(self.name, "somebody took the canary away before it could replace the stable version")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,10 +109,19 @@ class Kube:
             if error.status == 404 and absent_is_none:
                 return None
             kind_of_error = ObjectMoved if error.status in {409, 422} else ApiFailed
-            raise kind_of_error(verb, path, f"{error.status} {error.reason}") from error
+            raise kind_of_error(verb, path, f"{error.status} {error.reason}{_words(error.body)}") from error
         except HTTPError as error:
             raise ApiFailed(verb, path, type(error).__name__) from error
         return answer
+
+
+def _words(body: object) -> str:
+    """Return what the API server or an admission webhook says of a refusal, with a colon before it."""
+    try:
+        said = json.loads(body)["message"] if isinstance(body, str | bytes) else ""
+    except (ValueError, TypeError, LookupError):
+        said = ""
+    return f": {said}" if said else ""
 
 
 def pointer(*keys: str | int) -> str:

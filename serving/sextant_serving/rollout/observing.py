@@ -32,7 +32,7 @@ class Observer:
             readings = self._counters.read()
         except InfrastructureError as error:
             return state.model_copy(update={"reason": f"no counters: {error}"})
-        read = {"counters": snapshot(readings), "looked": now}
+        read = {"counters": snapshot(readings, state.counters), "looked": now}
         if state.looked is None:
             return state.model_copy(update={**read, "reason": ""})
         since = state.looked

@@ -49,6 +49,8 @@ class PrometheusCounters:
             labels = dict(found["metric"])
             sample = Sample(labels.pop("__name__"), labels, float(found["value"][1]))
             pod = labels.get("pod") or labels.get("instance", "")
+            if starts.get(pod, at) > at:
+                continue  # counted by the process before, under whose name it would be counted twice
             by_source.setdefault((labels.get("variant", ""), pod), []).append(_own(sample))
         return {
             arm: [

@@ -91,6 +91,7 @@ class Workshop:
                 "predictor": {
                     "name": "blue",
                     "minReplicas": 1,
+                    "maxReplicas": 2,
                     "model": {
                         "modelFormat": {"name": "sextant"},
                         "runtime": "sextant",

@@ -9,8 +9,8 @@ import pytest
 
 from sextant_plan.acceptance import AcceptanceRecord
 from sextant_serving.rollout.annotations import AnnotationState, ServiceDocuments, StateMoved
-from sextant_serving.rollout.kserve import KServeTraffic, ServiceUnfit
-from sextant_serving.rollout.kube import Kube
+from sextant_serving.rollout.kserve import KServeTraffic, ServiceUnfit, service_path
+from sextant_serving.rollout.kube import ApiFailed, Kube
 from sextant_serving.rollout.lease import LEASE_SECONDS, Lease
 from sextant_serving.rollout.release import Release
 from sextant_serving.rollout.state import Phase, RolloutState
@@ -35,7 +35,14 @@ def service(cluster: Any, kserve_crds: None) -> Iterator[str]:
             "apiVersion": "serving.kserve.io/v1beta1",
             "kind": "InferenceService",
             "metadata": {"name": name, "namespace": cluster.namespace},
-            "spec": {"predictor": {"name": "blue", "model": {**model, "args": ["--variant=blue", "--threads=2"]}}},
+            "spec": {
+                "predictor": {
+                    "name": "blue",
+                    "minReplicas": 1,
+                    "maxReplicas": 4,
+                    "model": {**model, "args": ["--variant=blue", "--threads=2"]},
+                }
+            },
         }
     )
     yield name
@@ -90,6 +97,7 @@ def test_a_submitted_release_is_a_canary_without_traffic(cluster: Any, kube: Kub
     assert canary["predictor"]["name"] == "green"
     assert canary["predictor"]["model"]["args"] == ["--variant=green", "--threads=2"]
     assert canary["predictor"]["model"]["storageUri"] == "pvc://bundles/b"
+    assert canary["predictor"]["minReplicas"] == 1
     assert documents.release() == submitted
     assert (submitted.stable, submitted.canary) == ("blue", "green")
     documents.wish(lambda wishes: wishes.model_copy(update={"acceptance": AcceptanceRecord(signed_by="ada")}))
@@ -98,6 +106,13 @@ def test_a_submitted_release_is_a_canary_without_traffic(cluster: Any, kube: Kub
     assert '"signed_by":"ada"' in noted["sextant.dev/acceptance"]
     with pytest.raises(ServiceUnfit, match="a canary already"):
         documents.submit(release(), "pvc://bundles/b")
+
+
+def test_a_refusal_is_told_in_the_words_of_who_refuses(cluster: Any, kube: Kube, service: str) -> None:
+    """KServe's webhook says which field it does not take; a bare status would leave people guessing."""
+    taken = {"trafficPercent": 0, "predictor": {**cluster.get("inferenceservice", service)["spec"]["predictor"]}}
+    with pytest.raises(ApiFailed, match="fixed replicas"):
+        kube.patch(service_path(cluster.namespace, service), [{"op": "add", "path": "/spec/canary", "value": [taken]}])
 
 
 def test_promotion_and_withdrawal_change_one_thing_and_may_be_repeated(cluster: Any, kube: Kube, service: str) -> None:
@@ -117,6 +132,7 @@ def test_promotion_and_withdrawal_change_one_thing_and_may_be_repeated(cluster: 
         traffic.replace_stable()
     spec = cluster.get("inferenceservice", service)["spec"]
     assert spec["predictor"]["name"] == submitted.canary
+    assert spec["predictor"]["maxReplicas"] == 4, "what a canary must not have is the stable predictor's again"
     assert "canary" not in spec
     for _ in range(2):
         traffic.remove_canary()

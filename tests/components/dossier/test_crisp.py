@@ -8,17 +8,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from tests.components.dossier.conftest import PLAN
 
 import sextant_components
-from sextant_components.context import RunContext, Step
+from sextant_components.context import RunContext, Step, create_run
 from sextant_components.dossier.crisp import NOT_APPLICABLE, TaskResult, task_results, unclaimed
 from sextant_components.dossier.facts import read_facts
 from sextant_components.dossier.score import SECTIONS, Named, Score, Scored, compute_score, score_test
 from sextant_components.dossier.score_tests import SCORE_TESTS, Groups, ScoreTest
+from sextant_components.gates import record_criterion
 from sextant_plan.catalogue import METRICS, Enforcement
 from sextant_plan.ledger import END_TASK, LedgerWriter, Origin
 from sextant_plan.tasks import TASKS
-from sextant_plan.verdicts import Verdict
+from sextant_plan.verdicts import Estimate, Verdict
 
 COMPONENTS = Path(sextant_components.__file__).parent
 WATCHED = {Enforcement.ALERT, Enforcement.RETRAIN}
@@ -123,6 +125,17 @@ def test_a_point_is_for_a_check_that_passed(empty_run: RunContext, verdict: Verd
     """A check that was made and did not pass earns nothing."""
     record(empty_run, Step.TRAIN, "search", verdict)
     assert points(compute_score(read_facts(empty_run)), "model-3") == expected
+
+
+def test_a_criterion_against_the_baseline_earns_what_the_steps_own_check_would(tmp_path: Path) -> None:
+    """A plan that asks for the gain itself has no other record of it."""
+    asked = "  - {id: beats-the-rule, metric: accuracy, at_least: 0.1, relative_to: baseline}\ndata:\n"
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("data:\n", asked, 1), encoding="utf-8")
+    context = create_run(tmp_path / "run", run_id="r", plan_path=tmp_path / "plan.yaml", home=tmp_path / "home")
+    (criterion,) = [each for each in context.plan.criteria if each.id == "beats-the-rule"]
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_criterion(ledger, criterion, Estimate(0.3, 0.2, 0.4, 300, 0.95))
+    assert points(compute_score(read_facts(context)), "data-2") == 0.5
 
 
 def named(run: Path, groups: Groups, *, failing: int | None = None) -> list[Named]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sextant_components.boosting import PATIENCE, fit_trees
 from sextant_components.bundle_export import engines_for, write_golden, write_weights
 from sextant_components.explanation import permutation_importance, randomised
-from sextant_components.model_file import load_network, read_model, write_model
+from sextant_components.model_file import load_members, read_model, write_model
 from sextant_components.optimise import run_optimise
 from sextant_components.sanity import overfit_one_batch
 from sextant_components.tensors import Examples
@@ -114,7 +114,7 @@ def bundle(found: Found, tmp_path: Path) -> Path:
     fitted = found.best["gradient-boosting"]
     write_model(tmp_path / "model", [fitted], SHAPE, found.trials, [])
     described = read_model(tmp_path / "model")
-    trees = load_network(tmp_path / "model", described)
+    (trees,) = load_members(tmp_path / "model", described)
     folder, golden = tmp_path / "bundle", _examples(16, seed=3).inputs
     (engine,) = engines_for(trees, ["torch-safetensors", "onnx"])
     write_weights(engine, [trees], folder, golden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from sextant_components.int8 import TOLERANCE
 from sextant_components.model_file import write_model
 from sextant_components.objectives import Classes, Numbers
 from sextant_components.optimise import run_optimise
-from sextant_components.slice_losses import refused_by, slice_losses
+from sextant_components.slice_losses import record_form, refused_by, slice_losses
 from sextant_components.smaller_models import Workshop, mixed_labels, smaller
 from sextant_components.tables import read_split, slices_of
 from sextant_components.tensors import Examples
@@ -53,6 +54,21 @@ def test_a_loss_on_one_slice_refuses_where_the_whole_does_not() -> None:
     assert refused_by(losses, 0.05) == ["light=night"]
     assert losses["light=night"].value == pytest.approx(0.2)
     assert losses["all rows"].n == 2000
+
+
+def test_a_slice_of_one_group_refuses_and_can_be_recorded(tmp_path: Path, home: Path, open_run_at: Open) -> None:
+    """The rows of one customer say nothing of others: their mean error has no bound, and JSON no word for that."""
+    labels, groups = np.linspace(0, 100, 60), np.arange(60) // 20
+    exact = labels.reshape(-1, 1).astype(np.float32)
+    customer = [f"c{group}" for group in groups]
+    losses = slice_losses(Numbers(50.0, 30.0), exact, exact, labels, {"customer": customer}, spread=30.0, groups=groups)
+    assert refused_by(losses, 0.05) == ["customer=c0", "customer=c1", "customer=c2"]
+    context = open_run_at(tmp_path / "r1", home=home)
+    with context.ledger(Step.OPTIMISE) as ledger:
+        record_form(ledger, "int8", losses, tolerated=0.05, taken=False, sizes=(2, 1))
+    (record, _) = read_run(context.run)[Step.OPTIMISE]
+    table = json.loads(context.artifacts.read_bytes(record.artifacts["slices.json"]))
+    assert table["customer=c1"] == [0.0, None, None, 1]
 
 
 def test_a_slice_too_small_to_tell_refuses() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sextant_components.context import RunContext, Step
-from sextant_components.criteria import Evidence, answer, answered_metrics, without_champion
+from sextant_components.criteria import Evidence, answer, answers_of, beats_baseline, groups_behind, without_champion
 from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
@@ -46,14 +46,35 @@ def evidence(context: RunContext) -> Evidence:
         slices={"light": ["day"] * 100 + ["night"] * 100},
         others={"baseline": np.zeros(ROWS, dtype=np.bool_), "champion": without_champion()},
         corrupted={"dark": right, "noise": np.zeros(ROWS, dtype=np.bool_)},
-        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [None] * 30),
+        probe=Probe([float(1 + number % 30) for number in range(30)], 0, [probabilities[0]] * 30),
     )
+
+
+def _in_groups(evidence: Evidence) -> Evidence:
+    """Return the evidence with rows of one label and one answer in one group, of which there are fifteen."""
+    assert isinstance(evidence.answers, Answers)
+    groups = np.arange(ROWS) % 15
+    return replace(evidence, answers=replace(evidence.answers, groups=groups))
 
 
 def _record(context: RunContext, evidence: Evidence, **criterion: Any) -> Record:
     made = Criterion.model_validate({"id": "c", "min_n": 20, **criterion})
     with context.ledger(Step.EVALUATE) as ledger:
-        return record_criterion(ledger, made, answer(made, evidence))
+        return record_criterion(ledger, made, answer(made, evidence), groups=groups_behind(made, evidence))
+
+
+BY_ROW = [
+    {"metric": "accuracy", "at_least": 0.7},
+    {"metric": "accuracy", "at_least": 0.7, "slice": "light=day"},
+    {"metric": "accuracy", "at_least": 0.5, "relative_to": "baseline"},
+    {"metric": "recall_min", "at_least": 0.9},
+    {"metric": "macro_f1", "at_least": 0.7},
+    {"metric": "coverage", "at_least": 0.95},
+    {"metric": "net_value", "at_least": 1.0},
+    {"metric": "accuracy_gap", "at_most": 0.2, "slice": "light"},
+    {"metric": "corrupted_accuracy", "at_least": 0.5},
+]
+"""Criteria on the metrics that count the rows of the fixture's evidence; each passes or fails by them."""
 
 
 @pytest.mark.parametrize(
@@ -116,6 +137,32 @@ def test_the_criterions_own_confidence_sets_how_far_the_bounds_lie(
     assert lowest <= low <= float(surer.value) <= high <= highest
 
 
+@pytest.mark.parametrize("criterion", BY_ROW, ids=lambda criterion: "-".join(str(each) for each in criterion.values()))
+def test_fifteen_groups_of_alike_rows_prove_no_more_than_fifteen_rows(
+    context: RunContext, evidence: Evidence, criterion: dict[str, Any]
+) -> None:
+    """Whatever the metric: the value is that of the rows, the bounds are wider, and `min_n` counts no row twice."""
+    alone = _record(context, evidence, **criterion)
+    record = _record(context, _in_groups(evidence), **criterion)
+    assert record.value == pytest.approx(alone.value)
+    assert record.n is not None
+    assert record.n <= 15
+    assert record.verdict is not Verdict.PASS
+    (low, high), (inner_low, inner_high) = (np.asarray(each.interval, float) for each in (record, alone))
+    assert low <= inner_low <= inner_high <= high
+    assert (low, high) != (inner_low, inner_high)
+    rows = 100 if "light=" in str(criterion.get("slice")) else ROWS
+    assert f"on what {rows} rows in 15 groups are worth" in record.qa_method
+    assert "groups" not in alone.qa_method
+
+
+def test_requests_are_no_rows_of_groups(context: RunContext, evidence: Evidence) -> None:
+    """How often the server was asked does not hang on how the rows are related."""
+    for metric in ("error_rate", "latency_p50_ms"):
+        one, other = (_record(context, each, metric=metric, at_most=40) for each in (evidence, _in_groups(evidence)))
+        assert (one.interval, one.n, one.qa_method) == (other.interval, other.n, other.qa_method)
+
+
 def test_an_unknown_says_why(context: RunContext, evidence: Evidence) -> None:
     """A slice without rows, a column with nothing to compare and a server that did not start are named."""
     reasons = [_record(context, evidence, metric="accuracy", at_least=0.5, slice="light=dusk").value]
@@ -172,6 +219,37 @@ def test_of_strangers_the_kind_that_is_told_worst_judges(context: RunContext, ev
     assert record.verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("probe", "verdicts"),
+    [
+        pytest.param(Probe([1.0] * 30, 30, [None] * 30), (Verdict.UNKNOWN, Verdict.FAIL), id="all-failed"),
+        pytest.param(Probe([], 0, [None] * 30, unserved=30), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="none-served"),
+        pytest.param(Probe([1.0] * 29, 0, [None] * 30, refused=[429]), (Verdict.UNKNOWN, Verdict.UNKNOWN), id="busy"),
+    ],
+)
+def test_a_server_without_answers_is_not_fast(
+    context: RunContext, evidence: Evidence, probe: Probe, verdicts: tuple[Verdict, Verdict]
+) -> None:
+    """Failures count as errors; what was refused or could not be served says neither this nor that."""
+    changed = replace(evidence, probe=probe)
+    latency = _record(context, changed, metric="latency_p50_ms", at_most=40)
+    errors = _record(context, changed, metric="error_rate", at_most=0.2)
+    assert (latency.verdict, errors.verdict) == verdicts
+
+
+def test_rows_that_the_plan_rejects_for_want_of_features_count_neither_way(
+    context: RunContext, evidence: Evidence
+) -> None:
+    """The answered ones judge, and there must be enough of them."""
+    answers = [np.zeros(3, np.float32)] * 25 + [None] * 5
+    probe = Probe([1.0] * 25, 0, answers, unserved=5)
+    found = _record(context, replace(evidence, probe=probe), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.PASS, 25)
+    few = Probe([1.0] * 15, 0, answers[:15] + [None] * 15, unserved=15)
+    found = _record(context, replace(evidence, probe=few), metric="latency_p50_ms", at_most=40)
+    assert (found.verdict, found.n) == (Verdict.UNKNOWN, 15)
+
+
 def test_a_first_release_says_that_there_was_no_champion(context: RunContext, evidence: Evidence) -> None:
     """The pass names its reason, so that nobody takes it for a comparison."""
     record = _record(context, evidence, metric="accuracy", at_least=0.0, relative_to="champion")
@@ -187,6 +265,27 @@ def test_an_incomparable_champion_is_unknown(context: RunContext, evidence: Evid
     assert record.verdict is Verdict.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        pytest.param({}, True, id="none-at-all"),
+        pytest.param({"at_least": 0.1}, True, id="by-a-margin"),
+        pytest.param({"at_least": -0.05}, False, id="a-little-worse-is-enough"),
+        pytest.param({"slice": "light=day"}, False, id="on-some-rows"),
+        pytest.param({"relative_to": "champion"}, False, id="another-opponent"),
+        pytest.param({"relative_to": None}, False, id="no-opponent"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": -1.0}, True, id="a-smaller-error"),
+        pytest.param({"metric": "mae", "at_least": None, "at_most": 2.0}, False, id="a-larger-error-is-enough"),
+        pytest.param({"enforce": ["alert"]}, False, id="not-a-gate"),
+    ],
+)
+def test_a_plan_asks_for_a_model_that_beats_the_baseline(changes: dict[str, Any], asks: bool) -> None:
+    """By a gate on all rows that nothing but a gain can pass; else the step asks of itself."""
+    asked = {"id": "c", "metric": "accuracy", "at_least": 0.0, "relative_to": "baseline", **changes}
+    assert beats_baseline(Criterion.model_validate(asked)) is asks
+
+
 def test_every_metric_of_the_step_has_its_answer() -> None:
     """The catalogue and this step name the same metrics, so no criterion falls through."""
-    assert answered_metrics() == {name for name, metric in METRICS.items() if metric.step == Step.EVALUATE}
+    answered = set(answers_of("class")) | set(answers_of("number"))
+    assert answered == {name for name, metric in METRICS.items() if metric.step == Step.EVALUATE}

@@ -22,6 +22,8 @@ from sextant_components.expert_review import queue_of, record_reviews, require_r
 from sextant_components.explanation import columns_left_out
 from sextant_components.gates import Settled, record_criterion
 from sextant_components.metrics import Answers
+from sextant_components.number_metrics import NumberAnswers
+from sextant_components.number_records import record_residuals
 from sextant_components.optimise import run_optimise
 from sextant_components.register import run_register
 from sextant_components.roll_out import run_roll_out
@@ -117,6 +119,28 @@ def test_the_command_shows_the_queue_and_takes_a_finding(context: RunContext) ->
     assert isinstance(call("--as", "ann").exception, UsageError)
     assert call("--as", "ann", "--row", "4", "--finding", "model-wrong").return_value == 3
     assert call("--as", "ann", "--row", "2", "--finding", "undecidable", "--json").return_value == 0
+
+
+def test_numbers_that_are_furthest_off_wait_for_experts_too(
+    bundle: Path, home: Path, open_run_at: OpenRun, tmp_path: Path
+) -> None:
+    """An answer that is a number has no probability to be sure by: the largest errors are the queue."""
+    context = open_run_at(tmp_path / "r1", home=home, criteria=[ACCURACY], evaluation=EVALUATION)
+    labels, answers = np.asarray([10.0, 20.0, 30.0, 40.0]), np.asarray([11.0, 11.0, 30.0, 45.0])
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_subject(ledger, read_bundle(bundle))
+        record_residuals(ledger, NumberAnswers(answers, labels), Examples([7, 8, 9, 10], {}, labels), {})
+    with pytest.raises(NotAdmitted, match="2 of 2 largest errors wait for an expert"):
+        require_reviews(context)
+    shown = CliRunner().invoke(command, [str(context.run)], standalone_mode=False)
+    assert "20 taken for 11" in shown.stdout
+    for row in (8, 10):
+        review(context, person="ann", row_id=row, finding="model-wrong", remark="")
+    require_reviews(context)
+    with context.ledger(Step.ROLL_OUT) as ledger:
+        record_reviews(ledger, context)
+    record, _ = read_run(context.run)["roll_out"]
+    assert (record.task, record.verdict) == ("largest errors", Verdict.PASS)
 
 
 def test_answers_are_evidence_of_a_run_that_is_never_rolled_out(context: RunContext) -> None:

@@ -69,14 +69,14 @@ def test_the_same_bundle_gives_the_same_wheel_and_names_what_it_needs(made: Any,
 def test_an_edge_export_answers_from_its_compact_file_alone(made: Any, tmp_path: Path, engine: str) -> None:
     """Whichever engine the bundle was sealed for, the .ort file gives the sealed answers."""
     from sextant_components.bundle_export import FILES, write_weights
-    from sextant_components.model_file import load_network, read_model
+    from sextant_components.model_file import load_members, read_model
 
     inputs, expected = golden_of(made.bundle, made.spec)
     folder = tmp_path / "bundle"
     shutil.copytree(made.bundle, folder)
     (folder / made.spec.members[0].file).unlink()
     (folder / BUNDLE_FILE).unlink()
-    write_weights(engine, [load_network(made.model, read_model(made.model))], folder, inputs)
+    write_weights(engine, load_members(made.model, read_model(made.model))[:1], folder, inputs)
     member = made.spec.members[0].model_copy(update={"file": FILES[engine]})
     spec = seal_bundle(folder, made.spec.model_copy(update={"engine": engine, "members": [member]}))
     parity = export_edge(folder, spec, tmp_path / "out")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -94,6 +96,30 @@ def test_a_calibration_bound_is_never_below_what_was_measured() -> None:
     for confidence in (0.8, 0.99):
         found = metrics.calibration_error(Answers(probabilities, labels), confidence)
         assert 0.0 <= found.low <= found.value <= found.high
+
+
+def test_the_bootstrap_of_a_calibration_error_draws_whole_groups() -> None:
+    """Forty groups of ten alike rows: the bounds are those of forty rows, three times as far apart."""
+    answers = _answers([0] * 400, [int(row // 10 % 4 == 3) for row in range(400)], 0.95)
+    alone = metrics.calibration_error(answers, 0.95)
+    found = metrics.calibration_error(replace(answers, groups=np.arange(400) // 10), 0.95)
+    assert (found.n, alone.n) == (40, 400)
+    assert found.value == alone.value
+    assert found.high - found.low == pytest.approx(np.sqrt(10) * (alone.high - alone.low), rel=0.2)
+
+
+def test_a_few_twins_change_little_of_a_mean_over_classes() -> None:
+    """Five pairs among two hundred rows: no bound of macro-F1 or of the net value moves by a tenth of its distance."""
+    economics = Economics(value_per_correct=1.0, cost_per_error=3.0, cost_per_label=0.5, predictions_per_day=100)
+    answers = _random(200)
+    paired = replace(answers, groups=np.concatenate([np.arange(195), np.arange(5)]))
+    for alone, found in (
+        [metrics.macro_f1(rows, 3, 0.95) for rows in (answers, paired)],
+        [metrics.net_value(rows, economics, 0.5, 0.95) for rows in (answers, paired)],
+    ):
+        assert found.value == pytest.approx(alone.value)
+        for own, other in ((found.low, alone.low), (found.high, alone.high)):
+            assert 1.0 <= (own - found.value) / (other - alone.value) < 1.1
 
 
 def test_net_value_counts_answers_errors_abstentions_and_serving() -> None:

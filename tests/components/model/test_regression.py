@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,28 @@ def test_the_bounds_of_the_errors_hold_as_often_as_they_say() -> None:
         for name, metric in (("mae", number_metrics.mae), ("rmse", number_metrics.rmse)):
             missed[name] += metric(answers, 0.95).high < truth[name]
     assert all(count <= 20 + 3 * np.sqrt(400 * 0.05 * 0.95) for count in missed.values()), missed
+
+
+def test_errors_of_groups_are_bounded_by_their_groups() -> None:
+    """Thirty groups of ten rows that err alike are worth thirty rows to every metric of numbers."""
+    generator, groups = np.random.default_rng(2), np.repeat(np.arange(30), 10)
+    errors, labels = np.repeat(generator.normal(size=30), 10), np.repeat(generator.normal(0, 3, 30), 10)
+    alone = NumberAnswers(labels + errors, labels)
+    found = replace(alone, groups=groups)
+    halves = ["low", "high"] * 150
+    for metric in (
+        number_metrics.mae,
+        number_metrics.rmse,
+        number_metrics.r_squared,
+        lambda answers, confidence: number_metrics.mae_gap(answers, halves, confidence),
+    ):
+        one, other = metric(found, 0.95), metric(alone, 0.95)
+        assert one.value == other.value
+        assert one.n in {29, 30}
+        assert one.high - one.low > 2 * (other.high - other.low)
+    objective, own = Numbers.of(labels), -np.abs(errors)
+    assert objective.gain(own, 2 * own, 0.95, groups).n in {29, 30}
+    assert objective.level(own, 0.95, groups).n in {29, 30}
 
 
 def test_r_squared_is_one_without_errors_and_none_for_the_mean() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from sextant_components.context import RunContext, Step
@@ -20,6 +22,7 @@ from sextant_components.gates import Settled, record_criterion
 from sextant_components.looks import LooksSpent, take_look
 from sextant_components.register import run_register
 from sextant_components.roll_out import run_roll_out
+from sextant_components.tables import GROUP_COLUMN
 from sextant_components.tracking import publish_run
 from sextant_plan.bundle import read_bundle, seal_bundle
 from sextant_plan.errors import BundleCorrupt, ExitCode
@@ -75,6 +78,7 @@ def test_a_release_from_sealed_rows_to_a_live_version(
     evaluated = {record.task: record for record in read_run(context.run)["evaluate"]}
     assert evaluated["served parity"].verdict is Verdict.PASS
     assert evaluated["criterion beats-majority"].interval is not None
+    assert "beats baseline" not in evaluated, "the plan's own criterion tests it"
     matrix = json.loads(context.artifacts.read_bytes(evaluated["confusion matrix"].artifacts["confusion.json"]))
     assert matrix["classes"] == ["cross", "flat", "tall"]
     assert sum(map(sum, matrix["matrix"])) == 90
@@ -120,6 +124,41 @@ def test_a_release_from_sealed_rows_to_a_live_version(
     assert compared.interval is not None
     assert after["champion"].value == {"sequence": 1, "version": version}
     assert after["look"].value == evaluated["look"].value  # the same model looks once
+
+
+def test_a_plan_without_such_a_criterion_is_judged_against_the_baseline_on_the_sealed_rows(
+    made: Any, bars: Any, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """The rows that chose the model flatter it; those that nobody has seen decide."""
+    criteria = [{"id": "accuracy", "metric": "accuracy", "at_least": 0.6, "min_n": 50}]
+    context = open_run_at(tmp_path / "r1", home=home, criteria=criteria)
+    assert run_evaluate(context, snapshot=bars.snapshot, splits=bars.splits, bundle=made.bundle) is Verdict.PASS
+    (found,) = [each for each in read_run(context.run)["evaluate"] if each.task == "beats baseline"]
+    assert (found.verdict, found.n) == (Verdict.PASS, 90)
+    assert json.loads(context.artifacts.read_bytes(found.artifacts["baseline.json"]))["kind"] == "majority"
+
+
+def test_an_evaluation_counts_what_groups_of_sealed_rows_are_worth(
+    made: Any, bars: Any, tmp_path: Path, home: Path, open_run_at: OpenRun
+) -> None:
+    """Ninety sealed rows of nine customers: the record says so, and no criterion on rows has more than it is worth."""
+    splits = shutil.copytree(bars.splits, tmp_path / "splits")
+    sealed = pl.read_parquet(splits / "sealed.parquet")
+    groups = pl.Series(GROUP_COLUMN, np.arange(90) // 10 * 10)
+    sealed.with_columns(groups).write_parquet(splits / "sealed.parquet")
+    context = open_run_at(tmp_path / "grouped", home=home)
+    assert run_evaluate(context, snapshot=bars.snapshot, splits=splits, bundle=made.bundle) is Verdict.UNKNOWN
+    evaluated = {record.task: record for record in read_run(context.run)["evaluate"]}
+    counted = evaluated["rows in groups"]
+    assert counted.value == {"rows": 90, "groups": 9, "largest": 10, "rows_if_groups_are_alike": 9.0}
+    for name in ("accuracy", "beats-majority", "corruptions"):
+        record = evaluated[f"criterion {name}"]
+        assert record.n is not None
+        assert record.n < 50
+        assert "90 rows in 9 groups" in record.qa_method
+    assert evaluated["criterion errors"].n == 30
+    slices = json.loads(context.artifacts.read_bytes(evaluated["slices"].artifacts["slices.json"]))
+    assert all(row["n"] < 45 for row in slices)
 
 
 def test_looks_are_spent_for_good(home: Path) -> None:

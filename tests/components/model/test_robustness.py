@@ -12,15 +12,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from tests.components.model.conftest import Made
 
+from sextant_components import train
 from sextant_components.attacks import fgsm, pgd
 from sextant_components.context import Step
 from sextant_components.corruptions import SEVERITIES, corrupt, kinds
 from sextant_components.evaluate import run_evaluate
-from sextant_components.evaluation_records import record_explanation, record_served_parity
+from sextant_components.evaluation_records import record_baseline, record_explanation, record_served_parity
 from sextant_components.evaluation_studies import attack_rows, record_strangers, record_wrong_requests
 from sextant_components.explanation import random_network
 from sextant_components.gates import Settled, unavailable
-from sextant_components.model_file import load_network, read_model
+from sextant_components.model_file import load_members, read_model
 from sextant_components.objectives import Classes
 from sextant_components.robustness import auroc, stranger_areas, strangers
 from sextant_components.server_probe import Probe
@@ -28,7 +29,7 @@ from sextant_components.tables import read_split
 from sextant_components.tensors import Examples, load_examples
 from sextant_components.training import predict
 from sextant_components.wrong_inputs import Refusal
-from sextant_plan.ledger import LedgerWriter, Record, read_run
+from sextant_plan.ledger import LedgerWriter, Origin, Record, read_run
 from sextant_plan.schema import Attack, CorruptionName, Explanation
 from sextant_plan.verdicts import Verdict
 from sextant_serving.architectures import Network
@@ -101,6 +102,17 @@ def test_the_area_is_scikit_learns_and_its_bounds_have_a_width_at_the_edge() -> 
     assert 0.9 < edge.low < 1.0
 
 
+def test_the_area_counts_rows_of_a_group_as_one() -> None:
+    """Twenty groups of four alike rows, with the strangers made of them, have the bounds of twenty rows."""
+    generator = np.random.default_rng(6)
+    inside, outside = generator.normal(1.0, 1.0, 20), generator.normal(0.0, 1.0, 20)
+    found = auroc(np.repeat(inside, 4), np.repeat(outside, 4), 0.95, np.repeat(np.arange(20), 4))
+    expected = auroc(inside, outside, 0.95)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx(
+        (expected.value, expected.low, expected.high, 20)
+    )
+
+
 def test_strangers_are_as_many_as_the_rows_and_none_of_them(bars: Any) -> None:
     """Every kind changes every picture; a table alone gets numbers outside its range."""
     pictures = _pictures(3)
@@ -121,7 +133,7 @@ def sealed(made: Any, bars: Any) -> Examples:
 
 def test_an_attack_keeps_its_bounds_and_finds_more_errors_than_noise(made: Any, sealed: Examples) -> None:
     """The change is at most what is allowed, and chosen changes cost more than random ones of the same size."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     attack = Attack(pixels=24, steps=10)
     by_method = {"fgsm": fgsm(network, sealed, attack), "pgd": pgd(network, sealed, attack)}  # type: ignore[arg-type]
     original = sealed.inputs["image"].astype(int)
@@ -189,7 +201,7 @@ def test_an_explanation_that_random_weights_would_give_fails(made: Made, explain
 
 def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callable[..., Record]) -> None:
     """What users are promised includes how long it takes."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     assert not isinstance(network, Trees)
     assert explained(network, budget=3600.0).verdict is Verdict.PASS
     assert explained(network, budget=1e-6).value.startswith("over the budget; ")
@@ -197,7 +209,7 @@ def test_an_explanation_that_comes_too_late_fails(made: Made, explained: Callabl
 
 def test_the_stronger_attack_is_the_one_that_is_judged(made: Made, sealed: Examples) -> None:
     """Projected gradient descent finds errors that plain rows have not; without gradients it is unknown, and why."""
-    network = load_network(made.model, read_model(made.model))
+    network = load_members(made.model, read_model(made.model))[0]
     assert not isinstance(network, Trees)
 
     def run(inputs: Any) -> Any:
@@ -242,16 +254,40 @@ def test_strangers_that_are_not_proved_to_be_told_apart_are_unknown(
 
 
 @pytest.mark.parametrize(
+    ("right", "verdict", "on_the_rows_that_chose_it"),
+    [
+        pytest.param(0.9, Verdict.PASS, None, id="better"),
+        pytest.param(0.5, Verdict.UNKNOWN, Verdict.UNKNOWN, id="as-good"),
+        pytest.param(0.1, Verdict.FAIL, Verdict.FAIL, id="worse"),
+    ],
+)
+def test_that_the_baseline_is_beaten_counts_on_rows_that_chose_nothing(
+    recorded: Any, tmp_path: Path, *, right: float, verdict: Verdict, on_the_rows_that_chose_it: Verdict | None
+) -> None:
+    """Whoever chose the best of many on the validation rows has beaten any rule there; not to have done so counts."""
+    rows, objective = np.arange(100), Classes()
+    gain = objective.gain(rows < 100 * right, rows % 2 == 0, 0.95)
+    sealed, step = recorded(lambda ledger: record_baseline(ledger, objective, gain, {"kind": "majority"}))
+    assert (sealed.verdict, step) == (verdict, verdict)
+    origin = Origin("r", "sha256:" + "0" * 64, "c", "i")
+    with LedgerWriter(tmp_path / "train", "train", "model engineering", origin) as ledger:
+        train._record_baseline(ledger, objective, (gain, {"kind": "majority"}))
+        assert ledger.verdicts == ([on_the_rows_that_chose_it] if on_the_rows_that_chose_it else [])
+
+
+@pytest.mark.parametrize(
     ("status", "unharmed", "verdict"),
     [
         pytest.param(400, True, Verdict.PASS, id="refused"),
         pytest.param(500, True, Verdict.FAIL, id="taken-for-the-servers-fault"),
         pytest.param(200, True, Verdict.FAIL, id="answered"),
         pytest.param(400, False, Verdict.FAIL, id="harmed-the-next"),
+        pytest.param(400, None, Verdict.UNKNOWN, id="answers-nothing-at-all"),
+        pytest.param(500, None, Verdict.FAIL, id="answers-nothing-and-falls-over"),
     ],
 )
 def test_a_server_that_falls_over_a_wrong_request_fails(
-    recorded: Any, status: int, unharmed: bool, verdict: Verdict
+    recorded: Any, status: int, unharmed: bool | None, verdict: Verdict
 ) -> None:
     """No plan has to ask for it: the step fails."""
     probe = Probe([1.0], 0, [None], refusals=[Refusal("no JSON", status), Refusal("no rows", 422)], unharmed=unharmed)

@@ -18,10 +18,11 @@ from sklearn.datasets import load_digits
 from sextant_components import augmentation, augmentation_check
 from sextant_components.context import RunContext, Step
 from sextant_components.criteria import Evidence, answer
+from sextant_components.evaluation_studies import record_wrong_requests
 from sextant_components.gates import record_criterion, unavailable
 from sextant_components.ingest import run_ingest
 from sextant_components.metrics import Answers
-from sextant_components.server_probe import probe_server, requests_of
+from sextant_components.server_probe import Request, probe_server, requests_of
 from sextant_components.tensors import Examples
 from sextant_components.verify import run_verify
 from sextant_plan.bundle import BUNDLE_FILE, BundleSpec, seal_bundle
@@ -212,3 +213,29 @@ def test_a_slow_model_is_stopped_by_its_latency_on_the_real_server(
         {"id": "errors", "metric": "error_rate", "at_most": 0.5, "min_n": 10},
     )
     assert found == {"latency": Verdict.FAIL, "errors": Verdict.PASS}
+
+
+@pytest.mark.parametrize(
+    ("sound", "said", "harm"),
+    [
+        pytest.param(0, "12 of 12 sound requests were refused (400)", Verdict.UNKNOWN, id="all"),
+        pytest.param(2, "4 of 12 sound requests were refused (400)", Verdict.PASS, id="some"),
+    ],
+)
+def test_a_model_whose_server_refuses_sound_requests_proves_nothing_of_its_speed(
+    context: RunContext, made: Any, bars: Any, *, sound: int, said: str, harm: Verdict
+) -> None:
+    """A refusal comes at once and is no failure: taken for an answer, it would pass every limit."""
+    asked = [*requests_of(bars.snapshot, range(sound), made.spec), Request(b"taken for no picture", {})]
+    probe = probe_server(made.bundle, made.spec, asked, count=12, feature_repo=None)
+    labels = np.arange(ROWS) % 3
+    evidence = Evidence(**{**_evidence(context, _said(labels, np.zeros(ROWS, np.bool_), 0.9), labels), "probe": probe})
+    limits = {"latency_p50_ms": 60_000, "error_rate": 0.9}
+    for metric, limit in limits.items():
+        criterion = Criterion.model_validate({"id": "c", "metric": metric, "at_most": limit, "min_n": 1})
+        with context.ledger(Step.EVALUATE) as ledger:
+            found = record_criterion(ledger, criterion, answer(criterion, evidence))
+        assert (found.verdict, found.value) == (Verdict.UNKNOWN, said), metric
+    with context.ledger(Step.EVALUATE) as ledger:
+        record_wrong_requests(ledger, probe)
+        assert ledger.verdict is harm

@@ -21,7 +21,7 @@ from sextant_components.dossier.facts import Artifact
 from sextant_components.dossier.plotted import plot_of
 from sextant_components.fitting import fit_candidate
 from sextant_components.model_file import read_model, write_model
-from sextant_components.staleness import decline, record_staleness
+from sextant_components.staleness import Decline, decline, record_staleness
 from sextant_components.tensors import Examples
 from sextant_components.training import Settings, Shape
 from sextant_monitoring.ageing import read_loss_per_day
@@ -41,6 +41,16 @@ def test_a_steady_fall_gives_the_day_at_which_the_tolerated_share_is_lost() -> N
     assert due == pytest.approx(4.0, rel=0.2)
 
 
+def test_a_loss_by_groups_is_no_surer_than_the_groups_make_it() -> None:
+    """Each answer four times over: the slope is the same, and its error is twice what the rows alone would say."""
+    generator = np.random.default_rng(3)
+    ages = np.repeat(generator.uniform(0, 60, 500), 4)
+    merit = np.repeat(generator.random(500), 4) < 0.95 - 0.005 * ages
+    alone, found = decline(ages, merit), decline(ages, merit, np.repeat(np.arange(500), 4))
+    assert found.value == pytest.approx(alone.value)
+    assert found.high - found.low == pytest.approx(2 * (alone.high - alone.low), rel=0.05)
+
+
 def test_no_fall_gives_no_day_in_most_samples() -> None:
     """Where nothing falls a loss is proved in at most one sample in twenty, within three sigma of 400."""
     generator, proved = np.random.default_rng(4), 0
@@ -48,6 +58,24 @@ def test_no_fall_gives_no_day_in_most_samples() -> None:
         ages = generator.uniform(0, 60, 500)
         proved += decline(ages, generator.random(500) < 0.9).due_days(0.02) is not None
     assert proved <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed", "verdict"),
+    [
+        pytest.param((0.001, 0.003), 30, Verdict.PASS, id="proved to cost less"),
+        pytest.param((0.001, 0.003), 60, Verdict.UNKNOWN, id="may cost more"),
+        pytest.param((0.002, 0.003), 60, Verdict.FAIL, id="proved to cost more"),
+        pytest.param((-0.001, 0.0001), 90, Verdict.UNKNOWN, id="beyond the days seen"),
+        pytest.param((0.002, 0.003), 900, Verdict.FAIL, id="proved within the days seen"),
+    ],
+)
+def test_an_age_passes_on_proof_and_within_the_days_seen(
+    bounds: tuple[float, float], allowed: float, verdict: Verdict
+) -> None:
+    """Of a tenth that may be lost over 70 days of rows; that no loss is proved is no proof that there is none."""
+    low, high = bounds
+    assert Decline((low + high) / 2, low, high).verdict(allowed=allowed, seen=70, tolerated=0.1) is verdict
 
 
 @pytest.fixture
@@ -148,6 +176,8 @@ def test_of_numbers_the_growth_of_the_error_is_measured_in_spreads_of_the_label(
     (drawn,) = plot_of(Artifact("ageing.json", record.artifacts["ageing.json"], record), curve)
     assert isinstance(drawn, Drawing)
     assert (drawn.plot.title, drawn.plot.up_label) == ("Mean absolute error as a model ages", "mean absolute error")
+    unbounded = [{**curve[0], "low": None, "high": None}, *curve[1:]]  # as of rows of one group
+    assert plot_of(Artifact("ageing.json", record.artifacts["ageing.json"], record), unbounded)
     assert (curve[-1]["value"] > curve[0]["value"] + 20) == (drift > 0)
     assert (due is not None and due == pytest.approx(0.3 / value, abs=1e-2) and due < 90) == (drift > 0)
 

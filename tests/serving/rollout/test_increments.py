@@ -16,7 +16,7 @@ def reading(value: float, *, source: str = "pod-1", born: float | None = None) -
 
 
 def counted(before: Reading | None, now: Reading, *, since: float = 100.0) -> int:
-    last = snapshot({"canary": [before] if before else [], "stable": []})
+    last = snapshot({"canary": [before] if before else [], "stable": []}, {})
     return requests(increments([now], last, since=since))
 
 
@@ -46,15 +46,26 @@ def test_one_fallen_series_resets_its_whole_server() -> None:
     names = ("sextant_requests_total", "sextant_request_seconds_count")
     before = Reading("pod-1", None, tuple(Sample(name, {}, 10.0) for name in names))
     now = Reading("pod-1", None, (Sample(names[0], {}, 12.0), Sample(names[1], {}, 5.0)))
-    last = snapshot({"canary": [before], "stable": []})
+    last = snapshot({"canary": [before], "stable": []}, {})
     assert [sample.value for sample in increments([now], last, since=0.0).samples] == [12.0, 5.0]
+
+
+def test_a_reading_that_is_out_of_date_counts_nothing_and_is_no_baseline() -> None:
+    """Of two replicas of Prometheus one may lag behind; a server that tells its start has not begun anew."""
+    looks = [10, 14, 11, 16]
+    last, total = snapshot({"canary": [reading(looks[0], born=50.0)], "stable": []}, {}), 0
+    for value in looks[1:]:
+        here = reading(value, born=50.0)
+        total += requests(increments([here], last, since=100.0))
+        last = snapshot({"canary": [here], "stable": []}, last)
+    assert total == 6
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=30))
 def test_nothing_is_lost_or_counted_twice_over_restarts_that_are_seen(steps: list[tuple[int, bool]]) -> None:
     """The increments add up to all requests, whichever looks lie between restarts under a new name."""
     life, value, total, now = 0, 0, 0, 0.0
-    last = snapshot({"canary": [Reading("pod-0", 0.0, (Sample("sextant_requests_total", {}, 0.0),))], "stable": []})
+    last = snapshot({"canary": [Reading("pod-0", 0.0, (Sample("sextant_requests_total", {}, 0.0),))], "stable": []}, {})
     born = 0.0
     for more, restarts in steps:
         since, now = now, now + 10.0
@@ -63,7 +74,7 @@ def test_nothing_is_lost_or_counted_twice_over_restarts_that_are_seen(steps: lis
         value += more
         here = Reading(f"pod-{life}", born, (Sample("sextant_requests_total", {}, float(value)),))
         total += requests(increments([here], last, since=since))
-        last = snapshot({"canary": [here], "stable": []})
+        last = snapshot({"canary": [here], "stable": []}, last)
     assert total == sum(more for more, _ in steps)
 
 
