@@ -1,13 +1,14 @@
 """What servers logged in a window, counted as they count it themselves, so that the rules on live series read it too.
 
-The prediction log is `predictions/*.parquet` in the home and the feedback log `feedback.jsonl`. Unlike the servers'
-own counters they say what happened in any past window, and labels join their predictions however late they come.
+They lie in one folder: the prediction log as `predictions/*.parquet`, the feedback log as `feedback.jsonl`, or as
+`feedback/*.jsonl` where several servers wrote one each. Unlike the servers' own counters they say what happened in any
+past window, and labels join their predictions however late they come.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from sextant_serving.answers import AnswerForm
 
 PREDICTION_LOG = "predictions"
-FEEDBACK_LOG = "feedback.jsonl"
+FEEDBACK_LOG, FEEDBACK_LOGS = "feedback.jsonl", "feedback"
 
 
 @dataclass(frozen=True)
@@ -131,26 +132,28 @@ class LoggedWindow:
         return Sample(series.name, dict(zip(names, self.target + labels, strict=True)), float(value))
 
 
-def read_logged(home: Path, active: ActiveModel, window: TimeWindow) -> LoggedWindow:
+def read_logged(logs: Path, active: ActiveModel, window: TimeWindow) -> LoggedWindow:
     """Return what the version in service logged in a window, without answers that nobody but a shadow gave.
+
+    `logs` is the folder of the logs.
 
     Raises InfrastructureError for a log that cannot be read.
     """
     import polars as pl
 
     bundle = Path(active.bundle)
-    files = [frame for path in sorted((home / PREDICTION_LOG).glob("*.parquet")) for frame in _rows(path, window)]
+    spec = read_bundle(bundle)
+    files = [frame for path in sorted((logs / PREDICTION_LOG).glob("*.parquet")) for frame in _rows(path, window)]
     empty = pl.DataFrame(schema={"prediction_id": pl.String, "label": pl.String, "fallback": pl.String})
     rows = pl.concat([empty, *files], how="diagonal_relaxed")
     if files:
-        of_version = (pl.col("model") == active.name) & (pl.col("version") == active.version)
+        # A server that was given the bundle, as on a cluster, and not the home, knows no version of the registry.
+        versions = [active.version, spec.version]
+        of_version = (pl.col("model") == active.name) & pl.col("version").is_in(versions)
         rows = rows.filter(of_version & (pl.col("assignment") != "mirror"))
     wanted = frozenset(rows["prediction_id"])
-    labels: dict[str, str] = {}
-    for record in _feedback(home / FEEDBACK_LOG):
-        if record.prediction_id in wanted:
-            labels.setdefault(record.prediction_id, record.label)
-    return LoggedWindow((active.name, active.version, "stable"), window, rows, labels, read_bundle(bundle), bundle)
+    labels = _first_labels(logs, wanted)
+    return LoggedWindow((active.name, active.version, "stable"), window, rows, labels, spec, bundle)
 
 
 def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:
@@ -168,6 +171,17 @@ def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:
 
 def _ends(window: TimeWindow) -> tuple[float, float]:
     return window.start, window.end
+
+
+def _first_labels(logs: Path, wanted: Collection[str]) -> dict[str, str]:
+    """Return the label of each wanted prediction that was received first, in whichever server's log it is."""
+    first: dict[str, FeedbackRecord] = {}
+    for path in (logs / FEEDBACK_LOG, *sorted((logs / FEEDBACK_LOGS).glob("*.jsonl"))):
+        for record in _feedback(path):
+            known = first.get(record.prediction_id)
+            if record.prediction_id in wanted and (known is None or record.received < known.received):
+                first[record.prediction_id] = record
+    return {identifier: record.label for identifier, record in first.items()}
 
 
 def _feedback(path: Path) -> Iterator[FeedbackRecord]:

@@ -10,6 +10,8 @@ import time
 from dataclasses import replace
 
 from sextant_components.context import RunContext, Step
+from sextant_components.in_service import model_in_service
+from sextant_components.log_store import logs_of
 from sextant_components.logged_window import LoggedWindow, read_logged
 from sextant_components.production_checks import record_production_checks
 from sextant_components.production_suspects import record_label_suspects, record_picture_suspects
@@ -44,10 +46,10 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
 
     A `window` that is given is judged for both. What labels that are not due leave unknown does not count against the
     run. Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
-    rows everything is unknown. Raises UsageError as `compile_rules` does, and InfrastructureError for a broken log.
+    rows everything is unknown. The logs lie in the home, or where SEXTANT_LOGS says. Raises UsageError as
+    `compile_rules` does, and InfrastructureError for a broken log or a store that does not give it.
     """
     from sextant_serving.errors import NothingActive
-    from sextant_serving.home import served_model
 
     plan = context.plan
     now = time.time() if now is None else now
@@ -56,12 +58,13 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
     rules = compile_rules(plan)
     with context.ledger(Step.WATCH) as ledger:
         try:
-            active = served_model(context.home)
+            active = model_in_service(context.home, plan.name)
         except NothingActive as error:
             _record_window(ledger, last, str(error), Verdict.UNKNOWN)
             return ledger.verdict
-        logged = read_logged(context.home, active, last)
-        labelled = logged if due == last else read_logged(context.home, active, due)
+        with logs_of(context.home, active.name, {last, due}, now=now) as logs:
+            logged = read_logged(logs, active, last)
+            labelled = logged if due == last else read_logged(logs, active, due)
         seen = Verdict.PASS if logged.rows.height else Verdict.UNKNOWN
         _record_window(ledger, last, {"version": logged.target[1], "rows": logged.rows.height}, seen)
         are_due = _are_due(plan, labelled, now)

@@ -38,7 +38,7 @@ def back_up_store(url: str, target: Path) -> int:
 
     An object that its digest names and that is in the backup already is left. Raises StoreFailed.
     """
-    system, root = _opened(url)
+    system, root = opened(url)
     folder = target / RUNS_FOLDER
 
     def fetch(path: str) -> None:
@@ -49,9 +49,9 @@ def back_up_store(url: str, target: Path) -> int:
         with replacing(place, durable=False) as partial:
             system.get_file(path, str(partial))
 
-    with _told(url):
+    with told(url):
         paths = [str(path) for path in system.find(root)]
-        _each(fetch, paths)
+        each_at_once(fetch, paths)
     return len(paths)
 
 
@@ -60,18 +60,18 @@ def restore_store(backup: Path, url: str) -> int:
 
     Raises UsageError if something is there, and StoreFailed.
     """
-    system, root = _opened(url)
+    system, root = opened(url)
     folder = backup / RUNS_FOLDER
 
     def put(path: Path) -> None:
         system.pipe_file(f"{root}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
-    with _told(url):
+    with told(url):
         with suppress(FileNotFoundError):
             if system.find(root):
                 raise UsageError(f"{url}: not empty. Name another address; what is there may be needed once more.")
         files = list(whole_files(folder))
-        _each(put, files)
+        each_at_once(put, files)
     return len(files)
 
 
@@ -90,8 +90,8 @@ def beside(url: str) -> Iterator[str]:
     try:
         yield scratch
     finally:
-        system, root = _opened(scratch)
-        with _told(url), suppress(FileNotFoundError):
+        system, root = opened(scratch)
+        with told(url), suppress(FileNotFoundError):
             system.rm(root, recursive=True)
 
 
@@ -99,13 +99,15 @@ def _digest(path: Path) -> str | None:
     return digest_of_file(path) if path.exists() else None
 
 
-def _each(act: Callable[[T], None], items: Sequence[T]) -> None:
+def each_at_once(act: Callable[[T], None], items: Sequence[T]) -> None:
+    """Act on all items, so many at a time as there are connections; raises the first error."""
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in pool.map(act, items):
             pass
 
 
-def _opened(url: str) -> tuple[AbstractFileSystem, str]:
+def opened(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the store of an address and the path in it; nothing that it once listed is remembered."""
     import fsspec
 
     system, root = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
@@ -113,7 +115,8 @@ def _opened(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def told(url: str) -> Iterator[None]:
+    """Raise StoreFailed for what the store's client raises in the block."""
     try:
         yield
     except (InfrastructureError, UsageError):

@@ -35,7 +35,10 @@ LOGGED = ("time", "prediction_id", *COMMON_LABELS, "label", "probability")
 
 @dataclass(frozen=True)
 class LabelLogs:
-    """Where a server writes: the folder of the Parquet prediction log, and the feedback log's JSON lines."""
+    """Where servers write: the folder of the Parquet prediction log, and the feedback log's JSON lines.
+
+    `feedback` is one server's file, or a folder of `*.jsonl`.
+    """
 
     predictions: Path
     feedback: Path
@@ -209,15 +212,15 @@ def first_labels(feedback: Path) -> pl.LazyFrame:
     """Return each prediction's first label as `truth`, by `prediction_id`; of an absent or empty log no row."""
     import polars as pl
 
-    if not feedback.exists() or feedback.stat().st_size == 0:
+    files = sorted(feedback.glob("*.jsonl")) if feedback.is_dir() else [feedback]
+    files = [path for path in files if path.exists() and path.stat().st_size > 0]
+    if not files:
         return pl.LazyFrame(schema={"prediction_id": pl.String, "truth": pl.String})
-    return (
-        _whole_lines(feedback).group_by("prediction_id").agg(pl.col("label").sort_by("received").first().alias("truth"))
-    )
+    return _whole_lines(files).group_by("prediction_id").agg(pl.col("label").sort_by("received").first().alias("truth"))
 
 
-def _whole_lines(feedback: Path) -> pl.LazyFrame:
-    """Return the log's `prediction_id`, `label` and `received`; a line that a crash or a full disk tore is passed over.
+def _whole_lines(feedback: list[Path]) -> pl.LazyFrame:
+    """Return the logs' `prediction_id`, `label` and `received`; a line that a crash or a full disk tore is passed over.
 
     It has no end, or the beginning of the next one in it. One such line must not hide every label that came after it.
     """

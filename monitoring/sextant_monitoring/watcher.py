@@ -83,7 +83,7 @@ class Look:
 class Watcher:
     """Watches the server at `url` by a plan; with `logs` also its quality, with `prober` its golden answers.
 
-    `ageing` is what age costs the model by its run's staleness curve.
+    `ageing` is what age costs the model by its run's staleness curve. A new version takes a new `prober`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Watcher:
         token: str | None = None,
     ) -> None:
         self.plan, self.url = plan, url.rstrip("/")
-        self._logs, self._prober, self._ageing, self._token = logs, prober, ageing, token
+        self._logs, self.prober, self._ageing, self._token = logs, prober, ageing, token
         self._rules = compile_rules(plan)
         burns = {span for rule in self._rules if isinstance(rule, BurnRule) for span in rule.spans}
         self._spans = burns | {change_before(plan), RESTART_WINDOW}
@@ -108,7 +108,7 @@ class Watcher:
         """Scrape and judge at Unix time `now`. Raises ServerSilent, ScrapeUnreadable."""
         page = f"{self.url}/metrics"
         self._history.add(parse_scrape(get_text(page, self._token), page, at=now))
-        probed = self._prober.probe(now) if self._prober is not None else None
+        probed = self.prober.probe(now) if self.prober is not None else None
         if self._logs is not None:
             due = last_due_window(self.plan, now)
             if not self._quality or self._quality[0].window != due:
@@ -130,7 +130,7 @@ class Watcher:
 
     def look_in_vain(self, now: float) -> Look:
         """Judge at Unix time `now` a server that gave no page: none is ready, golden requests are asked in vain."""
-        probed = self._prober.probe(now) if self._prober is not None else None
+        probed = self.prober.probe(now) if self.prober is not None else None
         seen = Window(own_samples(self.plan, [], probed))
         judged = [Judged(rule, rule.read(seen) if _needs_no_page(rule) else []) for rule in self._rules]
         return Look(now, 0.0, judged, probed=probed)

@@ -38,6 +38,7 @@ COMMANDS = {
     "serve": "Serve the model in service, or one bundle.",
     "predict": "Ask a running server for predictions.",
     "watch": "Watch a running server by a plan's rules.",
+    "logs": "Bring what servers logged to an object store.",
     "drill": "Rehearse failures: cause one, measure until it is noticed and until it is over.",
     "features": "Load changed features into the online store, between two runs.",
     "backup": "Back up a home, verify a backup, restore it.",

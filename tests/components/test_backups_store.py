@@ -84,7 +84,7 @@ def test_a_second_backup_fetches_what_is_new(
     target = tmp_path / "backup"
     back_up_store(URL, target)
     fetched: list[str] = []
-    opened = store_backups._opened
+    opened = store_backups.opened
 
     def watched(url: str) -> Any:
         system, root = opened(url)
@@ -97,7 +97,7 @@ def test_a_second_backup_fetches_what_is_new(
         system.get_file = get_file
         return system, root
 
-    monkeypatch.setattr(store_backups, "_opened", watched)
+    monkeypatch.setattr(store_backups, "opened", watched)
     assert back_up_store(URL, target) == OBJECTS + 1
     assert fetched == ["runs/parcels-1/ledger/plan-1.jsonl"]
     assert verify_objects(target) == OBJECTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from sextant_components.context import RunContext, create_run
+from sextant_components.log_store import ship_logs
 from sextant_components.monitor import run_monitor
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.bundle import (
@@ -144,7 +146,9 @@ def log(run: RunContext) -> Log:
     return write
 
 
-def _label(run: RunContext, identifiers: list[str], label: str) -> None:
+def _label(
+    run: RunContext, identifiers: list[str], label: str, *, log: str = "feedback.jsonl", received: float = LATE
+) -> None:
     lines = [
         {
             "prediction_id": identifier,
@@ -154,11 +158,13 @@ def _label(run: RunContext, identifiers: list[str], label: str) -> None:
             "model": "parcels",
             "version": "3",
             "variant": "stable",
-            "received": LATE,
+            "received": received,
         }
         for identifier in identifiers
     ]
-    with (run.home / "feedback.jsonl").open("a", encoding="utf-8") as file:
+    path = run.home / log
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
@@ -264,6 +270,51 @@ def test_only_the_windows_rows_of_the_version_that_users_had_count(run: RunConte
     _, records = _judge(run)
     assert records["window"].value["found"] == {"version": "3", "rows": ROWS}
     assert records["alert input-drift"].verdict is Verdict.PASS
+
+
+def test_rows_of_a_server_that_knows_the_bundle_alone_count(run: RunContext, log: Log, tmp_path: Path) -> None:
+    """On a cluster a server is given a bundle, and the version that it logs is the bundle's own."""
+    active = served_model(run.home).model_copy(update={"version": "17"})  # as the registry numbers it
+    write_active(run.home, active)
+    log("a", version=read_bundle(Path(active.bundle)).version)
+    log("older", version="2")
+    _, records = _judge(run)
+    assert records["window"].value["found"] == {"version": "17", "rows": ROWS}
+
+
+def test_the_label_that_any_server_received_first_counts(run: RunContext, log: Log) -> None:
+    """A later word for the same prediction may be in another server's log, whichever is read first."""
+    log("a")
+    everything = [f"a-{place}" for place in range(ROWS)]
+    _label(run, everything, "heavy", log="feedback/blue-1.jsonl", received=LATE)
+    _label(run, everything[:200], "heavy", log="feedback/green-1.jsonl", received=LATE - 60)
+    _label(run, everything[200:], "light", log="feedback/green-1.jsonl", received=LATE - 60)
+    _, records = _judge(run)
+    assert records["alert accuracy"].value == 1.0
+
+
+def test_what_pods_shipped_is_judged_as_the_homes_own_logs(
+    run: RunContext, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pods of a cluster share no folder with the step: SEXTANT_LOGS names the store that both reach."""
+    log("20260101T000100Z-1-aa-000001")
+    everything = [f"20260101T000100Z-1-aa-000001-{place}" for place in range(ROWS)]
+    _label(run, everything[:200], "heavy", log="feedback/blue-1.jsonl")
+    _label(run, everything[200:], "light", log="feedback/green-1.jsonl")
+    _, of_home = _judge(run)
+    address = f"memory://{tmp_path.name}"
+    ship_logs(run.home, f"{address}/parcels", now=lambda: datetime.fromtimestamp(LATE, UTC))
+    for path in (run.home / "feedback").iterdir():
+        path.unlink()
+    again = create_run(tmp_path / "again", run_id="again", plan_path=tmp_path / "plan.yaml", home=run.home,
+                       pipeline="monitor")  # fmt: skip
+    _, missing = _judge(again)
+    monkeypatch.setenv("SEXTANT_LOGS", address)
+    shipped = create_run(tmp_path / "shipped", run_id="shipped", plan_path=tmp_path / "plan.yaml", home=run.home,
+                         pipeline="monitor")  # fmt: skip
+    _, of_store = _judge(shipped)
+    assert missing["window"].verdict is Verdict.UNKNOWN
+    assert {task: record.id for task, record in of_store.items()} == {task: each.id for task, each in of_home.items()}
 
 
 def test_the_first_label_counts_and_repeats_do_not(run: RunContext, log: Log) -> None:

@@ -14,6 +14,7 @@ from sextant_pipelines.cluster_ir import for_cluster
 from sextant_pipelines.cluster_profile import ClusterProfile, load_profile
 from sextant_pipelines.compile import split_documents
 from sextant_plan.loading import load_plan
+from sextant_plan.schema import PredictionLog
 from sextant_serving.on_demand import feast_name
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,9 @@ def test_every_name_is_a_service_with_that_port(
 ) -> None:
     """A Service that nobody made would be missed by the first step that runs."""
     services = {
-        (item["metadata"]["name"], item["metadata"]["namespace"]): {port["port"] for port in item["spec"]["ports"]}
+        (item["metadata"]["name"], item["metadata"].get("namespace", STEPS_NAMESPACE)): {
+            port["port"] for port in item["spec"]["ports"]
+        }
         for item in sources.values()
         if item["kind"] == "Service"
     }
@@ -166,6 +169,43 @@ def test_the_home_is_made_writable_before_the_first_run(sources: dict[str, Objec
     claims = {each["claim"]: each["mount"] for each in profile["volumes"]}
     assert claims[volume["persistentVolumeClaim"]["claimName"]] == mounted["mountPath"] == profile["home"]
     assert container["command"][-1] == profile["data"]
+
+
+def test_the_watch_reads_what_the_servers_ship_and_is_scraped(sources: dict[str, Object]) -> None:
+    """Both logs go below the address that monitor and watch are told, and each of the three finds the next."""
+    patches = yaml.safe_load((MANIFESTS / "components" / "logs" / "inferenceservice.yaml").read_text("utf-8"))
+    added = {each["path"]: each["value"] for each in patches if not each["path"].endswith("/-")}
+    arguments = [each["value"] for each in patches if each["path"].endswith("/args/-")]
+    (shipper,) = added["/spec/predictor/initContainers"]
+    *_, folder, address = shipper["command"]
+    assert arguments == [
+        f"--prediction-log={folder}/predictions",
+        f"--feedback-log={folder}/feedback/$(POD_NAME).jsonl",
+    ]
+    watch = sources[f"overlays/{STEPS_NAMESPACE}/deployment-watch.yaml"]["spec"]["template"]
+    (container,) = watch["spec"]["containers"]
+    told = dict(each.removeprefix("--").split("=", 1) for each in container["args"])
+    base = yaml.safe_load(PROFILES["trial"]())["env"]["SEXTANT_LOGS"]
+    assert (told["logs"], address) == (base, f"{base}/parcel-labelling")
+    host, _, port = told["url"].removeprefix("http://").removesuffix("/").partition(":")
+    service = sources["components/inference/service.yaml"]
+    assert host == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert int(port) in {each["port"] for each in service["spec"]["ports"]}
+    shown = sources[f"overlays/{STEPS_NAMESPACE}/service-watch.yaml"]
+    monitor = sources["components/logs/servicemonitor-watch.yaml"]["spec"]
+    assert monitor["namespaceSelector"] == {"matchNames": [STEPS_NAMESPACE]}
+    assert monitor["selector"]["matchLabels"].items() <= shown["metadata"]["labels"].items()
+    assert shown["spec"]["selector"].items() <= watch["metadata"]["labels"].items()
+    assert {each["port"] for each in monitor["endpoints"]} == {each["name"] for each in shown["spec"]["ports"]}
+    assert told["export"].rpartition(":")[2] == str(container["ports"][0]["containerPort"])
+
+
+def test_the_log_of_predictions_is_bounded_before_its_volume_is_full(sources: dict[str, Object]) -> None:
+    """A pod whose volume outgrows its limit is evicted; the default bound of a plan keeps it from that."""
+    patches = yaml.safe_load((MANIFESTS / "components" / "logs" / "inferenceservice.yaml").read_text("utf-8"))
+    limits = {each["value"]["name"]: each["value"]["emptyDir"]["sizeLimit"] for each in patches
+              if each["path"].endswith("/volumes/-")}  # fmt: skip
+    assert int(limits["predictions"].removesuffix("Gi")) * 1024 > PredictionLog().max_megabytes
 
 
 def test_a_compiled_package_holds_the_names_and_no_credential(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,20 @@ def test_a_torn_line_of_the_feedback_log_costs_no_other_label(plan: Plan, logs: 
         file.write('{"prediction_id": "4", "label": "ü'.encode()[:-1])
     (found,) = measure_quality(plan, logs, WINDOW)
     assert found.qualities["accuracy"] == proportion(1, 2, 0.95)
+
+
+def test_labels_of_several_servers_are_taken_together(plan: Plan, logs: LabelLogs, tmp_path: Path) -> None:
+    """Each wrote a log of its own; which label was first does not depend on the files' order, and one may be empty."""
+    _predict(logs, *({} for _ in range(3)))
+    several = replace(logs, feedback=tmp_path / "feedback")
+    several.feedback.mkdir()
+    (found,) = measure_quality(plan, several, WINDOW)
+    assert found.labelled == 0
+    _label(replace(logs, feedback=several.feedback / "a.jsonl"), ("0", "b", START + 9), ("1", "a", START + 1))
+    _label(replace(logs, feedback=several.feedback / "b.jsonl"), ("0", "a", START + 8))
+    (several.feedback / "c.jsonl").touch()
+    (found,) = measure_quality(plan, several, WINDOW)
+    assert found.qualities["accuracy"] == proportion(2, 2, 0.95)
 
 
 def test_a_prediction_written_twice_counts_once(plan: Plan, logs: LabelLogs) -> None:

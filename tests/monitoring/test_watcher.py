@@ -24,7 +24,7 @@ from sextant_monitoring.scrape import Scrape, parse_scrape
 from sextant_monitoring.watch_report import looks_by_window, render_report
 from sextant_monitoring.watcher import Look, Watcher
 from sextant_plan.bounds import proportion
-from sextant_plan.bundle import BundleSpec, Member, ServingSpec, Tensor, seal_bundle
+from sextant_plan.bundle import BundleSpec, Member, ServingSpec, Tensor, read_bundle, seal_bundle
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.schema import Plan
 from sextant_plan.verdicts import Verdict
@@ -218,6 +218,14 @@ def test_another_version_in_service_is_not_judged_by_this_bundle(served: Served,
     """While a rollout runs the answers may be another model's."""
     served.version = "8"
     assert Prober(served.url, bundle, "7", every=400).probe(STARTED) is None
+
+
+def test_a_server_that_calls_the_bundle_by_its_own_version_is_judged(served: Served, bundle: Path) -> None:
+    """So does one that was given the bundle, as on a cluster, where the registry has a number for it."""
+    served.version = read_bundle(bundle).version
+    found = Prober(served.url, bundle, "17", every=400).probe(STARTED)
+    assert found is not None
+    assert (found.version, found.right) == ("17", 1)
 
 
 def test_golden_requests_go_on_while_the_server_gives_no_page(

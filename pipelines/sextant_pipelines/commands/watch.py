@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,7 +40,15 @@ LOOKS_KEPT = 5760  # for the report: a day at the default interval
     help="The server's prediction log, for quality by delayed labels; goes with --feedback.",
 )
 @click.option(
-    "--feedback", type=click.Path(path_type=Path, dir_okay=False), help="The server's feedback log (JSON lines)."
+    "--feedback",
+    type=click.Path(path_type=Path),
+    help="The server's feedback log (JSON lines), or a folder with those of several servers (*.jsonl).",
+)
+@click.option(
+    "--logs",
+    "logs_at",
+    metavar="ADDRESS",
+    help="Where the servers' pods ship both logs, such as s3://logs, instead of --predictions and --feedback.",
 )
 @click.option(
     "--probe/--no-probe",
@@ -84,6 +93,7 @@ def command(
     looks: int | None,
     predictions: Path | None,
     feedback: Path | None,
+    logs_at: str | None,
     probe: bool,
     token_file: Path | None,
     alerts_to: str | None,
@@ -106,19 +116,26 @@ def command(
     from sextant_plan.verdicts import exit_code
 
     plan = load_plan(plan_path)
-    logs = _logs(predictions, feedback)
+    shipped = None
+    if logs_at is not None:
+        scratch = click.get_current_context().with_resource(TemporaryDirectory(prefix="sextant-logs-"))
+        shipped = ShippedLogs(plan, logs_at, PAST_WINDOWS if report else 1, Path(scratch))
+    logs = _logs(predictions, feedback, shipped)
     token, alerts_token = _token(token_file), _token(alerts_token_file)
     alerts = LocalAlerts(plan) if alerts_to is not None else None
-    prober = _prober(home, plan, url, token) if probe else None
     ageing = read_loss_per_day(run_folder) if run_folder is not None else None
-    watcher = Watcher(plan, url, logs=logs, prober=prober, ageing=ageing, token=token)
+    watcher = Watcher(plan, url, logs=logs, ageing=ageing, token=token)
     exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
-    done = 0
+    done, outlive = 0, alerts is not None or export is not None
     if export is not None:
         click.echo(f"metrics on port {exporter.start(*_address(export))}", err=True)
     try:
         while True:
-            look = _look(watcher, outlive=alerts is not None or export is not None)
+            if probe:
+                watcher.prober = _prober(home, plan, url, token, watcher.prober, outlive=outlive)
+            if shipped is not None:
+                shipped.fetch(time.time())
+            look = _look(watcher, outlive=outlive)
             exporter.show(look)
             if alerts is not None and alerts_to is not None:
                 _tell(alerts_to, alerts.update(look), alerts_token)
@@ -168,9 +185,43 @@ def _tell(url: str, alerts: list[dict[str, Any]], token: str | None) -> None:
         click.echo(str(error), err=True)
 
 
-def _logs(predictions: Path | None, feedback: Path | None) -> LabelLogs | None:
+class ShippedLogs:
+    """What pods shipped of the last `windows` whose labels are due, below an address; kept in `folder`."""
+
+    def __init__(self, plan: Plan, base: str, windows: int, folder: Path) -> None:
+        from sextant_components.log_store import address_of
+
+        self._plan, self._address, self._windows = plan, address_of(base, plan.name), windows
+        self._folder = folder
+
+    @property
+    def logs(self) -> LabelLogs:
+        """Where they lie."""
+        from sextant_components.log_store import FEEDBACK, PREDICTIONS
+        from sextant_monitoring.quality import LabelLogs
+
+        return LabelLogs(self._folder / PREDICTIONS, self._folder / FEEDBACK)
+
+    def fetch(self, now: float) -> None:
+        """Bring the folder up to `now` (Unix time); where the store is away, say so and keep what is there."""
+        from sextant_components.log_store import fetch_logs
+        from sextant_components.store_backups import StoreFailed
+        from sextant_monitoring.quality import last_due_window, windows_before
+
+        last = last_due_window(self._plan, now)
+        try:
+            fetch_logs(self._address, self._folder, windows_before(last, self._windows), now=now)
+        except StoreFailed as error:
+            click.echo(str(error), err=True)
+
+
+def _logs(predictions: Path | None, feedback: Path | None, shipped: ShippedLogs | None) -> LabelLogs | None:
     from sextant_monitoring.quality import LabelLogs
 
+    if shipped is not None:
+        if predictions is not None or feedback is not None:
+            raise UsageError("--logs stands for --predictions and --feedback: give it or both of them.")
+        return shipped.logs
     if predictions is None or feedback is None:
         if predictions is not feedback:
             raise UsageError("--predictions and --feedback go together: labels are joined to predictions by their id.")
@@ -178,14 +229,32 @@ def _logs(predictions: Path | None, feedback: Path | None) -> LabelLogs | None:
     return LabelLogs(predictions, feedback)
 
 
-def _prober(home: Path, plan: Plan, url: str, token: str | None) -> Prober | None:
-    """Return the prober of the bundle that the home serves under the plan's name, if there is one here."""
-    from sextant_monitoring.probe import Prober
-    from sextant_plan.promotion import read_active
+def _prober(
+    home: Path, plan: Plan, url: str, token: str | None, known: Prober | None, *, outlive: bool
+) -> Prober | None:
+    """Return the prober of the bundle that is in service under the plan's name, if there is one.
 
-    active = read_active(home)
-    if active is None or active.name != plan.name:
+    It is the one that is known until another version takes over. Where nobody can tell which that is, the one that is
+    known goes on with `outlive`.
+    """
+    from sextant_components.in_service import model_in_service
+    from sextant_monitoring.probe import Prober
+    from sextant_plan.errors import InfrastructureError
+    from sextant_serving.errors import NothingActive
+
+    try:
+        active = model_in_service(home, plan.name)
+    except NothingActive:
         return None
+    except InfrastructureError as error:
+        if not outlive:
+            raise
+        click.echo(str(error), err=True)
+        return known
+    if active.name != plan.name:
+        return None
+    if known is not None and known.version == active.version:
+        return known
     return Prober(url.rstrip("/"), home / active.bundle, active.version, every=plan.monitoring.window, token=token)
 
 
