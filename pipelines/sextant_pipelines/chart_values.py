@@ -53,7 +53,7 @@ def render_values(path: Path) -> str:
     """
     plan, text = load_plan(path), path.read_text(encoding="utf-8")
     values: dict[str, Any] = {
-        "model": {"name": plan.name, "storageUri": f"s3://models/{plan.name}"},
+        "model": {"name": plan.name, "storageUri": f"s3://models/{plan.name}/first/"},
         "plan": {"text": text, "rules": render_prometheus_rule(plan), "dashboards": render_boards(plan)},
     }
     header = f"# Written by `sextant render values` from the plan {plan.name}; change the plan, not this file.\n"

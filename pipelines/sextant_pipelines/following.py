@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sextant_components.conclude import CONCLUSION_FILE
+from sextant_components.context import Step
 from sextant_components.outcome import ERROR_FILE
 from sextant_pipelines.cluster_profile import STEP_NAMES
 from sextant_pipelines.kfp_server import KfpServer, ServerRefused, ServerUnreachable
 from sextant_pipelines.local import recorded_cause, recorded_code
 from sextant_pipelines.run_store import read_files
 from sextant_plan.errors import ExitCode, InfrastructureError
+from sextant_plan.verdicts import Verdict
 
 if TYPE_CHECKING:
     from kfp_server_api import V2beta1Run
@@ -164,3 +167,13 @@ def recorded_end(run_uri: str) -> tuple[ExitCode | None, str | None]:
         for name, data in found.items():
             (Path(folder) / name).write_bytes(data)
         return recorded_code(Path(folder)), recorded_cause(Path(folder))
+
+
+def awaits_traffic(run_uri: str) -> bool:
+    """Tell whether a run that ended `unknown` lacks traffic alone: the gates have passed, and its version is staged."""
+    try:
+        found = read_files(run_uri, [CONCLUSION_FILE])
+    except InfrastructureError:
+        return False
+    steps = json.loads(found.get(CONCLUSION_FILE, b"{}")).get("steps", {})
+    return bool(steps.get(Step.ROLL_OUT) == Verdict.UNKNOWN and steps.get(Step.DECIDE) == Verdict.PASS)

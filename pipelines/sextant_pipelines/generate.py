@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from sextant_monitoring.boards import render_boards
 from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_monitoring.rules_file import render_rules
+from sextant_pipelines.cluster_plan import CLUSTER_PLAN, for_a_cluster
 from sextant_pipelines.commands_page import commands_page
 from sextant_pipelines.compile import compile_all
 from sextant_pipelines.profile_page import profile_page
@@ -32,14 +34,19 @@ def generated(root: Path) -> dict[Path, str]:
 
 
 def shipped(root: Path) -> dict[Path, str]:
-    """Return what manifests/ and the chart carry of the parcel example: the plan, its rules and its boards."""
-    text = (root / "examples" / "parcels" / "plan.yaml").read_text(encoding="utf-8")
-    plan = load_plan(root / "examples" / "parcels" / "plan.yaml")
+    """Return what manifests/ and the chart carry of the parcel example: its plan for a cluster, rules and boards."""
+    folder = Path("examples/parcels")
+    text = for_a_cluster((root / folder / "plan.yaml").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / CLUSTER_PLAN
+        path.write_text(text, encoding="utf-8")
+        plan = load_plan(path)
     rule, chart = render_prometheus_rule(plan), Path("charts/sextant/files")
     boards = {chart / "dashboards" / name: board for name, board in render_boards(plan).items()}
     return boards | {
         Path(f"manifests/components/monitoring/prometheusrule-{plan.name}.yaml"): rule,
         chart / "rules" / f"{plan.name}.yaml": rule,
+        folder / CLUSTER_PLAN: text,
         Path("manifests/components/trigger/plan.yaml"): text,
         Path("manifests/overlays/kubeflow/plan.yaml"): text,
         chart / "plan.yaml": text,

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from sextant_plan.bounds import alike_rows
 from sextant_plan.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Inspection:
     """A first look at the data; paths are relative to `source`, sizes in pixels.
 
     `classes` has the rows of each value of the label; `number` is there where the values are numbers, not classes.
+    `worth` is how many independent rows one row is worth if the rows of a group are all alike, at most 1.
     """
 
     source: Path
@@ -70,6 +72,7 @@ class Inspection:
     classes: dict[str, int]
     image_size: tuple[int, int, int] | None
     number: NumberGuess | None = None
+    worth: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -131,6 +134,7 @@ def _inspect_table(file: Path, label: str | None) -> Inspection:
     counts = Counter(str(value) for value in table[chosen].drop_nulls())
     if len(counts) < 2:
         raise DataError(file, f"the label {chosen} has one value", "Name another column with --label")
+    group = next((guess.name for guess in keys if not guess.unique), None)
     return Inspection(
         source=file.parent,
         table=file.name,
@@ -138,12 +142,13 @@ def _inspect_table(file: Path, label: str | None) -> Inspection:
         image_column=image_column,
         label=chosen,
         entity=next((guess.name for guess in keys if guess.unique), None),
-        group=next((guess.name for guess in keys if not guess.unique), None),
+        group=group,
         timestamp=timestamp,
         columns=others,
         classes=dict(sorted(counts.items())),
         image_size=_image_size(pictures) if pictures else None,
         number=None if pictures else _number_label(table[chosen], guesses, len(counts)),
+        worth=1.0 if group is None else alike_rows(table[group].rank("dense").to_numpy()) / table.height,
     )
 
 

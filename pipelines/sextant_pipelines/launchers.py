@@ -10,10 +10,11 @@ from pathlib import Path
 
 from sextant_monitoring.launcher import Outcome, TimeWindow
 from sextant_pipelines.cluster_profile import ClusterProfile
-from sextant_pipelines.following import ENDED, recorded_end
+from sextant_pipelines.following import ENDED, awaits_traffic, recorded_end
 from sextant_pipelines.kfp_server import KfpServer
 from sextant_pipelines.local import recorded_code
 from sextant_pipelines.submission import prepare, start
+from sextant_plan.errors import ExitCode
 from sextant_plan.files import LockHeld, locked
 from sextant_plan.loading import load_plan
 
@@ -84,7 +85,10 @@ class KfpLauncher:
         start(self.server, prepare(self.plan_path, self.profile, name="lifecycle", run_id=request_id, wider=True))
 
     def outcome(self, request_id: str) -> Outcome:
-        """Return how far the run has come, by the backend and then by what the run recorded."""
+        """Return how far the run has come, by the backend and then by what the run recorded.
+
+        A version that waits for its canary has passed: the rollout's end is recorded by the controller, not in the run.
+        """
         run = self.server.run_named(self.server.experiment(load_plan(self.plan_path).name), request_id)
         if run is None:
             return Outcome.BROKEN
@@ -93,5 +97,8 @@ class KfpLauncher:
             return Outcome.RUNNING
         if state == "SUCCEEDED":
             return Outcome.PASSED
-        code, _ = recorded_end(f"{self.profile.store.rstrip('/')}/{request_id}")
+        run_uri = f"{self.profile.store.rstrip('/')}/{request_id}"
+        code, _ = recorded_end(run_uri)
+        if code is ExitCode.GATE_UNKNOWN and awaits_traffic(run_uri):
+            return Outcome.PASSED
         return Outcome.BROKEN if code is None else Outcome.of(code)

@@ -20,7 +20,7 @@ def number_criteria(label: NumberGuess, sealed: int) -> Iterator[str]:
     yield ""
     yield "# A gate passes when the bound at confidence 0.95 holds, not the point value."
     yield f"# Answering the mean of all labels is off by {label.mean_error:.4g} on average; the sealed split will have"
-    yield f"# about {sealed} rows."
+    yield f"# about {sealed} independent rows."
     yield "criteria:"
     yield f"  - {{id: error, metric: mae, at_most: {limit:g}, min_n: {min_n}, enforce: [gate, retrain]}}"
     yield f"  - {{id: explained, metric: r_squared, at_least: 0.05, min_n: {min_n}}}"

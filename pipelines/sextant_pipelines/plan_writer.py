@@ -32,7 +32,7 @@ def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
     return "\n".join(
         [
             *_head(found),
-            *(_criteria(found) if found.number is None else number_criteria(found.number, sealed_rows(found))),
+            *(_criteria(found) if found.number is None else number_criteria(found.number, independent_rows(found))),
             *_running(found),
             *_data(found, plan_dir, licence),
             *_model(found),
@@ -45,6 +45,11 @@ def write_plan(found: Inspection, plan_dir: Path, licence: str | None) -> str:
 def sealed_rows(found: Inspection) -> int:
     """Return how many rows the sealed split will have."""
     return math.floor(found.rows * _sealed_share(found))
+
+
+def independent_rows(found: Inspection) -> int:
+    """Return how many independent rows the sealed split is worth at least: its rows, or about its groups."""
+    return max(1, math.floor(sealed_rows(found) * found.worth))
 
 
 def _sealed_share(found: Inspection) -> float:
@@ -87,7 +92,7 @@ def _labels(found: Inspection) -> str:
 
 
 def _criteria(found: Inspection) -> Iterator[str]:
-    rows = sealed_rows(found)
+    rows = independent_rows(found)
     limit = _provable(rows)
     best = math.floor(proportion(rows, rows, CONFIDENCE).low * 1000) / 1000
     min_n = max(1, math.floor(0.8 * rows))
@@ -95,8 +100,10 @@ def _criteria(found: Inspection) -> Iterator[str]:
     gain = _gain(majority, limit)
     yield ""
     yield f"# A gate passes when the bound at confidence {CONFIDENCE} holds, not the point value."
-    yield f"# The sealed split will have about {rows} rows: without one error they prove {best}, at"
+    yield f"# The sealed split will have about {sealed_rows(found)} rows: without one error they prove {best}, at"
     yield f"# {HOPED_ACCURACY:.0%} right answers {limit}. More is not provable without more rows."
+    if found.group is not None:
+        yield f"# Rows of one {found.group} may be alike: the bounds count {rows} independent rows or more."
     yield "criteria:"
     yield f"  - {{id: accuracy, metric: accuracy, at_least: {limit}, min_n: {min_n}, enforce: [gate, retrain]}}"
     yield f"  # The majority class alone is right in {majority:.0%} of the rows."

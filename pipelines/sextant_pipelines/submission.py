@@ -11,6 +11,7 @@ from typing import Any
 
 from sextant_components.context import PipelineName, RunFile
 from sextant_components.repository import read_repository
+from sextant_components.roll_out import IMMEDIATE
 from sextant_pipelines.cluster_ir import for_cluster
 from sextant_pipelines.cluster_profile import ClusterProfile
 from sextant_pipelines.compile import compiled, split_documents
@@ -20,8 +21,10 @@ from sextant_pipelines.run_store import SCHEDULE_FOLDER, lay_out
 from sextant_plan.canonical import digest_of_bytes
 from sextant_plan.errors import InfrastructureError, UsageError
 from sextant_plan.loading import load_plan
+from sextant_plan.schema import Plan
 
 MOST_CHARACTERS = 10_000  # of one parameter, by KFP's limit
+RELEASING = frozenset({"lifecycle", "retrain"})  # the pipelines that roll a version out
 CRON_FIELDS = 6  # KFP's cron begins with seconds
 # The API server replaces it by when the run starts, YYYYMMDDhhmmss in UTC (KFP 2.17, backend/src/apiserver/template).
 SCHEDULED = "[[CurrentTime]]"
@@ -52,6 +55,7 @@ class Submission:
     file: RunFile
     plan: bytes
     cron: str | None = None
+    warning: str | None = None
 
 
 class BadArguments(UsageError):
@@ -113,6 +117,17 @@ def prepare(
         ),
         plan=plan_path.read_bytes(),
         cron=cron,
+        warning=unreceived(plan, name),
+    )
+
+
+def unreceived(plan: Plan, name: PipelineName) -> str | None:
+    """Return a warning if a run on a cluster would promote a version that no InferenceService is told of, else None."""
+    if plan.rollout.strategy != IMMEDIATE or name not in RELEASING:
+        return None
+    return (
+        "rollout.strategy is immediate: what a run promotes goes into the registry and active.json, and no "
+        "InferenceService receives it. Set it to canary and hand the staged version over by sextant rollout submit"
     )
 
 

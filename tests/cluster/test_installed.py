@@ -63,6 +63,7 @@ def system(cluster: Any, release: str) -> Iterator[Any]:
         system.apply(*(volume(system.namespace, claim, folder, mode="ReadWriteOnce") for claim in CLAIMS))
         settings = dict.fromkeys(LEFT_OUT, "false")
         settings |= {"namespaces.serving": serving.namespace, "namespaces.system": system.namespace}
+        settings["monitoring.url"] = "http://localhost:9090"  # no rollout runs here, so nothing is asked of it
         settings |= image_settings("cluster", IMAGE) | image_settings("serve", cluster.image)
         helm("install", release, CHART, "--set", ",".join(f"{key}={value}" for key, value in settings.items()))
         for name in DEPLOYMENTS:

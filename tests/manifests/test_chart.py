@@ -16,6 +16,7 @@ import yaml
 from sextant_monitoring.boards import render_boards
 from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_pipelines.chart_values import render_values
+from sextant_pipelines.cluster_profile import load_profile
 from sextant_plan.loading import load_plan
 from sextant_serving.on_demand import feast_name
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "sextant"
 OVERLAYS = ("kind", "gpu", "production")
 TEMPLATE = ("template", "sextant", CHART)
+RESOURCE_POLICY = "helm.sh/resource-policy"
 
 Object = dict[str, Any]
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -41,11 +43,34 @@ def by_identity(objects: list[Object]) -> dict[str, Object]:
     return found
 
 
+def without_policy(item: Object) -> Object:
+    """Return the object without Helm's own word on an uninstallation, which kustomize does not know."""
+    metadata = dict(item["metadata"])
+    others = {key: text for key, text in metadata.pop("annotations", {}).items() if key != RESOURCE_POLICY}
+    return item | {"metadata": metadata | ({"annotations": others} if others else {})}
+
+
+def test_an_uninstallation_keeps_namespaces_and_claims(helm: Helm) -> None:
+    """A namespace takes every claim in it along, and with them registry, features, bundles and series."""
+    rendered = helm(*TEMPLATE, "--skip-tests", "-f", CHART / "ci" / "kind-values.yaml").stdout
+    objects = [item for item in yaml.safe_load_all(rendered) if item]
+    kept = {item["kind"] for item in objects if item["metadata"].get("annotations", {}).get(RESOURCE_POLICY) == "keep"}
+    with_data = [item for item in objects if item["kind"] in kept]
+    assert kept == {"Namespace", "PersistentVolumeClaim"}
+    assert all(item["metadata"]["annotations"] == {RESOURCE_POLICY: "keep"} for item in with_data)
+
+
+def rendered_with(settings: str, helm: Helm) -> dict[str, Object]:
+    """Return the chart's objects with the values of `--set`, by identity."""
+    rendered = helm(*TEMPLATE, "--skip-tests", "--set", settings).stdout
+    return by_identity([item for item in yaml.safe_load_all(rendered) if item])
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_chart_renders_what_the_overlay_builds(name: str, helm: Helm, overlay: Any) -> None:
-    """Object by object; only `helm test`'s pod is the chart's own."""
+    """Object by object; only `helm test`'s pod and what an uninstallation keeps are the chart's own."""
     rendered = helm(*TEMPLATE, "--skip-tests", "-f", CHART / "ci" / f"{name}-values.yaml")
-    ours = by_identity([item for item in yaml.safe_load_all(rendered.stdout) if item])
+    ours = by_identity([without_policy(item) for item in yaml.safe_load_all(rendered.stdout) if item])
     theirs = by_identity(overlay(name))
     assert ours.keys() == theirs.keys()
     for identity, item in theirs.items():
@@ -108,16 +133,19 @@ def test_a_digest_wins_over_a_tag(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "kinds"),
+    ("settings", "kinds"),
     [
-        ("monitoring", {"Prometheus", "Alertmanager", "PodMonitor", "ServiceMonitor", "PrometheusRule"}),
-        ("autoscaling", {"ScaledObject"}),
-        ("model", {"InferenceService"}),
+        (
+            "monitoring.enabled=false,monitoring.url=http://prometheus.example",
+            {"Prometheus", "Alertmanager", "PodMonitor", "ServiceMonitor", "PrometheusRule"},
+        ),
+        ("autoscaling.enabled=false", {"ScaledObject"}),
+        ("model.enabled=false", {"InferenceService"}),
     ],
 )
-def test_a_part_can_be_left_out(part: str, kinds: set[str], helm: Helm) -> None:
+def test_a_part_can_be_left_out(settings: str, kinds: set[str], helm: Helm) -> None:
     """A cluster without an operator takes the rest."""
-    rendered = helm(*TEMPLATE, "--set", f"{part}.enabled=false").stdout
+    rendered = helm(*TEMPLATE, "--set", settings).stdout
     assert not kinds & {item["kind"] for item in yaml.safe_load_all(rendered) if item}
 
 
@@ -135,6 +163,46 @@ def test_what_is_switched_off_leaves_no_trace(setting: str, traces: tuple[str, .
     assert [trace for trace in traces if trace in without] == []
 
 
+def test_without_feast_nothing_asks_for_its_settings(helm: Helm, tmp_path: Path) -> None:
+    """A server would wait for a ConfigMap that nobody makes."""
+    objects = rendered_with("feast.enabled=false", helm)
+    for identity in ("InferenceService sextant/parcel-labelling", "ServingRuntime sextant/sextant"):
+        assert "feast" not in str(objects[identity])
+    assert not [item for item in objects if item.startswith("ServiceMonitor") and item.endswith("/feast")]
+    (tmp_path / "profile.yaml").write_text(objects["ConfigMap sextant-system/trigger"]["data"]["profile.yaml"], "utf-8")
+    profile = load_profile(tmp_path / "profile.yaml")
+    assert [secret.name for secret in profile.secrets] == ["object-store"]
+    assert profile.config_maps == []
+    assert "SEXTANT_FEAST_STORES" not in profile.env
+
+
+@pytest.mark.parametrize("part", ["monitoring", "mlflow"])
+def test_an_address_that_nothing_answers_at_is_refused(part: str, helm: Helm) -> None:
+    """The controller, the autoscaler and the runs would call a Service that was left out."""
+    refused = helm(*TEMPLATE, "--set", f"{part}.enabled=false", check=False)
+    assert refused.returncode != 0
+    assert f"name another {'Prometheus' if part == 'monitoring' else 'MLflow'} in {part}.url" in refused.stderr
+    callers = ",".join(f"{caller}.enabled=false" for caller in ("rollout", "autoscaling", "trigger"))
+    assert rendered_with(f"{part}.enabled=false,{callers}", helm)
+
+
+def test_another_prometheus_and_another_mlflow_are_called_and_reached(helm: Helm) -> None:
+    """By everything that calls them, and the controller is let out to their ports."""
+    theirs = {"monitoring": "http://prometheus.monitoring.svc:9091", "mlflow": "https://mlflow.example"}
+    settings = ",".join(f"{part}.enabled=false,{part}.url={url}" for part, url in theirs.items())
+    objects = rendered_with(settings, helm)
+    (container,) = objects["Deployment sextant-system/sextant-rollout"]["spec"]["template"]["spec"]["containers"]
+    assert f"--prometheus={theirs['monitoring']}" in container["args"]
+    assert {"name": "MLFLOW_TRACKING_URI", "value": theirs["mlflow"]} in container["env"]
+    for name in ("blue", "green"):
+        (trigger,) = objects[f"ScaledObject sextant/parcel-labelling-{name}"]["spec"]["triggers"]
+        assert trigger["metadata"]["serverAddress"] == theirs["monitoring"]
+    assert theirs["mlflow"] in objects["ConfigMap sextant-system/trigger"]["data"]["profile.yaml"]
+    egress = objects["NetworkPolicy sextant-system/sextant-rollout"]["spec"]["egress"]
+    for port in (9091, 443):
+        assert {"ports": [{"port": port, "protocol": "TCP"}]} in egress
+
+
 def test_other_namespaces_reach_every_object_and_every_address(helm: Helm) -> None:
     """Two installations in one cluster do not meet."""
     rendered = helm(
@@ -147,7 +215,7 @@ def test_other_namespaces_reach_every_object_and_every_address(helm: Helm) -> No
 
 
 def test_a_name_of_the_model_reaches_every_object(helm: Helm) -> None:
-    rendered = helm(*TEMPLATE, "--set", "model.name=digits,monitoring.enabled=false").stdout
+    rendered = helm(*TEMPLATE, "--set", "model.name=digits").stdout
     objects = by_identity([item for item in yaml.safe_load_all(rendered) if item])
     assert "InferenceService sextant/digits" in objects
     assert objects["ScaledObject sextant/digits-blue"]["spec"]["scaleTargetRef"]["name"] == "digits-blue-predictor"
@@ -168,6 +236,6 @@ def test_another_plan_replaces_the_examples_everywhere(helm: Helm, tmp_path: Pat
         data = objects[f"ConfigMap sextant-system/dashboard-{name.removesuffix('.json')}"]["data"]
         assert json.loads(data[name]) == json.loads(board)
     predictor = objects["InferenceService sextant/digits"]["spec"]["predictor"]
-    assert predictor["model"]["storageUri"] == "s3://models/digits"
+    assert predictor["model"]["storageUri"] == "s3://models/digits/first/"
     feast = yaml.safe_load(objects["ConfigMap sextant/feast"]["data"]["feature_store.yaml"])
     assert feast["project"] == feast_name(plan.name)

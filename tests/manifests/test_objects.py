@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,22 @@ def test_a_misspelt_field_of_a_deployment_is_refused(sources: dict[str, Object],
     deployment = copy.deepcopy(sources["components/rollout/deployment.yaml"])
     deployment["spec"]["template"]["spec"]["containers"][0]["resource"] = {}
     assert "'resource' was unexpected" in "".join(schemas.faults(deployment))
+
+
+def test_no_bundles_address_begins_another() -> None:
+    """KServe fetches every object whose key begins as the address does, and a server refuses what no seal names."""
+    pages = [path for room in ("manifests", "charts", "docs") for path in (ROOT / room).rglob("*") if path.is_file()]
+    texts = [path.read_text("utf-8") for path in [*pages, ROOT / "README.md"] if path.suffix in {".md", ".yaml"}]
+    addresses = {found for text in texts for found in re.findall(r"s3://models/[^\s`\"')]+", text)}
+    assert {"s3://models/parcel-labelling/first/", "s3://models/parcel-labelling/$DIGEST/"} <= addresses
+    assert [(one, other) for one in addresses for other in addresses if other != one and other.startswith(one)] == []
+    assert [address for address in addresses if not address.endswith("/")] == []
+
+
+def test_every_page_applies_manifests_on_the_servers_side() -> None:
+    """A client-side apply would put the first version back after a promotion, through an outage."""
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    applied = [line for page in pages for line in page.read_text("utf-8").splitlines()
+               if re.match(r"\$ .*kubectl apply\b", line)]  # fmt: skip
+    assert [line for line in applied if "-k manifests/overlays/kind" in line]
+    assert [line for line in applied if "--server-side" not in line] == []

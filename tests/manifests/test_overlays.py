@@ -64,7 +64,7 @@ def test_every_object_says_what_it_is_part_of(name: str, overlay: Overlay) -> No
 
 @pytest.mark.parametrize("name", ["kind", "gpu"])
 def test_a_trial_brings_every_secret_and_setting_that_it_names(name: str, overlay: Overlay) -> None:
-    """`kubectl apply -k` is all it takes: no pod waits for a Secret or ConfigMap that somebody has to make."""
+    """Applying it is all it takes: no pod waits for a Secret or ConfigMap that somebody has to make."""
     objects = overlay(name)
     made = {(item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]) for item in objects
             if item["kind"] in {"Secret", "ConfigMap"}}  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +58,7 @@ def test_each_image_gives_its_number_a_name(room: str) -> None:
 
 
 def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object]) -> None:
-    """KServe copies a container's security context to the one that fetches the model, and not the pod's."""
+    """KServe gives a batcher or an agent that it adds the security context of this container, and not the pod's."""
     (container,) = sources["base/servingruntime.yaml"]["spec"]["containers"]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -67,6 +68,18 @@ def test_the_serving_container_is_restricted_by_itself(sources: dict[str, Object
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def test_the_container_that_fetches_a_bundle_is_restricted(sources: dict[str, Object]) -> None:
+    """KServe 0.20 gives it nothing of the server's: the pod's fields and the patch for KServe's own object do."""
+    pod = sources["components/inference/inferenceservice.yaml"]["spec"]["predictor"]["securityContext"]
+    patch = yaml.safe_load((ROOT / "manifests" / "kserve" / "clusterstoragecontainer-patch.yaml").read_text("utf-8"))
+    own = patch["spec"]["container"]["securityContext"]
+    assert own == {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]}}
+    assert (pod["runAsNonRoot"], pod["runAsUser"], pod["seccompProfile"]) == (True, 65532, {"type": "RuntimeDefault"})
+    assert pod["fsGroup"] == pod["runAsUser"]  # whose volume it writes the bundle into
+    page = (ROOT / "docs" / "how-to" / "run-on-a-cluster.md").read_text("utf-8")
+    assert "patch clusterstoragecontainer default --type=merge --patch-file manifests/kserve/" in page
 
 
 def test_every_container_states_what_it_takes(sources: dict[str, Object]) -> None:
@@ -79,7 +92,7 @@ def test_every_container_states_what_it_takes(sources: dict[str, Object]) -> Non
 
 def test_every_server_is_probed(sources: dict[str, Object]) -> None:
     for path, _, pod in pod_specs(sources):
-        if not path.endswith("cronjob-features.yaml"):
+        if not Path(path).name.startswith(("cronjob-", "job-")):
             for container in pod["containers"]:
                 assert {"readinessProbe", "livenessProbe"} <= container.keys(), path
 
@@ -176,3 +189,12 @@ def test_pods_of_a_service_reach_each_other_by_the_name_that_they_ask(sources: d
     for rules, side in (("ingress", "from"), ("egress", "to")):
         (rule,) = policy["spec"][rules]
         assert rule == {side: [{"podSelector": {"matchLabels": pods}}], "ports": [{"port": port, "protocol": "TCP"}]}
+
+
+def test_replicas_of_alertmanager_reach_each_other(sources: dict[str, Object]) -> None:
+    """The operator has them gossip at 9094 by TCP and UDP; apart, each sends every message."""
+    spec = sources["components/monitoring/networkpolicy-alertmanager.yaml"]["spec"]
+    peers = [{"podSelector": spec["podSelector"]}]
+    gossip = [{"port": 9094, "protocol": "TCP"}, {"port": 9094, "protocol": "UDP"}]
+    assert {"from": peers, "ports": gossip} in spec["ingress"]
+    assert {"to": peers, "ports": gossip} in spec["egress"]

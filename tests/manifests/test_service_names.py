@@ -195,6 +195,19 @@ def test_the_log_of_predictions_is_bounded_before_its_volume_is_full(sources: di
     assert int(limits["predictions"].removesuffix("Gi")) * 1024 > PredictionLog().max_megabytes
 
 
+def test_the_home_is_made_writable_before_the_first_run(sources: dict[str, Object]) -> None:
+    """A fresh volume belongs to root, the steps run as the image's user, and KFP cannot ask for a group."""
+    profile = yaml.safe_load(PROFILES["trial"]())
+    pod = sources[f"overlays/{STEPS_NAMESPACE}/job-prepare-home.yaml"]["spec"]["template"]["spec"]
+    dockerfile = (ROOT / "components" / "Dockerfile").read_text("utf-8")
+    assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['fsGroup']}\n" in dockerfile
+    (container,) = pod["containers"]
+    (mounted,), (volume,) = container["volumeMounts"], pod["volumes"]
+    claims = {each["claim"]: each["mount"] for each in profile["volumes"]}
+    assert claims[volume["persistentVolumeClaim"]["claimName"]] == mounted["mountPath"] == profile["home"]
+    assert container["command"][-1] == profile["data"]
+
+
 def test_a_compiled_package_holds_the_names_and_no_credential(
     profile: ClusterProfile, secrets: dict[str, dict[str, str]]
 ) -> None:
@@ -215,7 +228,7 @@ def test_a_compiled_package_holds_the_names_and_no_credential(
 
 def test_runs_and_servers_look_into_the_same_stores() -> None:
     """Feast keys every row by its project, and a run's is the plan's name."""
-    plan = load_plan(ROOT / "examples" / "parcels" / "plan.yaml")
+    plan = load_plan(ROOT / "examples" / "parcels" / "cluster-plan.yaml")
     served = yaml.safe_load((MANIFESTS / "components" / "feast" / "feature_store.yaml").read_text("utf-8"))
     loaded = yaml.safe_load((MANIFESTS / "overlays" / STEPS_NAMESPACE / "stores.yaml").read_text("utf-8"))
     assert served["project"] == feast_name(plan.name)

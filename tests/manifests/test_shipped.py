@@ -12,21 +12,37 @@ from sextant_monitoring.prometheus_rule import render_prometheus_rule
 from sextant_monitoring.rules_file import rule_groups
 from sextant_pipelines.cluster_profile import load_profile
 from sextant_pipelines.generate import shipped
+from sextant_pipelines.submission import unreceived
+from sextant_plan.canary_criteria import canary_criteria
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
+from sextant_serving.architectures import needs
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return load_plan(ROOT / "examples" / "parcels" / "plan.yaml")
+    return load_plan(ROOT / "examples" / "parcels" / "cluster-plan.yaml", architectures=needs())
 
 
 def test_the_shipped_files_are_current() -> None:
     """`make generate` was run after the last change of the plan, the rules or the boards."""
     stale = [str(path) for path, text in shipped(ROOT).items() if (ROOT / path).read_text("utf-8") != text]
     assert stale == []
+
+
+def test_the_clusters_plan_lets_a_canary_decide_and_is_else_the_examples(plan: Plan) -> None:
+    """There an immediate promotion would reach the registry and no server; a first version goes live in either."""
+    laptop = load_plan(ROOT / "examples" / "parcels" / "plan.yaml")
+    assert (laptop.rollout.strategy, plan.rollout.strategy) == ("immediate", "canary")
+    assert [rule.criterion.id for rule in canary_criteria(plan)] == ["errors"]
+    assert unreceived(plan, "retrain") is None
+    changed = {"rollout", "criteria"}
+    assert plan.model_dump(exclude=changed) == laptop.model_dump(exclude=changed)
+    assert [each.model_copy(update={"enforce": []}) for each in plan.criteria] == [
+        each.model_copy(update={"enforce": []}) for each in laptop.criteria
+    ]
 
 
 def test_a_prometheus_rule_holds_the_rule_file(plan: Plan) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sextant_components.table_files import read_table
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
 from sextant_plan.unanswered import BUSINESS, WHY_ML, YOUR_NAME, YOUR_TEAM
@@ -134,14 +135,16 @@ def test_a_plan_is_not_overwritten_unless_asked(sextant: Sextant, table: Path, t
 
 
 def test_the_suggested_limit_is_provable_from_the_sealed_rows(sextant: Sextant, table: Path, tmp_path: Path) -> None:
-    """The limit lies below what the sealed rows prove without an error, and min_n below their number."""
-    from sextant_plan.bounds import proportion
+    """The limit lies below what the sealed rows prove without an error, and min_n below what their groups are worth."""
+    from sextant_plan.bounds import alike_rows, proportion
 
     plan = _plan(sextant, table, tmp_path / "plan.yaml")
-    sealed = int(300 * plan.evaluation.sealed_split)
+    patients = read_table(table)["patient_id"].rank("dense").to_numpy()
+    sealed = int(alike_rows(patients) * plan.evaluation.sealed_split)
     accuracy = plan.criteria[0]
-    assert accuracy.min_n <= sealed
+    assert accuracy.min_n <= sealed < 300 * plan.evaluation.sealed_split
     assert accuracy.limit < proportion(sealed, sealed, accuracy.confidence).low
+    assert "Rows of one patient_id may be alike" in (tmp_path / "plan.yaml").read_text(encoding="utf-8")
 
 
 def test_a_folder_that_a_run_would_refuse_is_refused_at_once(sextant: Sextant, picture_folder: Path) -> None:

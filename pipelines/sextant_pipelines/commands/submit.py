@@ -94,6 +94,8 @@ def command(
     asked_for = window_of(pipeline, window)
     name = run_id or new_run_id(plan_path)
     submission = prepare(plan_path, profile, name=pipeline, run_id=name, window=asked_for, cron=cron)
+    if submission.warning:
+        click.echo(f"warning: {submission.warning}", err=True)
     if kubernetes_manifest:
         click.echo(manifest_of(submission.package, namespace), nl=False)
         return 0

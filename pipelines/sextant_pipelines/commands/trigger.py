@@ -73,6 +73,7 @@ def command(
     from sextant_pipelines.cluster_profile import load_profile
     from sextant_pipelines.kfp_server import KfpServer
     from sextant_pipelines.launchers import KfpLauncher, LocalLauncher
+    from sextant_pipelines.submission import unreceived
     from sextant_plan.loading import load_plan
 
     plan = load_plan(plan_path)
@@ -84,6 +85,8 @@ def command(
     else:
         kfp = KfpServer(kfp_host, namespace, kfp_token_file)
         launcher = KfpLauncher(plan_path, load_profile(profile_path), kfp)
+        if warning := unreceived(plan, "retrain"):
+            click.echo(f"warning: {warning}", err=True)
     server = TriggerServer((host, port), Trigger(plan, home, launcher), token_file)
     stop = threading.Thread(target=server.shutdown)
     for number in (signal.SIGTERM, signal.SIGINT):

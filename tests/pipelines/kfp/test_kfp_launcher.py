@@ -75,6 +75,15 @@ def test_the_outcome_is_the_backends_and_then_the_runs_own(
     assert launcher.outcome("retrain-1") is outcome
 
 
+def test_a_staged_version_is_no_failure_of_the_plan(backend: Any, launcher: KfpLauncher, tmp_path: Path) -> None:
+    """It waits for traffic alone: counted as failures, three good retrainings in a row would reopen planning."""
+    launcher.start("retrain-1", WINDOW)
+    backend.script = [{"state": "FAILED"}]
+    conclusion = {"exit_code": 3, "steps": {"decide": "pass", "roll_out": "unknown"}}
+    (tmp_path / "store" / "retrain-1" / "conclusion.json").write_text(json.dumps(conclusion))
+    assert launcher.outcome("retrain-1") is Outcome.PASSED
+
+
 def test_a_request_that_the_backend_does_not_know_is_broken(launcher: KfpLauncher) -> None:
     """It may be started anew."""
     assert launcher.outcome("retrain-9") is Outcome.BROKEN

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sextant_components.repository import read_repository
 from sextant_pipelines.cli import main
@@ -76,6 +77,38 @@ def test_the_same_package_is_uploaded_once_and_the_same_run_started_once(backend
     assert [submit("--run-id", name, "--detach") for name in ("one", "one", "two")] == [0, 0, 0]
     assert len(backend.uploads) == 1
     assert [run["display_name"] for run in backend.kept["runs"]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "strategy", "warned"),
+    [
+        ("lifecycle", "immediate", True),
+        ("retrain", "immediate", True),
+        ("monitor", "immediate", False),
+        ("lifecycle", "canary", False),
+    ],
+)
+def test_a_promotion_that_no_server_would_receive_is_warned_of(
+    *, plan_path: Path, write_profile: Callable[..., Path], tmp_path: Path, pipeline: Any, strategy: str, warned: bool
+) -> None:
+    """Servers of a cluster follow the InferenceService, which a rollout controller alone changes."""
+    plan = yaml.safe_load(plan_path.read_text("utf-8"))
+    plan["rollout"] = {"strategy": strategy}
+    (errors,) = [each for each in plan["criteria"] if each["metric"] == "error_rate"]
+    errors["enforce"] = ["gate", "canary"] if strategy == "canary" else ["gate"]
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+    window = "2026-01-01/2026-01-02" if pipeline in {"retrain", "monitor"} else ""
+    prepared = prepare(
+        tmp_path / "plan.yaml", load_profile(write_profile()), name=pipeline, run_id="one", window=window
+    )
+    assert ("no InferenceService receives it" in (prepared.warning or "")) is warned
+
+
+def test_the_warning_goes_to_standard_error(submit: Submit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit("--run-id", "one", "--dry-run") == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("warning: rollout.strategy is immediate")
+    assert json.loads(told.out)["experiment"] == "tiny"
 
 
 @pytest.mark.parametrize("pipeline", ["monitor", "ingest"])
