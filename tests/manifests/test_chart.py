@@ -149,6 +149,20 @@ def test_a_part_can_be_left_out(settings: str, kinds: set[str], helm: Helm) -> N
     assert not kinds & {item["kind"] for item in yaml.safe_load_all(rendered) if item}
 
 
+@pytest.mark.parametrize(
+    ("setting", "traces"),
+    [
+        ("logs.enabled", ("ship-logs", "--prediction-log", "--feedback-log", "SEXTANT_LOGS", "sextant-watch")),
+        ("monitoring.hardware", ("ClusterRole", "kube-state-metrics", "cadvisor", "SextantHardwareUnseen", "10250")),
+    ],
+)
+def test_what_is_switched_off_leaves_no_trace(setting: str, traces: tuple[str, ...], helm: Helm) -> None:
+    """A server without a shipper beside it would fill its disk, and a right that nobody needs is one too many."""
+    assert all(trace in helm(*TEMPLATE).stdout for trace in traces)
+    without = helm(*TEMPLATE, "--set", f"{setting}=false").stdout
+    assert [trace for trace in traces if trace in without] == []
+
+
 def test_without_feast_nothing_asks_for_its_settings(helm: Helm, tmp_path: Path) -> None:
     """A server would wait for a ConfigMap that nobody makes."""
     objects = rendered_with("feast.enabled=false", helm)
@@ -187,20 +201,6 @@ def test_another_prometheus_and_another_mlflow_are_called_and_reached(helm: Helm
     egress = objects["NetworkPolicy sextant-system/sextant-rollout"]["spec"]["egress"]
     for port in (9091, 443):
         assert {"ports": [{"port": port, "protocol": "TCP"}]} in egress
-
-
-@pytest.mark.parametrize(
-    ("setting", "traces"),
-    [
-        ("logs.enabled", ("ship-logs", "--prediction-log", "--feedback-log", "SEXTANT_LOGS", "sextant-watch")),
-        ("monitoring.hardware", ("ClusterRole", "kube-state-metrics", "cadvisor", "SextantHardwareUnseen", "10250")),
-    ],
-)
-def test_what_is_switched_off_leaves_no_trace(setting: str, traces: tuple[str, ...], helm: Helm) -> None:
-    """A server without a shipper beside it would fill its disk, and a right that nobody needs is one too many."""
-    assert all(trace in helm(*TEMPLATE).stdout for trace in traces)
-    without = helm(*TEMPLATE, "--set", f"{setting}=false").stdout
-    assert [trace for trace in traces if trace in without] == []
 
 
 def test_other_namespaces_reach_every_object_and_every_address(helm: Helm) -> None:

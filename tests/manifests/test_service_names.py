@@ -158,19 +158,6 @@ def test_features_are_loaded_between_runs_as_a_run_loads_them(sources: dict[str,
     assert container["args"] == [f"--data={profile['data']}", f"--home={profile['home']}"]
 
 
-def test_the_home_is_made_writable_before_the_first_run(sources: dict[str, Object]) -> None:
-    """A fresh volume belongs to root, the steps run as the image's user, and KFP cannot ask for a group."""
-    profile = yaml.safe_load(PROFILES["trial"]())
-    pod = sources[f"overlays/{STEPS_NAMESPACE}/job-prepare-home.yaml"]["spec"]["template"]["spec"]
-    dockerfile = (ROOT / "components" / "Dockerfile").read_text("utf-8")
-    assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['fsGroup']}\n" in dockerfile
-    (container,) = pod["containers"]
-    (mounted,), (volume,) = container["volumeMounts"], pod["volumes"]
-    claims = {each["claim"]: each["mount"] for each in profile["volumes"]}
-    assert claims[volume["persistentVolumeClaim"]["claimName"]] == mounted["mountPath"] == profile["home"]
-    assert container["command"][-1] == profile["data"]
-
-
 def test_the_watch_reads_what_the_servers_ship_and_is_scraped(sources: dict[str, Object]) -> None:
     """Both logs go below the address that monitor and watch are told, and each of the three finds the next."""
     patches = yaml.safe_load((MANIFESTS / "components" / "logs" / "inferenceservice.yaml").read_text("utf-8"))
@@ -206,6 +193,19 @@ def test_the_log_of_predictions_is_bounded_before_its_volume_is_full(sources: di
     limits = {each["value"]["name"]: each["value"]["emptyDir"]["sizeLimit"] for each in patches
               if each["path"].endswith("/volumes/-")}  # fmt: skip
     assert int(limits["predictions"].removesuffix("Gi")) * 1024 > PredictionLog().max_megabytes
+
+
+def test_the_home_is_made_writable_before_the_first_run(sources: dict[str, Object]) -> None:
+    """A fresh volume belongs to root, the steps run as the image's user, and KFP cannot ask for a group."""
+    profile = yaml.safe_load(PROFILES["trial"]())
+    pod = sources[f"overlays/{STEPS_NAMESPACE}/job-prepare-home.yaml"]["spec"]["template"]["spec"]
+    dockerfile = (ROOT / "components" / "Dockerfile").read_text("utf-8")
+    assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['fsGroup']}\n" in dockerfile
+    (container,) = pod["containers"]
+    (mounted,), (volume,) = container["volumeMounts"], pod["volumes"]
+    claims = {each["claim"]: each["mount"] for each in profile["volumes"]}
+    assert claims[volume["persistentVolumeClaim"]["claimName"]] == mounted["mountPath"] == profile["home"]
+    assert container["command"][-1] == profile["data"]
 
 
 def test_a_compiled_package_holds_the_names_and_no_credential(

@@ -38,11 +38,18 @@ def test_the_clusters_plan_lets_a_canary_decide_and_is_else_the_examples(plan: P
     assert (laptop.rollout.strategy, plan.rollout.strategy) == ("immediate", "canary")
     assert [rule.criterion.id for rule in canary_criteria(plan)] == ["errors"]
     assert unreceived(plan, "retrain") is None
-    changed = {"rollout", "criteria"}
+    changed = {"rollout", "criteria", "serving"}
     assert plan.model_dump(exclude=changed) == laptop.model_dump(exclude=changed)
+    assert plan.serving.model_copy(update={"log": laptop.serving.log}) == laptop.serving
     assert [each.model_copy(update={"enforce": []}) for each in plan.criteria] == [
         each.model_copy(update={"enforce": []}) for each in laptop.criteria
     ]
+
+
+def test_the_clusters_plan_logs_what_its_hourly_judgement_reads(plan: Plan) -> None:
+    """Without a sample every window is empty, and no label finds a prediction."""
+    assert plan.serving.log.sample == 1
+    assert plan.serving.log.hashed == []  # a server without a key would not start
 
 
 def test_a_prometheus_rule_holds_the_rule_file(plan: Plan) -> None:
