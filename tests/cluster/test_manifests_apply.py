@@ -228,7 +228,9 @@ def test_what_the_steps_of_kubeflow_mount_is_applied(applied: subprocess.Complet
         assert (done.returncode, done.stderr) == (0, "")
         assert sorted(line.split()[0] for line in done.stdout.splitlines()) == [
             "configmap/sextant-feast", "configmap/sextant-plan", "cronjob.batch/sextant-features",
-            "job.batch/sextant-prepare-home", "persistentvolumeclaim/sextant-home",
+            "deployment.apps/sextant-watch", "job.batch/sextant-prepare-home", "persistentvolumeclaim/sextant-home",
+            "role.rbac.authorization.k8s.io/sextant-prometheus",
+            "rolebinding.rbac.authorization.k8s.io/sextant-prometheus", "service/sextant-watch",
         ]  # fmt: skip
         assert kubectl("diff", "--server-side", "-k", overlay).returncode == 0
     finally:
