@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,12 @@ class Subject:
         """How answers are compared with labels."""
         return objective_of(self.examples.labels)
 
+    @cached_property
+    def baseline(self) -> tuple[FittedBaseline, Merit]:
+        """The goal's baseline with the merit of its answers to the same rows."""
+        baseline, said = answer_baseline(self.context.plan, self.snapshot, self.splits, self.examples.row_ids)
+        return baseline, _merit(said, self)
+
     def run(self, inputs: Inputs) -> NDArray[np.float32]:
         """Return the served engine's answers, shape (rows, classes or 1)."""
         return run_in_batches(self.engine, inputs, self.spec.serving.max_rows)
@@ -166,7 +172,7 @@ def run_evaluate(
 
 
 def _record_gain(ledger: LedgerWriter, subject: Subject) -> None:
-    baseline, theirs = _baseline(subject)
+    baseline, theirs = subject.baseline
     own = subject.objective.merit(subject.outputs, subject.examples.labels)
     gain = subject.objective.gain(own, theirs, CONFIDENCE, subject.answers.groups)
     record_baseline(ledger, subject.objective, gain, baseline.describe())
@@ -229,7 +235,7 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
     wanted = {criterion.relative_to for criterion in plan.criteria}
     others: dict[str, Merit | Settled] = {}
     if "baseline" in wanted:
-        _, others["baseline"] = _baseline(subject)
+        _, others["baseline"] = subject.baseline
     if "champion" in wanted:
         others["champion"] = _champion_merit(subject, champion)
     return Evidence(
@@ -244,11 +250,6 @@ def _gather(subject: Subject, champion: Promotion | None, findings: Findings) ->
         attacked_groups=findings.attack.groups,
         strangers=_strangers(subject),
     )
-
-
-def _baseline(subject: Subject) -> tuple[FittedBaseline, Merit]:
-    baseline, said = answer_baseline(subject.context.plan, subject.snapshot, subject.splits, subject.examples.row_ids)
-    return baseline, _merit(said, subject)
 
 
 def _champion_merit(subject: Subject, champion: Promotion | None) -> Merit | Settled:

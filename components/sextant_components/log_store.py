@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sextant_components.store_backups import each_at_once, opened, told
 from sextant_monitoring.launcher import TimeWindow
-from sextant_plan.files import write_atomically
+from sextant_plan.files import replacing, write_atomically
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -111,9 +111,8 @@ def _listed(system: AbstractFileSystem, root: str, span: TimeWindow) -> Iterator
 
 
 def _fetch(system: AbstractFileSystem, remote: str, *, into: Path) -> None:
-    name = remote.rpartition("/")[2]
-    system.get_file(remote, str(into / f".{name}"))
-    (into / f".{name}").rename(into / name)
+    with replacing(into / remote.rpartition("/")[2], durable=False) as coming:
+        system.get_file(remote, str(coming))
 
 
 def address_of(base: str, model: str) -> str:

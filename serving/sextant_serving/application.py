@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from sextant_plan import __version__
+from sextant_plan.feedback import Feedback
 from sextant_serving.attachments import attach_files
 from sextant_serving.call import Call
 from sextant_serving.codec_v1 import describe_rows, render_v1
@@ -324,7 +325,8 @@ class Application:
 
     async def _receive_feedback(self, request: Request) -> Response:
         """Take a label, or hand it to the worker or the pod whose answer it is for."""
-        identifier, passed_on = read_feedback(request).prediction_id, PASSED_ON in request.headers
+        feedback, passed_on = read_feedback(request), PASSED_ON in request.headers
+        identifier = feedback.prediction_id
         owner = self._siblings.owner_of(identifier) if self._siblings is not None else None
         if self._siblings is not None and owner is not None:
             target = b"/passed-on-feedback" if passed_on else b"/feedback"
@@ -333,7 +335,7 @@ class Application:
             answer = await self._ask_peers(self.peers, identifier, request)
             if answer is not None:
                 return answer
-        return self.receive_own_feedback(request, passed_on=passed_on)
+        return self._take(feedback, passed_on=passed_on)
 
     async def _ask_peers(self, peers: Peers, identifier: str, request: Request) -> Response | None:
         """Return the answer of the pod that made a prediction, None if there is none. Raises NotReady."""
@@ -346,7 +348,9 @@ class Application:
 
     def receive_own_feedback(self, request: Request, *, passed_on: bool = False) -> Response:
         """Take a label for an answer of this process, or of nobody unless it was `passed_on`. Raises RequestError."""
-        feedback = read_feedback(request)
+        return self._take(read_feedback(request), passed_on=passed_on)
+
+    def _take(self, feedback: Feedback, *, passed_on: bool) -> Response:
         if passed_on and not self._feedback.remembers(feedback.prediction_id):
             raise NotRemembered
         if self.model is None:

@@ -111,19 +111,7 @@ def test_each_metric_is_judged_by_its_bound(
 
 @pytest.mark.parametrize(
     "criterion",
-    [
-        {"metric": "accuracy", "at_least": 0.7},
-        {"metric": "accuracy", "at_least": 0.7, "slice": "light=day"},
-        {"metric": "accuracy", "at_least": 0.5, "relative_to": "baseline"},
-        {"metric": "recall_min", "at_least": 0.9},
-        {"metric": "macro_f1", "at_least": 0.7},
-        {"metric": "coverage", "at_least": 0.95},
-        {"metric": "net_value", "at_least": 1.0},
-        {"metric": "accuracy_gap", "at_most": 0.2, "slice": "light"},
-        {"metric": "corrupted_accuracy", "at_least": 0.5},
-        {"metric": "latency_p50_ms", "at_most": 40},
-        {"metric": "error_rate", "at_most": 0.2},
-    ],
+    [*BY_ROW, {"metric": "latency_p50_ms", "at_most": 40}, {"metric": "error_rate", "at_most": 0.2}],
     ids=lambda criterion: "-".join(str(each) for each in criterion.values()),
 )
 def test_the_criterions_own_confidence_sets_how_far_the_bounds_lie(
