@@ -16,6 +16,9 @@ from sextant_serving.device import recent_mean
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from sextant_serving.rows import Answer, Rows
 
+GATHER = 0.125  # of what a batch takes: the most that a device waits for the clients it has just answered
+TICK = 0.001  # seconds: a shorter wait would be as long as this one, by the clock of uvloop's timers
+
 
 class Traffic:
     """Which clients may send more soon, so that a batch need not wait for nobody.
@@ -83,6 +86,10 @@ class Batcher:
     `max_wait` seconds, or at once when `traffic` expects nobody else; at most `slots` are under way. Without
     `traffic`, whose requests are then somebody else's copies, only the first two count.
 
+    A device that has just ended a batch waits for the clients of it, who are about to send again, for `GATHER` of a
+    batch's time and at most `max_wait`, however long those in the queue have waited. Otherwise clients that send one
+    request after another fall into two halves that take turns, and no batch is ever full.
+
     A queue that could be answered only after the deadline is refused at once, so that the time of those who are
     accepted does not grow with the load; a request that finds nobody waiting is always accepted.
     """
@@ -105,6 +112,7 @@ class Batcher:
         self._deadline = deadline
         self._batch_seconds = 0.0
         self._free = slots
+        self._freed_at = -math.inf  # in the loop's time
         self._queue: deque[Job] = deque()
         self._rows = self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -179,13 +187,19 @@ class Batcher:
         if not self._free or not self._queue:
             return
         now = self._loop.time()
-        leave_at = self._queue[0].leave_at
-        full = self._rows >= self._max_rows
-        alone = self._traffic is not None and self._traffic.is_nobody_expected(now)
-        if full or alone or now >= leave_at:
+        leave_at, alone = self._queue[0].leave_at, False
+        if self._traffic is not None:
+            leave_at = max(leave_at, self._freed_at + self._gather_seconds)
+            alone = self._traffic.is_nobody_expected(now)
+        if self._rows >= self._max_rows or alone or now >= leave_at:
             self._start(self._take())
         else:
             self._set_timer(leave_at)
+
+    @property
+    def _gather_seconds(self) -> float:
+        seconds = min(self._max_wait, GATHER * self._batch_seconds)
+        return seconds if seconds >= TICK else 0.0
 
     def _set_timer(self, when: float) -> None:
         if self._timer is None:
@@ -244,4 +258,5 @@ class Batcher:
                 if not job.future.done():
                     job.future.set_exception(error)
         self._free += 1
+        self._freed_at = self._loop.time()
         self._hold(-len(jobs))

@@ -303,3 +303,50 @@ def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) 
     assert np.quantile(times, 0.99) <= deadline
     assert ends["answered"] >= 0.95 * min(load, 1.0) * 400 * seconds * (0.95 if load < 1 else 1)
     assert (ends["refused"] > 0) == (load > 1)
+
+
+def in_turns(*, away: float) -> tuple[list[int], float]:
+    """Let 8 clients, who came in two halves, ask again and again, each `away` seconds after its answer.
+
+    Batches of at most 8 rows take 20 ms whatever their size. Returns their rows, and for how many seconds the device
+    stood idle in the second that it all lasted, both without the first tenth.
+    """
+    clock, began, ended = Clock(), 0.1, 1.0
+    batches: list[tuple[float, int]] = []
+    traffic = Traffic(patience=0.002)
+
+    async def device(jobs: list[Job]) -> None:
+        batches.append((clock.now, len(jobs)))
+        await asyncio.sleep(0.02)
+        answer_at_once(jobs)
+
+    async def client(queue: Batcher, name: str, first: float) -> None:
+        await asyncio.sleep(first)
+        while clock.now < ended:
+            traffic.begin(name)
+            await queue.submit(Rows(1))
+            traffic.answer(name, clock.now)
+            await asyncio.sleep(away)
+
+    async def run() -> None:
+        queue = Batcher(
+            device, traffic, max_rows=8, max_wait=0.005, queue_rows=64, deadline=1.0, clock=lambda: clock.now
+        )
+        await asyncio.gather(*(client(queue, str(place), 0.01 * (place % 2)) for place in range(8)))
+
+    run_on(clock, run())
+    steady = [(at, rows) for at, rows in batches if began <= at < ended]
+    return [rows for _, rows in steady], ended - began - 0.02 * len(steady)
+
+
+def test_clients_who_come_in_two_halves_end_in_one_batch() -> None:
+    """A device that is free waits a little for those whom it has just answered, so that its batches become full."""
+    rows, _ = in_turns(away=0.0005)
+    assert set(rows) == {8}
+
+
+def test_a_free_device_does_not_wait_long_for_clients_who_stay_away() -> None:
+    """At most an eighth of a batch's time, as long as they may be expected; those in the queue then leave."""
+    rows, idle = in_turns(away=0.015)
+    assert max(rows) < 8
+    assert idle <= (0.125 * 0.02 + 1e-9) * (len(rows) + 1)

@@ -39,7 +39,7 @@ def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
     faults: dict[str, dict[str, Any]] = {
         "good": {"serving": {"queue_rows": spec.serving.queue_rows + 1}},
         "slow": {"slow": 1500},
-        "erroring": {"serving": {"deadline": 0.00001}},
+        "erroring": {"serving": {"deadline": 0.00001}, "slow": 100},  # no machine is done before the clock has moved
         "wrong": {"classes": rotated},
     }
     return faults[kind]
