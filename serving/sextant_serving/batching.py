@@ -16,7 +16,7 @@ from sextant_serving.device import recent_mean
 from sextant_serving.errors import DeadlineExceeded, Overloaded, TooLarge
 from sextant_serving.rows import Answer, Rows
 
-GATHER = 0.125  # of what a batch takes: the most that a device waits for the clients it has just answered
+GATHER = 0.125  # of a batch's time: the most that a free device waits for the clients it has just answered
 TICK = 0.001  # seconds: a shorter wait would be as long as this one, by the clock of uvloop's timers
 
 
@@ -50,14 +50,18 @@ class Traffic:
         self.open -= unanswered
         self._answered.pop(connection, None)
 
-    def is_nobody_expected(self, now: float) -> bool:
+    def is_nobody_expected(self) -> bool:
         """Tell whether every request that can be expected soon is with a batcher already."""
-        while self._answered:
-            oldest = next(iter(self._answered))
-            if now - self._answered[oldest] < self.patience:
-                break
-            del self._answered[oldest]
         return self.held >= self.open + len(self._answered)
+
+    def is_any_overdue(self, now: float) -> bool:
+        """Tell whether a client has not sent again within the patience."""
+        return bool(self._answered) and now - next(iter(self._answered.values())) >= self.patience
+
+    def forget_overdue(self, now: float) -> None:
+        """Expect those no longer who have not sent again within the patience."""
+        while self.is_any_overdue(now):
+            del self._answered[next(iter(self._answered))]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,8 +91,8 @@ class Batcher:
     `traffic`, whose requests are then somebody else's copies, only the first two count.
 
     A device that has just ended a batch waits for the clients of it, who are about to send again, for `GATHER` of a
-    batch's time and at most `max_wait`, however long those in the queue have waited. Otherwise clients that send one
-    request after another fall into two halves that take turns, and no batch is ever full.
+    batch's time, however long those in the queue have waited. Otherwise clients that send one request after another
+    fall into two halves that take turns, and no batch is ever full.
 
     A queue that could be answered only after the deadline is refused at once, so that the time of those who are
     accepted does not grow with the load; a request that finds nobody waiting is always accepted.
@@ -116,6 +120,8 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._rows = self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_forgetting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._expire)
@@ -186,28 +192,48 @@ class Batcher:
         self._sweep()
         if not self._free or not self._queue:
             return
-        now = self._loop.time()
-        leave_at, alone = self._queue[0].leave_at, False
+        now, leave_at = self._loop.time(), self._queue[0].leave_at
         if self._traffic is not None:
             leave_at = max(leave_at, self._freed_at + self._gather_seconds)
-            alone = self._traffic.is_nobody_expected(now)
-        if self._rows >= self._max_rows or alone or now >= leave_at:
+        if self._rows >= self._max_rows or now >= leave_at or self._is_alone(now):
             self._start(self._take())
         else:
             self._set_timer(leave_at)
 
+    def _is_alone(self, now: float) -> bool:
+        """Tell whether nobody else is expected; who is overdue may be so for want of being read, and is read first."""
+        if self._traffic is None:
+            return False
+        if not self._is_forgetting and self._traffic.is_any_overdue(now):
+            self._is_forgetting = True
+            self._loop.call_soon(self._forget_overdue, now)
+        return self._traffic.is_nobody_expected()
+
+    def _forget_overdue(self, now: float) -> None:
+        self._is_forgetting = False
+        if self._traffic is not None:
+            self._traffic.forget_overdue(now)
+        self._consider()
+
     @property
     def _gather_seconds(self) -> float:
-        seconds = min(self._max_wait, GATHER * self._batch_seconds)
+        seconds = GATHER * self._batch_seconds
         return seconds if seconds >= TICK else 0.0
 
     def _set_timer(self, when: float) -> None:
-        if self._timer is None:
-            self._timer = self._loop.call_at(when, self._on_timer)
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(when, self._on_timer), when
 
     def _on_timer(self) -> None:
+        """Consider what has come, once the sockets have been read: the loop may have been kept from it until now.
+
+        Timers are called before sockets are read, and so is what they ask to be called soon, under uvloop.
+        """
         self._timer = None
-        self._consider()
+        self._loop.call_soon(self._loop.call_soon, self._consider)
 
     def _take(self) -> list[Job]:
         """Take jobs up to `max_rows`; one larger than that goes alone."""

@@ -137,13 +137,16 @@ def test_a_client_answered_just_now_is_waited_for() -> None:
     traffic = traffic_of("a", "b")
     traffic.held = 1
     traffic.answer("b", now=10.0)
-    assert not traffic.is_nobody_expected(now=10.0)
-    assert traffic.is_nobody_expected(now=10.0 + LONG)
+    traffic.forget_overdue(now=10.0)
+    assert not traffic.is_nobody_expected()
+    assert traffic.is_any_overdue(now=10.0 + LONG)
+    traffic.forget_overdue(now=10.0 + LONG)
+    assert traffic.is_nobody_expected()
     traffic.begin("b")
     traffic.answer("b", now=80.0)
-    assert not traffic.is_nobody_expected(now=80.0)
+    assert not traffic.is_nobody_expected()
     traffic.leave("b", 0)
-    assert traffic.is_nobody_expected(now=80.0)
+    assert traffic.is_nobody_expected()
 
 
 def test_a_request_on_another_device_is_not_waited_for() -> None:
@@ -305,7 +308,7 @@ def test_accepted_requests_meet_their_deadline_whatever_is_offered(load: float) 
     assert (ends["refused"] > 0) == (load > 1)
 
 
-def in_turns(*, away: float) -> tuple[list[int], float]:
+def in_turns(*, away: float, patience: float) -> tuple[list[int], float]:
     """Let 8 clients, who came in two halves, ask again and again, each `away` seconds after its answer.
 
     Batches of at most 8 rows take 20 ms whatever their size. Returns their rows, and for how many seconds the device
@@ -313,7 +316,7 @@ def in_turns(*, away: float) -> tuple[list[int], float]:
     """
     clock, began, ended = Clock(), 0.1, 1.0
     batches: list[tuple[float, int]] = []
-    traffic = Traffic(patience=0.002)
+    traffic = Traffic(patience)
 
     async def device(jobs: list[Job]) -> None:
         batches.append((clock.now, len(jobs)))
@@ -341,12 +344,46 @@ def in_turns(*, away: float) -> tuple[list[int], float]:
 
 def test_clients_who_come_in_two_halves_end_in_one_batch() -> None:
     """A device that is free waits a little for those whom it has just answered, so that its batches become full."""
-    rows, _ = in_turns(away=0.0005)
+    rows, _ = in_turns(away=0.0005, patience=0.002)
     assert set(rows) == {8}
 
 
 def test_a_free_device_does_not_wait_long_for_clients_who_stay_away() -> None:
-    """At most an eighth of a batch's time, as long as they may be expected; those in the queue then leave."""
-    rows, idle = in_turns(away=0.015)
+    """At most an eighth of a batch's time, however long they are expected; those in the queue then leave."""
+    rows, idle = in_turns(away=0.015, patience=LONG)
     assert max(rows) < 8
     assert idle <= (0.125 * 0.02 + 1e-9) * (len(rows) + 1)
+
+
+def test_a_client_is_not_given_up_before_it_was_read() -> None:
+    """The loop may be kept busy for longer than the patience; what was sent meanwhile is read first, and leaves too."""
+
+    async def run() -> list[list[int]]:
+        device, loop, traffic = Device(), asyncio.get_running_loop(), Traffic(patience=0.0)
+        queue = batcher(device, traffic)
+        for name in "ab":
+            traffic.begin(name)
+            traffic.answer(name, loop.time())
+        traffic.begin("a")
+        first = queue.submit(Rows(1))
+        assert device.batches == []
+        traffic.begin("b")  # read in the same turn of the loop
+        await asyncio.gather(first, queue.submit(Rows(2)))
+        return device.batches
+
+    assert asyncio.run(run()) == [[1, 2]]
+
+
+def test_a_client_that_was_read_and_has_sent_nothing_is_given_up() -> None:
+    """One turn of the loop after its patience has run out, and not after max_wait."""
+
+    async def run() -> list[list[int]]:
+        device, loop, traffic = Device(), asyncio.get_running_loop(), Traffic(patience=0.0)
+        queue = batcher(device, traffic)
+        traffic.begin("b")
+        traffic.answer("b", loop.time())
+        traffic.begin("a")
+        await queue.submit(Rows(1))
+        return device.batches
+
+    assert asyncio.run(run()) == [[1]]

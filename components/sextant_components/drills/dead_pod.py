@@ -48,7 +48,6 @@ class Site:
             if is_true(pod.get("status", {}).get("conditions", []), "Ready")
         }  # fmt: skip
 
-
     def holds(self, expressions: Sequence[str]) -> bool:
         """Tell whether one of the expressions has a series in Prometheus now."""
         from sextant_serving.rollout.prometheus import ask
