@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -160,20 +161,39 @@ def _number(value: object, name: str, row: int) -> float:
         raise BadColumn(name, row) from None
 
 
-def picture_statistics(batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Return each of `PICTURE_FEATURES`, shape (rows,): mean and std of the pixels (0-255), and random projections.
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the statistics read of pictures, UINT8 (rows, values): `fine` for mean and std, `coarse` to be projected."""
 
-    `batch` has shape (rows, height, width, channels). Larger pictures are read on a grid of at most
-    64 x 64 pixels; reference and live counters agree because both come from here.
+    fine: NDArray[np.uint8]
+    coarse: NDArray[np.uint8]
+
+
+def sampled(batch: NDArray[np.uint8]) -> Sampled:
+    """Return what the statistics read of pictures of shape (rows, height, width, channels), views where they can be.
+
+    Larger pictures are read on a grid of at most 64 x 64 pixels, and projected from one of 16 x 16.
     """
     rows = len(batch)
-    pixels = _on_grid(batch, STATISTICS_GRID).reshape(rows, -1).astype(np.uint32)
+    return Sampled(*(_on_grid(batch, most).reshape(rows, -1) for most in (STATISTICS_GRID, PROJECTION_GRID)))
+
+
+def picture_statistics(batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Return `statistics_of` pictures of shape (rows, height, width, channels)."""
+    return statistics_of(sampled(batch))
+
+
+def statistics_of(pictures: Sampled) -> dict[str, NDArray[np.float64]]:
+    """Return each of `PICTURE_FEATURES`, shape (rows,): mean and std of the pixels (0-255), and random projections.
+
+    Reference and live counters agree because both come from here.
+    """
+    pixels = pictures.fine.astype(np.uint32)
     count = pixels.shape[1]
     mean = pixels.sum(axis=1) / count
     square = np.einsum("ij,ij->i", pixels, pixels) / count  # 64 * 64 * 3 * 255 ** 2 fits in 32 bits
     found = {"image.brightness": mean, "image.contrast": np.sqrt(np.maximum(square - mean * mean, 0.0))}
-    projected = _projected(_on_grid(batch, PROJECTION_GRID).reshape(rows, -1))
-    return {**found, **dict(zip(PICTURE_FEATURES[len(found) :], projected.T, strict=True))}
+    return {**found, **dict(zip(PICTURE_FEATURES[len(found) :], _projected(pictures.coarse).T, strict=True))}
 
 
 def _on_grid(batch: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,11 @@ from sextant_plan.bundle import BundleSpec
 from sextant_plan.catalogue import FLAWS, MISSING, UNKNOWN_CATEGORY
 from sextant_plan.reference import PICTURE_FEATURES, Reference, bin_index
 from sextant_serving.answers import form_of
-from sextant_serving.preprocessing import picture_statistics
+from sextant_serving.preprocessing import Sampled, sampled, statistics_of
 from sextant_serving.rows import joined
 
 # Counting takes dozens of small NumPy calls, whose cost is nearly the same for one row as for these.
 ROWS_AT_ONCE = 32
-BYTES_AT_ONCE = 1 << 18  # of pictures, which are held until they are counted
 
 Statistics = dict[str, NDArray[np.float64]]
 
@@ -38,14 +37,26 @@ class Seen:
     statistics: Statistics | None = None
 
 
-def _owned(batch: Seen) -> Seen:
-    """Return a batch that keeps nothing alive but itself: its arrays are often views of a request's body."""
-    features, image = batch.features, batch.image
-    return replace(
-        batch,
-        features=features.copy() if features is not None and features.base is not None else features,
-        image=image.copy() if image is not None and image.base is not None else image,
-    )
+@dataclass(slots=True)
+class Waiting:
+    """What is counted of a batch, as `Seen` has it; of the pictures only what their statistics read."""
+
+    features: NDArray[np.float32] | None
+    pictures: Sampled | None
+    outputs: NDArray[np.float32]
+    missing: NDArray[np.bool_]
+    statistics: Statistics | None
+
+    def keep(self) -> None:
+        """Keep nothing alive but itself: the arrays are often views of a request's body."""
+        if self.features is not None:
+            self.features = _owned(self.features)
+        if self.pictures is not None:
+            self.pictures = Sampled(_owned(self.pictures.fine), _owned(self.pictures.coarse))
+
+
+def _owned(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.base is None else array.copy()
 
 
 class BinCounter:
@@ -84,19 +95,19 @@ class RowCounts:
             if column.vocabulary is not None
         ]
         self._flaws = dict.fromkeys(FLAWS, 0)
-        self._uncounted: list[Seen] = []
-        self._bytes = 0
+        self._uncounted: list[Waiting] = []
         self.waiting = 0  # rows that are not counted yet
 
     def see(self, batch: Seen) -> None:
         """Take a batch to be counted."""
-        self._uncounted.append(batch)
+        pictures = sampled(batch.image) if batch.image is not None and batch.statistics is None else None
+        waiting = Waiting(batch.features, pictures, batch.outputs, batch.missing, batch.statistics)
+        self._uncounted.append(waiting)
         self.waiting += len(batch.outputs)
-        self._bytes += batch.image.nbytes if batch.image is not None and batch.statistics is None else 0
-        if self.waiting >= ROWS_AT_ONCE or self._bytes >= BYTES_AT_ONCE:
+        if self.waiting >= ROWS_AT_ONCE:
             self._count()
         else:
-            self._uncounted[-1] = _owned(batch)
+            waiting.keep()
 
     def bins(self) -> list[BinCounter]:
         """Return every counter with all rows seen so far, the answers' last."""
@@ -111,7 +122,7 @@ class RowCounts:
     def _count(self) -> None:
         if not self._uncounted:
             return
-        batches, self._uncounted, self.waiting, self._bytes = self._uncounted, [], 0, 0
+        batches, self._uncounted, self.waiting = self._uncounted, [], 0
         features = joined([batch.features for batch in batches]) if batches[0].features is not None else None
         statistics = _statistics_of(batches)
         self._answers.count(self._form.drifting(joined([batch.outputs for batch in batches])))
@@ -133,10 +144,12 @@ class RowCounts:
         self._flaws[UNKNOWN_CATEGORY] += int((unknown & ~missing).sum())
 
 
-def _statistics_of(batches: Sequence[Seen]) -> Statistics:
+def _statistics_of(batches: Sequence[Waiting]) -> Statistics:
     """Return the statistics of all pictures, none where the model reads none."""
     known = [batch.statistics for batch in batches if batch.statistics is not None]
     if known:
         return {name: joined([each[name] for each in known]) for name in known[0]}
-    pictures = [batch.image for batch in batches if batch.image is not None]
-    return picture_statistics(joined(pictures)) if pictures else {}
+    read = [batch.pictures for batch in batches if batch.pictures is not None]
+    if not read:
+        return {}
+    return statistics_of(Sampled(joined([each.fine for each in read]), joined([each.coarse for each in read])))

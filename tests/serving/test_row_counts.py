@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sextant_plan.bundle import Column, read_bundle
 from sextant_plan.reference import read_reference
 from sextant_serving.preprocessing import picture_statistics
-from sextant_serving.row_counts import BYTES_AT_ONCE, ROWS_AT_ONCE, RowCounts, Seen
+from sextant_serving.row_counts import ROWS_AT_ONCE, RowCounts, Seen
 
 MakeBundle = Callable[..., Path]
 ROWS = 100
@@ -78,18 +79,30 @@ def test_a_row_is_counted_as_soon_as_somebody_looks(bundle_of_zones: Path) -> No
 
 
 def test_what_waits_to_be_counted_is_bounded(bundle_of_zones: Path) -> None:
-    """Neither rows nor large pictures pile up while nobody looks."""
+    """However long nobody looks."""
     counts = counts_of(bundle_of_zones)
     for row in range(ROWS_AT_ONCE * 3 + 1):
         counts.see(part(rows(), row, row + 1))
         assert counts.waiting < ROWS_AT_ONCE
-    side = int(np.sqrt(BYTES_AT_ONCE / 2)) + 1
-    one = part(rows(), 0, 1)
-    large = Seen(one.features, np.zeros((1, side, side, 1), np.uint8), one.outputs, one.missing)
-    fresh = counts_of(bundle_of_zones)
-    fresh.see(large)
-    fresh.see(large)
-    assert fresh.waiting == 0
+
+
+def test_of_a_large_picture_only_what_is_counted_waits(bundle_of_zones: Path) -> None:
+    """Its grid is held, and counted as a picture is that waits for nobody."""
+    one, large = part(rows(), 0, 1), np.random.default_rng(5).integers(0, 256, (1, 512, 512, 1)).astype(np.uint8)
+    seen = Seen(one.features, large, one.outputs, one.missing)
+    counts, at_once = counts_of(bundle_of_zones), counts_of(bundle_of_zones)
+    tracemalloc.start()
+    try:
+        for _ in range(ROWS_AT_ONCE - 1):
+            counts.see(seen)
+        assert tracemalloc.get_traced_memory()[0] < large.nbytes
+    finally:
+        tracemalloc.stop()
+    for _ in range(ROWS_AT_ONCE - 1):
+        at_once.see(seen)
+        at_once.bins()
+    assert counts.waiting == ROWS_AT_ONCE - 1
+    assert found(counts) == found(at_once)
 
 
 def test_rows_that_wait_to_be_counted_keep_no_request_alive(bundle_of_zones: Path) -> None:

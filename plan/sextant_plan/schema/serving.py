@@ -17,8 +17,9 @@ class Hardware(Closed):
 
 
 class Batching(Closed):
-    """When a batch leaves: at `max_rows`, or once its oldest request has waited `max_wait`.
+    """When a batch leaves: at `max_rows`, when no other client is expected, or once a request has waited `max_wait`.
 
+    A device that was busy first waits, for at most an eighth of a batch's time, for those whom it has just answered.
     `queue_rows` may wait, none longer than `deadline`. With `sizes` a batch is filled up with blank rows to the next
     of them, for engines that are slow on a size they have not seen; without, it has the rows it has.
     """
