@@ -25,6 +25,7 @@ from sextant_plan.alerts import (
     TARGET,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
@@ -56,7 +57,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class BiasRule:
+class BiasRule(AlertsByVerdict):
     """A criterion on the largest bias of any class; `min_n` rows make a window, which is `window` seconds long."""
 
     criterion: Criterion

@@ -16,6 +16,7 @@ from sextant_plan.alerts import (
     TARGET,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
@@ -33,7 +34,7 @@ def series_of(criterion: Criterion) -> Series:
 
 
 @dataclass(frozen=True)
-class QualityRule:
+class QualityRule(AlertsByVerdict):
     """A criterion on joined labels: a share by `at_least`, an error in the label's unit by `at_most`."""
 
     criterion: Criterion
