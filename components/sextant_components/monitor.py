@@ -47,7 +47,7 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
     A `window` that is given is judged for both. What labels that are not due leave unknown does not count against the
     run. Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
     rows everything is unknown. The logs lie in the home, or where SEXTANT_LOGS says. Raises UsageError as
-    `compile_rules` does, and InfrastructureError for a broken log or a store that does not give it.
+    `compile_rules` does, and InfrastructureError for a broken prediction log or a store that does not give it.
     """
     from sextant_serving.errors import NothingActive
 
@@ -125,7 +125,7 @@ def _record_labels(ledger: LedgerWriter, plan: Plan, labelled: LoggedWindow, *, 
         requirement=f"at least {wanted:g} of the window's predictions have a label once labels are due",
         risk="quality is computed from the few labels that happen to come back",
         qa_method="the first label of each prediction id, however late, against the logged prediction",
-        value={"window": str(labelled.window), **found},
+        value={"window": str(labelled.window), "broken_lines": labelled.broken_lines, **found},
         verdict=Verdict.PASS if enough else Verdict.UNKNOWN,
         counts=are_due,
     )

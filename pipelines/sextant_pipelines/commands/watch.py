@@ -281,6 +281,8 @@ def _show(plan: Plan, look: Look, as_json: bool) -> None:
         f"labels of {each.target[1]} {each.target[2]}: {each.labelled} of {each.due} ({each.join_rate:.1%})"
         for each in look.quality
     ]
+    if broken := max((each.broken_lines for each in look.quality), default=0):
+        lines.append(f"broken lines of the feedback log, passed over: {broken}")
     live = sys.stdout.isatty()
     click.echo((CLEAR if live else "") + "\n".join(lines))
 
