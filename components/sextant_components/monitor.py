@@ -20,15 +20,8 @@ from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.quality import last_due_window, quality_of
 from sextant_monitoring.watcher import quality_samples
 from sextant_plan.alerts import Rule
-from sextant_plan.catalogue import (
-    FALLBACKS,
-    FEATURE_BINS,
-    FEEDBACK,
-    PREDICTIONS,
-    QUALITY_ERROR,
-    REFERENCE_RATIO,
-    Enforcement,
-)
+from sextant_plan.catalogue import FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, REFERENCE_RATIO, Enforcement
+from sextant_plan.catalogue.watching import QUALITY_ERROR
 from sextant_plan.drift_rule import drift_by_feature
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.rules import compile_rules

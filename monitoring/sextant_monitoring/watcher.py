@@ -14,11 +14,10 @@ from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window
 from sextant_monitoring.scrape import parse_scrape
 from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
 from sextant_plan.burn_rule import BurnRule
-from sextant_plan.catalogue import (
-    COMMON_LABELS,
+from sextant_plan.catalogue import COMMON_LABELS, MODEL_CREATED
+from sextant_plan.catalogue.watching import (
     LABEL_JOIN,
     LABELLED_ROWS,
-    MODEL_CREATED,
     PREDICTION_BIAS,
     PREDICTION_BIAS_ERROR,
     PROBE_SUCCESS,

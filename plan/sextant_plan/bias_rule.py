@@ -31,14 +31,8 @@ from sextant_plan.alerts import (
     Severity,
     proved_violation,
 )
-from sextant_plan.catalogue import (
-    FEATURE_BINS,
-    LABELLED_ROWS,
-    PREDICTED_CLASS,
-    PREDICTION_BIAS,
-    PREDICTION_BIAS_ERROR,
-    REFERENCE_RATIO,
-)
+from sextant_plan.catalogue import FEATURE_BINS, PREDICTED_CLASS, REFERENCE_RATIO
+from sextant_plan.catalogue.watching import LABELLED_ROWS, PREDICTION_BIAS, PREDICTION_BIAS_ERROR
 from sextant_plan.schema import Criterion
 from sextant_plan.statistics.multiplicity import shared_out
 from sextant_plan.verdicts import Estimate, Verdict

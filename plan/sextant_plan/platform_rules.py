@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sextant_plan.alerts import Alert, AlertKind, AlertsByVerdict, Reading, Recording, Severity
-from sextant_plan.catalogue import GPU_FAULTS, POD_RESTARTS
+from sextant_plan.catalogue.platform import GPU_FAULTS, POD_RESTARTS
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Matcher, Selector, Window, promql_duration

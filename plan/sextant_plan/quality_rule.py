@@ -22,7 +22,8 @@ from sextant_plan.alerts import (
     Severity,
     proved_violation,
 )
-from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ERROR, QUALITY_ROWS, Series
+from sextant_plan.catalogue import Series
+from sextant_plan.catalogue.watching import LABEL_JOIN, QUALITY, QUALITY_ERROR, QUALITY_ROWS
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict, judge
 from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
