@@ -29,22 +29,22 @@ $(READY): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: $(READY) ## Digits: run the life cycle, serve the model, ask it (under 3 minutes after env)
-	@$(BIN)/python -m sextant_pipelines.demo digits
+	@$(BIN)/python -m sextant_pipelines.demonstrations.demo digits
 
 demo-parcels: $(READY) ## Parcels: pictures and Feast features, answers with printable labels (under 8 minutes)
-	@$(BIN)/python -m sextant_pipelines.demo parcels
+	@$(BIN)/python -m sextant_pipelines.demonstrations.demo parcels
 
 drift-demo: $(READY) ## The input shifts: alert, retraining, gates, canary, promotion, silence (under 10 minutes)
 	@rm -rf .sextant/drift-demo
-	@$(BIN)/python -m sextant_pipelines.drift_demo
+	@$(BIN)/python -m sextant_pipelines.demonstrations.drift_demo
 
 selftest: $(READY) ## Seed each fault and show the gate or alert that catches it, and when (about 4 minutes)
 	@rm -rf .sextant/selftest
-	@$(BIN)/python -m sextant_pipelines.selftest
+	@$(BIN)/python -m sextant_pipelines.demonstrations.selftest
 
 previews: $(READY) ## Draw the boards of docs/images anew, from a server and a Prometheus (installed; about 6 minutes)
 	@rm -rf .sextant/boards
-	@$(BIN)/python -m sextant_pipelines.board_previews
+	@$(BIN)/python -m sextant_pipelines.demonstrations.board_previews
 
 serve: $(READY) ## Serve the promoted model of .sextant on port 8080
 	@$(BIN)/sextant serve

@@ -8,14 +8,13 @@ past window, and labels join their predictions however late they come.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.bundle import REFERENCE_FILE, BundleSpec, read_bundle
@@ -30,7 +29,7 @@ from sextant_plan.catalogue import (
     Series,
 )
 from sextant_plan.errors import InfrastructureError
-from sextant_plan.feedback import FeedbackRecord
+from sextant_plan.feedback_log import first_labels
 from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.promotion import ActiveModel
 from sextant_plan.reference import bin_index, read_reference
@@ -47,12 +46,16 @@ FEEDBACK_LOG, FEEDBACK_LOGS = "feedback.jsonl", "feedback"
 
 @dataclass(frozen=True)
 class LoggedWindow:
-    """The rows of one target in one window; `labels` are the first labels of predictions, by their id."""
+    """The rows of one target in one window; `labels` are the first labels of predictions, by their id.
+
+    `broken_lines` counts what was passed over in the feedback logs, whichever window it was about.
+    """
 
     target: Target
     window: TimeWindow
     rows: pl.DataFrame
     labels: Mapping[str, str]
+    broken_lines: int
     spec: BundleSpec
     bundle: Path
 
@@ -137,7 +140,7 @@ def read_logged(logs: Path, active: ActiveModel, window: TimeWindow) -> LoggedWi
 
     `logs` is the folder of the logs.
 
-    Raises InfrastructureError for a log that cannot be read.
+    Raises InfrastructureError for a prediction log that cannot be read.
     """
     import polars as pl
 
@@ -151,9 +154,10 @@ def read_logged(logs: Path, active: ActiveModel, window: TimeWindow) -> LoggedWi
         versions = [active.version, spec.version]
         of_version = (pl.col("model") == active.name) & pl.col("version").is_in(versions)
         rows = rows.filter(of_version & (pl.col("assignment") != "mirror"))
-    wanted = frozenset(rows["prediction_id"])
-    labels = _first_labels(logs, wanted)
-    return LoggedWindow((active.name, active.version, "stable"), window, rows, labels, spec, bundle)
+    feedback = (logs / FEEDBACK_LOG, *sorted((logs / FEEDBACK_LOGS).glob("*.jsonl")))
+    first = first_labels(feedback, frozenset(rows["prediction_id"]))
+    target = (active.name, active.version, "stable")
+    return LoggedWindow(target, window, rows, first.labels, first.broken, spec, bundle)
 
 
 def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:
@@ -171,29 +175,3 @@ def _rows(path: Path, window: TimeWindow) -> Iterator[pl.DataFrame]:
 
 def _ends(window: TimeWindow) -> tuple[float, float]:
     return window.start, window.end
-
-
-def _first_labels(logs: Path, wanted: Collection[str]) -> dict[str, str]:
-    """Return the label of each wanted prediction that was received first, in whichever server's log it is."""
-    first: dict[str, FeedbackRecord] = {}
-    for path in (logs / FEEDBACK_LOG, *sorted((logs / FEEDBACK_LOGS).glob("*.jsonl"))):
-        for record in _feedback(path):
-            known = first.get(record.prediction_id)
-            if record.prediction_id in wanted and (known is None or record.received < known.received):
-                first[record.prediction_id] = record
-    return {identifier: record.label for identifier, record in first.items()}
-
-
-def _feedback(path: Path) -> Iterator[FeedbackRecord]:
-    """Yield the feedback log's records in order; a last line that is still being written is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield FeedbackRecord.model_validate_json(line)
-            except ValidationError as error:
-                remedy = "Remove the line and run again."
-                raise InfrastructureError(f"{path}:{number}: not a line of the feedback log. {remedy}") from error

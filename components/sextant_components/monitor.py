@@ -20,15 +20,8 @@ from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.quality import last_due_window, quality_of
 from sextant_monitoring.watcher import quality_samples
 from sextant_plan.alerts import Rule
-from sextant_plan.catalogue import (
-    FALLBACKS,
-    FEATURE_BINS,
-    FEEDBACK,
-    PREDICTIONS,
-    QUALITY_ERROR,
-    REFERENCE_RATIO,
-    Enforcement,
-)
+from sextant_plan.catalogue import FALLBACKS, FEATURE_BINS, FEEDBACK, PREDICTIONS, REFERENCE_RATIO, Enforcement
+from sextant_plan.catalogue.watching import QUALITY_ERROR
 from sextant_plan.drift_rule import drift_by_feature
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.rules import compile_rules
@@ -47,7 +40,7 @@ def run_monitor(context: RunContext, *, window: TimeWindow | None = None, now: f
     A `window` that is given is judged for both. What labels that are not due leave unknown does not count against the
     run. Criteria on requests are not judged here: the logs hold answered rows only. Without an active model or without
     rows everything is unknown. The logs lie in the home, or where SEXTANT_LOGS says. Raises UsageError as
-    `compile_rules` does, and InfrastructureError for a broken log or a store that does not give it.
+    `compile_rules` does, and InfrastructureError for a broken prediction log or a store that does not give it.
     """
     from sextant_serving.errors import NothingActive
 
@@ -125,7 +118,7 @@ def _record_labels(ledger: LedgerWriter, plan: Plan, labelled: LoggedWindow, *, 
         requirement=f"at least {wanted:g} of the window's predictions have a label once labels are due",
         risk="quality is computed from the few labels that happen to come back",
         qa_method="the first label of each prediction id, however late, against the logged prediction",
-        value={"window": str(labelled.window), **found},
+        value={"window": str(labelled.window), "broken_lines": labelled.broken_lines, **found},
         verdict=Verdict.PASS if enough else Verdict.UNKNOWN,
         counts=are_due,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sextant_plan.catalogue import MODEL_CREATED, STALENESS_LOSS
+from sextant_plan.catalogue import MODEL_CREATED
+from sextant_plan.catalogue.watching import STALENESS_LOSS
 from sextant_plan.errors import UsageError
 from sextant_plan.ledger import read_run
 from sextant_plan.window import Sample, Selector, Window

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sextant_monitoring.quality import LabelLogs, first_labels
+from sextant_monitoring.quality import LabelLogs, with_truth
 from sextant_plan.errors import UsageError
 from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.schema import Comparison, Economics, Plan
@@ -69,14 +69,14 @@ def _assigned(logs: LabelLogs, model: str, entity: str) -> pl.DataFrame:
     unit = INPUT_PREFIX + entity
     if unit not in logged.collect_schema().names():
         raise UsageError(f"{logs.predictions}: the log holds no {unit}. Add {entity} to the plan's serving.log.hashed.")
-    return (
+    rows = (
         logged.filter(pl.col("model") == model, pl.col("assignment") == "unit", pl.col(unit).is_not_null())
         .select("time", "prediction_id", "variant", "label", "abstained", pl.col(unit).cast(pl.String).alias("unit"))
         .sort("time")
         .unique(["prediction_id", "variant"], keep="first", maintain_order=True)
-        .join(first_labels(logs.feedback), on="prediction_id", how="left")
         .collect(engine="streaming")
     )
+    return with_truth(rows, logs)[0]
 
 
 def _units(rows: pl.DataFrame, economics: Economics, window: float) -> pl.DataFrame:

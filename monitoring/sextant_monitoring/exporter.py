@@ -8,7 +8,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from sextant_monitoring.watcher import Look, own_samples
-from sextant_plan.catalogue import COMMON_LABELS, EXPECTED_ACCURACY, EXPORTED, PROBE_SECONDS
+from sextant_plan.catalogue import COMMON_LABELS
+from sextant_plan.catalogue.watching import EXPECTED_ACCURACY, EXPORTED, PROBE_SECONDS
 from sextant_plan.schema import Plan
 from sextant_plan.window import Sample
 

@@ -15,12 +15,10 @@ from typing import Any
 from sextant_monitoring.http import post_json
 from sextant_monitoring.launcher import TimeWindow, WindowVerdict, is_retrain_due
 from sextant_monitoring.watcher import Look
-from sextant_plan.alerts import Alert, Reading, Rule
-from sextant_plan.burn_rule import BurnRule
+from sextant_plan.alerts import Alert
 from sextant_plan.catalogue import COMMON_LABELS
 from sextant_plan.rules import retrain_alerts
 from sextant_plan.schema import Plan
-from sextant_plan.verdicts import Verdict
 
 NO_END = "0001-01-01T00:00:00Z"  # what Alertmanager writes while an alert fires
 
@@ -65,8 +63,7 @@ class LocalAlerts:
         """Yield each alert whose expression is true at a look, with its labels."""
         for judged in look.judged:
             for reading in judged.readings:
-                if reading.verdict is Verdict.FAIL:
-                    yield from ((alert, _labels(alert, reading.target)) for alert in _true(judged.rule, reading))
+                yield from ((alert, _labels(alert, reading.target)) for alert in judged.rule.alerts_of(reading))
         self._judge_window(look)
         for alert in retrain_alerts(self.plan):
             history = self._windows.get(alert.labels["criterion"], ())
@@ -91,11 +88,6 @@ class LocalAlerts:
 def send_alerts(url: str, alerts: Iterable[dict[str, Any]], token: str | None = None) -> Any:
     """Post alerts to a webhook that takes Alertmanager's notifications; return its answer. Raises ServerSilent."""
     return post_json(url, {"version": "4", "alerts": list(alerts)}, token)
-
-
-def _true(rule: Rule, reading: Reading) -> list[Alert]:
-    """Return the alerts of a rule whose expressions are true for the target of a reading that failed."""
-    return rule.alerts_of(reading) if isinstance(rule, BurnRule) else rule.alerts()
 
 
 def _key(labels: dict[str, str]) -> Key:

@@ -7,19 +7,21 @@ What counts is decided once, here:
   prediction and variant (a retried write) the first.
 - A row on which the model abstained is no error of the model and is left out. A label without a logged prediction, as
   under sampling, is left out too, and so is a label that is no number where the model answers with numbers.
+- What is no record in a feedback log is passed over and counted (`sextant_plan.feedback_log`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sextant_monitoring.launcher import TimeWindow
 from sextant_plan.bounds import proportion, root_mean_square, size_mean
 from sextant_plan.catalogue import COMMON_LABELS
+from sextant_plan.feedback_log import first_labels
 from sextant_plan.prediction_log import INPUT_PREFIX
 from sextant_plan.schema import Criterion, Plan
 from sextant_plan.verdicts import Estimate
@@ -43,6 +45,11 @@ class LabelLogs:
     predictions: Path
     feedback: Path
 
+    @property
+    def feedback_files(self) -> list[Path]:
+        """The feedback logs, in order."""
+        return sorted(self.feedback.glob("*.jsonl")) if self.feedback.is_dir() else [self.feedback]
+
 
 @dataclass(frozen=True)
 class WindowQuality:
@@ -51,7 +58,7 @@ class WindowQuality:
     `due` counts answered rows, `labelled` those with a label. `expected` is the mean probability of the answered class,
     not a number where answers come without one.
     `bias` is, by class and over labelled rows, the predicted share less the labelled one; `bias_errors` has the
-    standard errors.
+    standard errors. `broken_lines` counts what was passed over in the feedback logs, whichever window it was about.
     """
 
     window: TimeWindow
@@ -62,6 +69,7 @@ class WindowQuality:
     qualities: dict[str, Estimate] = field(default_factory=dict)
     bias: dict[str, float] = field(default_factory=dict)
     bias_errors: dict[str, float] = field(default_factory=dict)
+    broken_lines: int = 0
 
     @property
     def join_rate(self) -> float:
@@ -88,18 +96,20 @@ def windows_before(last: TimeWindow, count: int) -> list[TimeWindow]:
 
 
 def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[WindowQuality]:
-    """Return the quality of each target that answered in the window, in order; the logs are streamed.
+    """Return the quality of each target that answered in the window, in order; both logs are streamed.
 
     A criterion on a slice whose column the log does not hold has no figure.
     """
     criteria = quality_criteria(plan)
-    rows = _joined(logs, window, [_column(each) for each in criteria if each.slice], plan.name)
-    if rows is None:
+    answered = _answered(logs, window, [_column(each) for each in criteria if each.slice], plan.name)
+    if answered is None:
         return []
-    return [
+    rows, broken = with_truth(answered, logs)
+    found = (
         quality_of(plan, window, tuple(str(value) for value in key), part)
         for key, part in sorted(rows.partition_by(*COMMON_LABELS, as_dict=True).items())
-    ]
+    )
+    return [replace(each, broken_lines=broken) for each in found]
 
 
 def quality_of(plan: Plan, window: TimeWindow, target: Target, answered: pl.DataFrame) -> WindowQuality:
@@ -189,8 +199,8 @@ def _bias(labelled: pl.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
     return bias, errors
 
 
-def _joined(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: str) -> pl.DataFrame | None:
-    """Return the window's answered rows with their first label as `truth`, null without one; None without a log."""
+def _answered(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: str) -> pl.DataFrame | None:
+    """Return the window's answered rows; None without a log."""
     import polars as pl
 
     if not any(logs.predictions.glob("*.parquet")):
@@ -199,37 +209,19 @@ def _joined(logs: LabelLogs, window: TimeWindow, slices: Sequence[str], model: s
     present = [name for name in dict.fromkeys(slices) if name in logged.collect_schema().names()]
     start, end = (pl.from_epoch(pl.lit(moment * 1e6).cast(pl.Int64), "us") for moment in (window.start, window.end))
     moment = pl.col("time").dt.replace_time_zone(None)
-    answered = (
+    return (
         logged.select(*LOGGED, *present)
         .filter(moment >= start, moment < end, pl.col("label").is_not_null(), pl.col("model") == model)
         .sort("time")
         .unique(["prediction_id", *COMMON_LABELS], keep="first")
+        .collect(engine="streaming")
     )
-    return answered.join(first_labels(logs.feedback), on="prediction_id", how="left").collect(engine="streaming")
 
 
-def first_labels(feedback: Path) -> pl.LazyFrame:
-    """Return each prediction's first label as `truth`, by `prediction_id`; of an absent or empty log no row."""
+def with_truth(rows: pl.DataFrame, logs: LabelLogs) -> tuple[pl.DataFrame, int]:
+    """Return rows with their first label as `truth`, null without one, and how many broken lines were passed over."""
     import polars as pl
 
-    files = sorted(feedback.glob("*.jsonl")) if feedback.is_dir() else [feedback]
-    files = [path for path in files if path.exists() and path.stat().st_size > 0]
-    if not files:
-        return pl.LazyFrame(schema={"prediction_id": pl.String, "truth": pl.String})
-    return _whole_lines(files).group_by("prediction_id").agg(pl.col("label").sort_by("received").first().alias("truth"))
-
-
-def _whole_lines(feedback: list[Path]) -> pl.LazyFrame:
-    """Return the logs' `prediction_id`, `label` and `received`; a line that a crash or a full disk tore is passed over.
-
-    It has no end, or the beginning of the next one in it. One such line must not hide every label that came after it.
-    """
-    import polars as pl
-
-    line, parts = pl.col("line"), {"prediction_id": pl.String, "label": pl.String, "received": pl.Float64}
-    # No control character stands unescaped in JSON, so that each line is one field.
-    lines = pl.scan_csv(feedback, has_header=False, schema={"line": pl.String}, separator="\x01", quote_char=None,
-                        encoding="utf8-lossy")  # fmt: skip
-    names = line.str.count_matches('"prediction_id"', literal=True)
-    whole = lines.filter(line.str.starts_with("{"), line.str.ends_with("}"), names == 1)
-    return whole.select(line.str.json_decode(pl.Struct(parts)).alias("record")).unnest("record")
+    first = first_labels(logs.feedback_files, frozenset(rows["prediction_id"]))
+    truth = [first.labels.get(identifier) for identifier in rows["prediction_id"]]
+    return rows.with_columns(pl.Series("truth", truth, dtype=pl.String)), first.broken

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from sextant_monitoring.trigger import Action, Trigger
 from sextant_monitoring.webhook import Notification
-from sextant_plan.catalogue import TRIGGER_DECISIONS, TRIGGER_ERRORS
+from sextant_plan.catalogue.trigger import TRIGGER_DECISIONS, TRIGGER_ERRORS
 from sextant_plan.errors import SextantError
 
 _log = logging.getLogger(__name__)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sextant_monitoring.ageing import LossPerDay, loss_samples
 from sextant_monitoring.history import History
 from sextant_monitoring.http import get_text
+from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.probe import Prober, ProbeResult
 from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window, measure_quality
 from sextant_monitoring.scrape import parse_scrape
 from sextant_plan.alerts import VERDICT_LEVELS, Reading, Rule
 from sextant_plan.burn_rule import BurnRule
-from sextant_plan.catalogue import (
-    COMMON_LABELS,
+from sextant_plan.catalogue import COMMON_LABELS, MODEL_CREATED
+from sextant_plan.catalogue.watching import (
     LABEL_JOIN,
     LABELLED_ROWS,
-    MODEL_CREATED,
     PREDICTION_BIAS,
     PREDICTION_BIAS_ERROR,
     PROBE_SUCCESS,
@@ -83,7 +83,9 @@ class Look:
 class Watcher:
     """Watches the server at `url` by a plan; with `logs` also its quality, with `prober` its golden answers.
 
-    `ageing` is what age costs the model by its run's staleness curve. A new version takes a new `prober`.
+    `fetch` brings logs that lie elsewhere up to a Unix time: it is called when a window's labels have become due and
+    tells whether it could; where it could not, the figures of the window before stand until the next look. `ageing` is
+    what age costs the model by its run's staleness curve. A new version takes a new `prober`.
     """
 
     def __init__(
@@ -92,16 +94,18 @@ class Watcher:
         url: str,
         *,
         logs: LabelLogs | None = None,
+        fetch: Callable[[float], bool] | None = None,
         prober: Prober | None = None,
         ageing: LossPerDay | None = None,
         token: str | None = None,
     ) -> None:
         self.plan, self.url = plan, url.rstrip("/")
-        self._logs, self.prober, self._ageing, self._token = logs, prober, ageing, token
+        self._logs, self._fetch, self.prober, self._ageing, self._token = logs, fetch, prober, ageing, token
         self._rules = compile_rules(plan)
         burns = {span for rule in self._rules if isinstance(rule, BurnRule) for span in rule.spans}
         self._spans = burns | {change_before(plan), RESTART_WINDOW}
         self._history = History(max(self._spans | {plan.monitoring.window}))
+        self._due: TimeWindow | None = None  # whose logs were fetched
         self._quality: list[WindowQuality] = []
 
     def look(self, now: float) -> Look:
@@ -110,9 +114,7 @@ class Watcher:
         self._history.add(parse_scrape(get_text(page, self._token), page, at=now))
         probed = self.prober.probe(now) if self.prober is not None else None
         if self._logs is not None:
-            due = last_due_window(self.plan, now)
-            if not self._quality or self._quality[0].window != due:
-                self._quality = measure_quality(self.plan, self._logs, due)
+            self._judge_labels(self._logs, now)
         window = self._history.window(self.plan.monitoring.window, self._spans)
         if window is None:
             return Look(now, 0.0, [Judged(rule, []) for rule in self._rules], self._quality, probed)
@@ -121,6 +123,16 @@ class Watcher:
         seen = Window(window.samples + own, window.end, window.seconds, window.others)
         judged = [Judged(rule, rule.read(seen)) for rule in self._rules]
         return Look(now, self._history.seconds, judged, self._quality, probed, ageing)
+
+    def _judge_labels(self, logs: LabelLogs, now: float) -> None:
+        """Have the quality of the last window whose labels are due at `now`: once, by logs that are as of then."""
+        due = last_due_window(self.plan, now)
+        if due != self._due:
+            if self._fetch is not None and not self._fetch(now):
+                return
+            self._due, self._quality = due, []
+        if not self._quality:  # a server may complete the file of a window after its labels were due
+            self._quality = measure_quality(self.plan, logs, due)
 
     def sealed(self) -> dict[str, float]:
         """Return the Unix time at which each version that the last scrape shows was sealed."""

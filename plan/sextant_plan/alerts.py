@@ -136,8 +136,16 @@ class Rule(Protocol):
     def alerts(self) -> list[Alert]:
         """Return the alert rules that read them."""
 
-    def read(self, window: Window) -> list[Reading]:
-        """Return a reading for each target; an alert's expression is true for exactly those that fail.
+    def alerts_of(self, reading: Reading) -> list[Alert]:
+        """Return those of its alerts whose expression is true for a reading's target; none unless it failed."""
 
-        Of an objective's alerts it is each reading's `burning` that are.
-        """
+    def read(self, window: Window) -> list[Reading]:
+        """Return a reading for each target."""
+
+
+class AlertsByVerdict:
+    """What rules share whose alerts are all true for exactly the targets that fail."""
+
+    def alerts_of(self: Rule, reading: Reading) -> list[Alert]:
+        """Return all of the rule's alerts if the reading failed."""
+        return self.alerts() if reading.verdict is Verdict.FAIL else []

@@ -25,19 +25,14 @@ from sextant_plan.alerts import (
     TARGET,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
     proved_violation,
 )
-from sextant_plan.catalogue import (
-    FEATURE_BINS,
-    LABELLED_ROWS,
-    PREDICTED_CLASS,
-    PREDICTION_BIAS,
-    PREDICTION_BIAS_ERROR,
-    REFERENCE_RATIO,
-)
+from sextant_plan.catalogue import FEATURE_BINS, PREDICTED_CLASS, REFERENCE_RATIO
+from sextant_plan.catalogue.watching import LABELLED_ROWS, PREDICTION_BIAS, PREDICTION_BIAS_ERROR
 from sextant_plan.schema import Criterion
 from sextant_plan.statistics.multiplicity import shared_out
 from sextant_plan.verdicts import Estimate, Verdict
@@ -56,7 +51,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class BiasRule:
+class BiasRule(AlertsByVerdict):
     """A criterion on the largest bias of any class; `min_n` rows make a window, which is `window` seconds long."""
 
     criterion: Criterion

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sextant_plan.canary_criteria import canary_obstacle
-from sextant_plan.catalogue import FEEDBACK, METRICS, QUEUE_SECONDS, Enforcement, Kind, Metric
+from sextant_plan.catalogue import FEEDBACK, QUEUE_SECONDS, Enforcement, Kind
+from sextant_plan.catalogue.criteria import Metric
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.fault import Fault, Path_, choose, meant
 from sextant_plan.schema import Criterion, Plan
 

@@ -36,6 +36,7 @@ from sextant_plan.alerts import (
     VERDICT_LEVELS,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
@@ -127,7 +128,7 @@ def _by_feature(window: Window, selector: Selector, target: Target) -> dict[str,
 
 
 @dataclass(frozen=True)
-class DriftRule:
+class DriftRule(AlertsByVerdict):
     """A criterion on the largest index of any feature; `window` is in seconds.
 
     `which` picks the profiled features, `what` names one of them, `features` is how many there are.

@@ -16,7 +16,10 @@ from pydantic.fields import FieldInfo
 
 from sextant_plan import schema
 from sextant_plan import types as value_types
-from sextant_plan.catalogue import COMMON_LABELS, CONTROLLER, EXPORTED, KSERVE, METRICS, SERIES, TRIGGER
+from sextant_plan.catalogue import COMMON_LABELS, CONTROLLER, KSERVE, SERIES
+from sextant_plan.catalogue.metrics import METRICS
+from sextant_plan.catalogue.trigger import TRIGGER
+from sextant_plan.catalogue.watching import EXPORTED
 from sextant_plan.tasks import TASKS, Task
 
 PLAIN_NAMES = {"str": "text", "float": "number", "int": "whole number", "bool": "true or false"}
@@ -68,7 +71,7 @@ def metrics_page() -> str:
     lines = [
         "# Metrics and series",
         "",
-        "Generated from `plan/sextant_plan/catalogue.py` by `make generate`. A criterion may name these metrics and no",
+        "Generated from `plan/sextant_plan/catalogue/` by `make generate`. A criterion may name these metrics and no",
         "others, and may be enforced only where its metric allows it.",
         "",
         "| metric | kind | unit | better | computed by | bound | enforced by | what it is |",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sextant_plan.alerts import Alert, AlertKind, Reading, Recording, Severity
-from sextant_plan.catalogue import GPU_FAULTS, POD_RESTARTS
+from sextant_plan.alerts import Alert, AlertKind, AlertsByVerdict, Reading, Recording, Severity
+from sextant_plan.catalogue.platform import GPU_FAULTS, POD_RESTARTS
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Verdict
 from sextant_plan.window import Matcher, Selector, Window, promql_duration
@@ -20,7 +20,7 @@ def serving_pods(model: str) -> Matcher:
 
 
 @dataclass(frozen=True)
-class GpuFaultRule:
+class GpuFaultRule(AlertsByVerdict):
     """No GPU under the model reports a fault (NVIDIA's XID, 0 for none)."""
 
     model: str
@@ -67,7 +67,7 @@ class GpuFaultRule:
 
 
 @dataclass(frozen=True)
-class RestartRule:
+class RestartRule(AlertsByVerdict):
     """No container of the model restarts over and over."""
 
     model: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sextant_plan.alerts import TARGET, Alert, AlertKind, Reading, Recording, Severity
+from sextant_plan.alerts import TARGET, Alert, AlertKind, AlertsByVerdict, Reading, Recording, Severity
 from sextant_plan.catalogue import FALLBACKS, READY
 from sextant_plan.schema import Criterion, FailureMode
 from sextant_plan.verdicts import Verdict
@@ -15,7 +15,7 @@ LOOKBACK = 120.0  # an increase needs two scrapes
 
 
 @dataclass(frozen=True)
-class ReadyRule:
+class ReadyRule(AlertsByVerdict):
     """At least one server of the model is scraped and ready; a vanished target is a violation."""
 
     model: str
@@ -54,7 +54,7 @@ class ReadyRule:
 
 
 @dataclass(frozen=True)
-class FailureRule:
+class FailureRule(AlertsByVerdict):
     """A failure mode that the server answers with a fallback does not last longer than the plan allows."""
 
     mode: FailureMode

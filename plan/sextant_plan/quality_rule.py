@@ -16,12 +16,14 @@ from sextant_plan.alerts import (
     TARGET,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
     proved_violation,
 )
-from sextant_plan.catalogue import LABEL_JOIN, QUALITY, QUALITY_ERROR, QUALITY_ROWS, Series
+from sextant_plan.catalogue import Series
+from sextant_plan.catalogue.watching import LABEL_JOIN, QUALITY, QUALITY_ERROR, QUALITY_ROWS
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict, judge
 from sextant_plan.window import Selector, Target, Window, promql_duration, recorded
@@ -33,7 +35,7 @@ def series_of(criterion: Criterion) -> Series:
 
 
 @dataclass(frozen=True)
-class QualityRule:
+class QualityRule(AlertsByVerdict):
     """A criterion on joined labels: a share by `at_least`, an error in the label's unit by `at_most`."""
 
     criterion: Criterion

@@ -20,6 +20,7 @@ from sextant_plan.alerts import (
     TARGET,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
@@ -95,7 +96,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class ShareRule:
+class ShareRule(AlertsByVerdict):
     """A criterion on events / rows; `at_least` or `at_most` limits the share, `window` is in seconds."""
 
     criterion: Criterion

@@ -9,6 +9,7 @@ from sextant_plan.alerts import (
     CRITERION_VERDICT,
     Alert,
     AlertKind,
+    AlertsByVerdict,
     Reading,
     Recording,
     Severity,
@@ -21,7 +22,7 @@ from sextant_plan.window import Window, recorded
 
 
 @dataclass(frozen=True)
-class ThresholdRule:
+class ThresholdRule(AlertsByVerdict):
     """A criterion on a quantity; `what` names it and its unit is the metric's. No kind, no alert."""
 
     criterion: Criterion

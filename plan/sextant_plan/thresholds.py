@@ -6,22 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sextant_plan.alerts import AlertKind, Severity
-from sextant_plan.catalogue import (
-    DEVICE_SECONDS,
-    FEATURE_TIME,
-    GPU_CELSIUS,
-    GPU_MEMORY_FREE,
-    GPU_MEMORY_USED,
-    LABEL_JOIN,
-    MODEL_CREATED,
-    POD_LIMITS,
-    POD_MEMORY,
-    PROBE_SUCCESS,
-    READY,
-    REQUESTS,
-    STALENESS_LOSS,
-    Series,
-)
+from sextant_plan.catalogue import DEVICE_SECONDS, FEATURE_TIME, MODEL_CREATED, READY, REQUESTS, Series
+from sextant_plan.catalogue.platform import GPU_CELSIUS, GPU_MEMORY_FREE, GPU_MEMORY_USED, POD_LIMITS, POD_MEMORY
+from sextant_plan.catalogue.watching import LABEL_JOIN, PROBE_SUCCESS, STALENESS_LOSS
 from sextant_plan.platform_rules import serving_pods
 from sextant_plan.quantities import Age, Busy, Change, Highest, Level, LostToAge, Quantity, UsedShare
 from sextant_plan.schema import Plan

@@ -17,6 +17,7 @@ from sextant_components.context import RunContext, create_run
 from sextant_components.log_store import ship_logs
 from sextant_components.monitor import run_monitor
 from sextant_monitoring.launcher import TimeWindow
+from sextant_monitoring.quality import LabelLogs, measure_quality
 from sextant_plan.bundle import (
     REFERENCE_FILE,
     BundleSpec,
@@ -422,13 +423,26 @@ def test_silence_is_unknown(run: RunContext, log: Log) -> None:
     assert records["window"].verdict is Verdict.UNKNOWN
 
 
-def test_a_broken_log_is_named(run: RunContext, log: Log) -> None:
-    """The file, or the line of the feedback log, and what to do."""
+def test_a_broken_prediction_log_is_named(run: RunContext, log: Log) -> None:
+    """The file, and what to do."""
     (run.home / "predictions" / "torn.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(InfrastructureError, match=r"torn\.parquet: not a prediction log"):
         _judge(run)
-    (run.home / "predictions" / "torn.parquet").unlink()
+
+
+def test_a_broken_feedback_log_is_read_as_the_watch_reads_it(run: RunContext, log: Log) -> None:
+    """Lines that are torn, foreign or half written cost both the same labels, and both count the same lines."""
     log("a")
-    (run.home / "feedback.jsonl").write_text("{}\n")
-    with pytest.raises(InfrastructureError, match=r"feedback\.jsonl:1"):
-        _judge(run)
+    feedback = run.home / "feedback.jsonl"
+    _label(run, [f"a-{place}" for place in range(150)], "heavy")
+    with feedback.open("a", encoding="utf-8") as file:
+        file.write('{}\n{"prediction_id": "a-150", "label": "hea')
+    _label(run, [f"a-{place}" for place in range(151, 301)], "heavy")
+    with feedback.open("a", encoding="utf-8") as file:
+        file.write('{"prediction_id": "a-301", "label": "light"')
+    _, records = _judge(run)
+    (watched,) = measure_quality(run.plan, LabelLogs(run.home / "predictions", feedback), WINDOW)
+    joined, accuracy = records["label join"].value, records["alert accuracy"]
+    assert (joined["agree"], joined["disagree"], joined["broken_lines"]) == (199, 101, 2)
+    assert (watched.labelled, watched.broken_lines) == (300, 2)
+    assert accuracy.value == watched.qualities["accuracy"].value

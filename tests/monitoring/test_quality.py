@@ -149,7 +149,8 @@ def test_a_torn_line_of_the_feedback_log_costs_no_other_label(plan: Plan, logs: 
     with logs.feedback.open("ab") as file:
         file.write('{"prediction_id": "4", "label": "ü'.encode()[:-1])
     (found,) = measure_quality(plan, logs, WINDOW)
-    assert found.qualities["accuracy"] == proportion(1, 2, 0.95)
+    assert found.qualities["accuracy"] == proportion(2, 3, 0.95)
+    assert found.broken_lines == 1
 
 
 def test_labels_of_several_servers_are_taken_together(plan: Plan, logs: LabelLogs, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sextant_monitoring.launcher import MalformedWindow, Outcome, TimeWindow
 from sextant_monitoring.trigger import Action, Decision, Trigger
 from sextant_monitoring.trigger_service import MOST_BYTES, TriggerServer
 from sextant_monitoring.webhook import Notification
-from sextant_plan.catalogue import TRIGGER
+from sextant_plan.catalogue.trigger import TRIGGER
 from sextant_plan.errors import InfrastructureError
 from sextant_plan.loading import plan_hash
 from sextant_plan.planning import planning_reopened

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sextant_monitoring.ageing import LossPerDay, loss_samples
@@ -19,7 +21,7 @@ from sextant_monitoring.history import History
 from sextant_monitoring.http import ServerSilent
 from sextant_monitoring.launcher import TimeWindow
 from sextant_monitoring.probe import Prober, ProbeResult
-from sextant_monitoring.quality import WindowQuality
+from sextant_monitoring.quality import LabelLogs, WindowQuality, last_due_window
 from sextant_monitoring.scrape import Scrape, parse_scrape
 from sextant_monitoring.watch_report import looks_by_window, render_report
 from sextant_monitoring.watcher import Look, Watcher
@@ -183,6 +185,63 @@ def test_age_is_held_against_the_staleness_curve(
         verdicts[name] = (judged.verdict, round(judged.worst.estimate.value, 6))
         assert {sample.labels["bound"] for sample in look.ageing} == {"value", "low", "high"}
     assert verdicts == {"proved": (Verdict.FAIL, 0.03), "noise": (Verdict.PASS, 0.0)}
+
+
+class _Away:
+    """Logs that lie elsewhere: of a window that is fetched, `rows` predictions come into the folder."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.logs = LabelLogs(folder, folder / "feedback.jsonl")
+        self.asked: list[float] = []
+        self.answers, self.rows = True, 1
+        self.plan = plan
+
+    def fetch(self, now: float) -> bool:
+        """Have the rows of the window that is due at `now`, and no others."""
+        self.asked.append(now)
+        if self.answers:
+            start = last_due_window(self.plan, now).start
+            usual = {"model": "parcels", "version": "1", "variant": "stable", "label": "a", "probability": 0.75}
+            rows = [
+                {**usual, "prediction_id": str(place), "time": datetime.fromtimestamp(start + place, UTC)}
+                for place in range(self.rows)
+            ]
+            pl.DataFrame(rows).write_parquet(self.logs.predictions / "0.parquet")
+        return self.answers
+
+
+@pytest.fixture
+def away(make_plan: Callable[..., Plan], tmp_path: Path) -> _Away:
+    """Logs that have to be fetched, under a plan with windows of ten minutes and labels that are due after an hour."""
+    plan = make_plan(monitoring={"window": "10m", "min_rows": 200, "labels": {"delay": "1h"}})
+    return _Away(plan, tmp_path)
+
+
+def test_logs_are_fetched_once_a_window_for_the_look_that_judges_it(
+    away: _Away, served: Served, new_page: Callable[..., Any]
+) -> None:
+    """Whenever a window becomes due it is judged by what was fetched as of that very look, never by what lay there."""
+    served.page = _page(new_page, good=10.0, bad=0.0)
+    watcher = Watcher(away.plan, served.url, logs=away.logs, fetch=away.fetch)
+    begun = STARTED // 600 * 600
+    times = [begun + 1, begun + 300, begun + 599.5, begun + 600.5, begun + 900]
+    judged = [[(each.window, each.due) for each in watcher.look(now).quality] for now in times]
+    assert judged == [[(last_due_window(away.plan, now), 1)] for now in times]
+    assert away.asked == [begun + 1, begun + 600.5]
+
+
+def test_a_window_whose_logs_cannot_be_fetched_waits(away: _Away, served: Served, new_page: Callable[..., Any]) -> None:
+    """The figures before it stand until the store answers again; then it is judged, at the next look."""
+    served.page = _page(new_page, good=10.0, bad=0.0)
+    watcher = Watcher(away.plan, served.url, logs=away.logs, fetch=away.fetch)
+    begun = STARTED // 600 * 600
+    (before,) = watcher.look(begun + 1).quality
+    away.answers, away.rows = False, 2
+    assert watcher.look(begun + 601).quality == watcher.look(begun + 602).quality == [before]
+    away.answers = True
+    (after,) = watcher.look(begun + 603).quality
+    assert (after.window, after.due) == (last_due_window(away.plan, begun + 603), 2)
+    assert away.asked == [begun + 1, begun + 601, begun + 602, begun + 603]
 
 
 def test_old_scrapes_make_way() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +50,7 @@ def test_quality_comes_of_what_pods_shipped(base: str, tmp_path: Path) -> None:
     """A day and an hour later, when the window's labels are due."""
     plan, now = load_plan(PLAN), NOON.timestamp() + 25.5 * 3600
     shipped = ShippedLogs(plan, base, 1, tmp_path / "here")
-    shipped.fetch(now)
+    assert shipped.fetch(now)
     (found,) = measure_quality(plan, shipped.logs, last_due_window(plan, now))
     assert (found.target, found.due, found.labelled) == (("parcel-labelling", "0123456789ab", "blue"), ROWS, ROWS)
     assert found.qualities["accuracy"].value == 0.9
@@ -65,9 +68,49 @@ def test_a_store_that_is_away_keeps_what_was_fetched(
         raise ConnectionError
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", away)
-    shipped.fetch(now + 60)
+    assert not shipped.fetch(now + 60)
     assert "ConnectionError" in capsys.readouterr().err
     assert len(list(shipped.logs.predictions.iterdir())) == 1
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The address of a server that shows an empty page."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Keep the test's output quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_store_is_listed_once_a_window(
+    sextant: Callable[..., Any], base: str, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the watch looks; the fetch's time is that of the look."""
+    plan, fetch = load_plan(PLAN), ShippedLogs.fetch
+    fetched: list[float] = []
+
+    def noted(shipped: ShippedLogs, now: float) -> bool:
+        fetched.append(now)
+        return fetch(shipped, now)
+
+    monkeypatch.setattr(ShippedLogs, "fetch", noted)
+    options = ("--no-probe", "--looks", "4", "--interval", "0.1", "--json")
+    result = sextant("watch", PLAN, "--logs", base, "--url", served, *options)
+    looks = [float(each) for each in re.findall(r'"at": ([0-9.]+)', result.out)]
+    assert len(looks) == 4
+    assert fetched[0] == looks[0]
+    assert len({last_due_window(plan, now) for now in fetched}) == len(fetched)
 
 
 def test_one_place_for_the_logs_is_named(sextant: Callable[..., Any], tmp_path: Path) -> None:

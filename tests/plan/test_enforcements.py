@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from sextant_plan.canary_criteria import ALPHA, CanaryTest, canary_criteria
-from sextant_plan.catalogue import METRICS, SERIES, Enforcement, Metric
+from sextant_plan.catalogue import SERIES, Enforcement
+from sextant_plan.catalogue.criteria import Metric
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.consistency import inconsistencies
 from sextant_plan.enforcements import Enforced, enforced_criteria
 from sextant_plan.errors import UsageError

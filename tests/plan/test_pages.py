@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import jsonschema
 import pytest
@@ -34,7 +36,8 @@ def test_the_plan_reference_names_every_key() -> None:
 def test_every_series_of_the_catalogue_can_be_looked_up() -> None:
     """The metrics' page has a line for each, whichever process exposes it."""
     text = pages()[Path("reference/metrics.md")]
-    named = {each.name for each in vars(catalogue).values() if isinstance(each, catalogue.Series)}
+    modules = [import_module(f"{catalogue.__name__}.{each.name}") for each in iter_modules(catalogue.__path__)]
+    named = {each.name for module in modules for each in vars(module).values() if isinstance(each, catalogue.Series)}
     assert named == set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) \|", text, re.MULTILINE))
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from sextant_plan.catalogue import METRICS
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.ledger import Phase
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan

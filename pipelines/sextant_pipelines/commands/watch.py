@@ -124,7 +124,8 @@ def command(
     token, alerts_token = _token(token_file), _token(alerts_token_file)
     alerts = LocalAlerts(plan) if alerts_to is not None else None
     ageing = read_loss_per_day(run_folder) if run_folder is not None else None
-    watcher = Watcher(plan, url, logs=logs, ageing=ageing, token=token)
+    fetch = shipped.fetch if shipped is not None else None
+    watcher = Watcher(plan, url, logs=logs, fetch=fetch, ageing=ageing, token=token)
     exporter, seen = Exporter(plan), deque[Look](maxlen=LOOKS_KEPT)
     done, outlive = 0, alerts is not None or export is not None
     if export is not None:
@@ -133,8 +134,6 @@ def command(
         while True:
             if probe:
                 watcher.prober = _prober(home, plan, url, token, watcher.prober, outlive=outlive)
-            if shipped is not None:
-                shipped.fetch(time.time())
             look = _look(watcher, outlive=outlive)
             exporter.show(look)
             if alerts is not None and alerts_to is not None:
@@ -152,6 +151,8 @@ def command(
     if not seen:
         return 130
     if report is not None:
+        if fetch is not None:
+            fetch(seen[-1].at)  # which may have been a look in vain, after which a window has become due
         _write_report(report, watcher, list(seen), logs)
     return int(exit_code(seen[-1].verdict))
 
@@ -202,8 +203,8 @@ class ShippedLogs:
 
         return LabelLogs(self._folder / PREDICTIONS, self._folder / FEEDBACK)
 
-    def fetch(self, now: float) -> None:
-        """Bring the folder up to `now` (Unix time); where the store is away, say so and keep what is there."""
+    def fetch(self, now: float) -> bool:
+        """Bring the folder up to `now` (Unix time) and tell whether it is; a store that is away is told on stderr."""
         from sextant_components.log_store import fetch_logs
         from sextant_components.store_backups import StoreFailed
         from sextant_monitoring.quality import last_due_window, windows_before
@@ -213,6 +214,8 @@ class ShippedLogs:
             fetch_logs(self._address, self._folder, windows_before(last, self._windows), now=now)
         except StoreFailed as error:
             click.echo(str(error), err=True)
+            return False
+        return True
 
 
 def _logs(predictions: Path | None, feedback: Path | None, shipped: ShippedLogs | None) -> LabelLogs | None:
@@ -281,6 +284,8 @@ def _show(plan: Plan, look: Look, as_json: bool) -> None:
         f"labels of {each.target[1]} {each.target[2]}: {each.labelled} of {each.due} ({each.join_rate:.1%})"
         for each in look.quality
     ]
+    if broken := max((each.broken_lines for each in look.quality), default=0):
+        lines.append(f"broken lines of the feedback log, passed over: {broken}")
     live = sys.stdout.isatty()
     click.echo((CLEAR if live else "") + "\n".join(lines))
 

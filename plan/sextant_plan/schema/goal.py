@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sextant_plan.catalogue import METRICS, Enforcement, Metric
+from sextant_plan.catalogue import Enforcement
+from sextant_plan.catalogue.criteria import Metric
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.schema.closed import Closed
 from sextant_plan.types import Entrypoint, Name
 

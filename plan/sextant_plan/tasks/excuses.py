@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sextant_plan.catalogue import METRICS, Kind
+from sextant_plan.catalogue import Kind
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.schema import Plan
 from sextant_plan.tasks.task import Excuse
 

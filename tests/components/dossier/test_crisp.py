@@ -17,7 +17,8 @@ from sextant_components.dossier.facts import read_facts
 from sextant_components.dossier.score import SECTIONS, Named, Score, Scored, compute_score, score_test
 from sextant_components.dossier.score_tests import SCORE_TESTS, Groups, ScoreTest
 from sextant_components.gates import record_criterion
-from sextant_plan.catalogue import METRICS, Enforcement
+from sextant_plan.catalogue import Enforcement
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.ledger import END_TASK, LedgerWriter, Origin
 from sextant_plan.tasks import TASKS
 from sextant_plan.verdicts import Estimate, Verdict

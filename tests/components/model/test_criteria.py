@@ -16,7 +16,7 @@ from sextant_components.gates import Settled, record_criterion, unavailable
 from sextant_components.metrics import Answers
 from sextant_components.robustness import stranger_areas
 from sextant_components.server_probe import Probe
-from sextant_plan.catalogue import METRICS
+from sextant_plan.catalogue.metrics import METRICS
 from sextant_plan.ledger import Record
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Estimate, Verdict

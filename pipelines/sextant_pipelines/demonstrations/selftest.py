@@ -1,8 +1,8 @@
 """Monitoring tested on itself: each fault is seeded into a real run or a real server, and has to be caught by name.
 
-`python -m sextant_pipelines.selftest`, from a folder that holds `examples/`. Faults of data and training go through
-`sextant run`; faults of what is served befall a server under traffic, watched by the plan's rules. It prints a table of
-fault, gate or alert, and time, and exits with 0 only if every fault was caught by what was meant to catch it.
+`python -m sextant_pipelines.demonstrations.selftest`, from a folder that holds `examples/`. Faults of data and training
+go through `sextant run`; faults of what is served befall a server under traffic, watched by the plan's rules. It prints
+a table of fault, gate or alert, and time, and exits with 0 only if every fault was caught by what was meant to.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 import click
 
 from sextant_components.drills.held_back import MODULE
-from sextant_pipelines.belt import Belt
-from sextant_pipelines.module_command import exit_code_of
+from sextant_pipelines.demonstrations.belt import Belt
+from sextant_pipelines.demonstrations.module_command import exit_code_of
+from sextant_pipelines.demonstrations.parcel_bench import Bench, run_in, set_up
+from sextant_pipelines.demonstrations.seeded import LIVE, OFFLINE, Caught, Live, Offline, Scene, Store, spoilt
+from sextant_pipelines.demonstrations.vigil import Vigil
 from sextant_pipelines.options import examples_option, json_option, print_json, require_new
-from sextant_pipelines.parcel_bench import Bench, run_in, set_up
-from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, Live, Offline, Scene, Store, spoilt
-from sextant_pipelines.vigil import Vigil
 from sextant_plan.errors import ExitCode
 
 PACE, SENDERS = 60.0, 128  # requests a second; so many at once that a slow server still answers a windowful
@@ -163,4 +163,4 @@ def _store(bench: Bench, store: Store) -> Path:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of(command, "sextant_pipelines.selftest"))
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.demonstrations.selftest"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sextant_pipelines.belt import Parcel, read_parcels, write_table
+from sextant_pipelines.demonstrations.belt import Parcel, read_parcels, write_table
 
 HEADER = "image,parcel_id,event_time,supplier,price,label\n"
 ROW = "000000.jpg,P-1,2026-03-02T06:00:00Z,alder,{price},mug\n"

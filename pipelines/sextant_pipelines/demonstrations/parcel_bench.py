@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sextant_pipelines.belt import Parcel, read_parcels
+from sextant_pipelines.demonstrations.belt import Parcel, read_parcels
 from sextant_plan.errors import InfrastructureError
 
 if TYPE_CHECKING:

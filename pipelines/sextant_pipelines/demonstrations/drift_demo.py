@@ -1,8 +1,9 @@
 """A drift from its first picture to its end, without a cluster: alert, retraining, gates, canary, promotion, silence.
 
-`python -m sextant_pipelines.drift_demo`, from a folder that holds `examples/`. Everything in it is what a user runs:
-the server follows the home, the watcher judges by the plan's rules, its alerts go to the trigger service over HTTP with
-a token, the trigger starts `sextant run --pipeline retrain`, and `sextant rollout start` splits the traffic.
+`python -m sextant_pipelines.demonstrations.drift_demo`, from a folder that holds `examples/`. Everything in it is what
+a user runs: the server follows the home, the watcher judges by the plan's rules, its alerts go to the trigger service
+over HTTP with a token, the trigger starts `sextant run --pipeline retrain`, and `sextant rollout start` splits the
+traffic.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sextant_pipelines.belt import Belt, read_parcels, write_table
-from sextant_pipelines.module_command import exit_code_of
+from sextant_pipelines.demonstrations.belt import Belt, read_parcels, write_table
+from sextant_pipelines.demonstrations.module_command import exit_code_of
+from sextant_pipelines.demonstrations.vigil import Vigil
 from sextant_pipelines.options import examples_option, require_new
-from sextant_pipelines.vigil import Vigil
 from sextant_plan.errors import ExitCode, InfrastructureError, UsageError
 
 if TYPE_CHECKING:
@@ -250,4 +251,4 @@ def _draw(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of(command, "sextant_pipelines.drift_demo"))
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.demonstrations.drift_demo"))

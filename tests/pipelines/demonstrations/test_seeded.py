@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from sextant_pipelines.seeded import LIVE, OFFLINE, Caught, spoilt
+from sextant_pipelines.demonstrations.seeded import LIVE, OFFLINE, Caught, spoilt
 
 MEASURES = pl.DataFrame({"weight_g": [500.0], "length_cm": [10.0], "measured_at": [datetime(2026, 3, 2, tzinfo=UTC)]})
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from sextant_components.drills.held_back import held_back
-from sextant_pipelines.belt import Belt, Parcel
+from sextant_pipelines.demonstrations.belt import Belt, Parcel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """A whole life cycle on generated data, then real requests to the real server.
 
-`python -m sextant_pipelines.demo digits` or `parcels`, from a folder that holds `examples/`.
+`python -m sextant_pipelines.demonstrations.demo digits` or `parcels`, from a folder that holds `examples/`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import click
 
 from sextant_pipelines.commands.predict import write_files
 from sextant_pipelines.criteria import criterion_results
+from sextant_pipelines.demonstrations.module_command import exit_code_of
 from sextant_pipelines.local import prepare_run, run_locally
-from sextant_pipelines.module_command import exit_code_of
 from sextant_pipelines.options import home_option
 from sextant_pipelines.predictions import PROTOCOLS, Prediction, Row, predict
 from sextant_plan.bundle import BundleSpec, read_bundle
@@ -126,4 +126,4 @@ def _examples(plan: Plan, data_root: Path, spec: BundleSpec) -> Iterator[Example
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of(command, "sextant_pipelines.demo"))
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.demonstrations.demo"))

@@ -1,8 +1,8 @@
 """The pictures of the boards in docs/images: from a real server, its watch, and a real Prometheus that reads both.
 
-`python -m sextant_pipelines.board_previews`, from a folder that holds `examples/`; Prometheus has to be installed. The
-parcels run as usual; then every price doubles and a supplier comes that training never saw. Boards whose series come
-from a rollout or from Kubernetes would be empty here and are not drawn.
+`python -m sextant_pipelines.demonstrations.board_previews`, from a folder that holds `examples/`; Prometheus has to be
+installed. The parcels run as usual; then every price doubles and a supplier comes that training never saw. Boards whose
+series come from a rollout or from Kubernetes would be empty here and are not drawn.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sextant_pipelines.belt import Belt, Parcel
-from sextant_pipelines.module_command import exit_code_of
+from sextant_pipelines.demonstrations.belt import Belt, Parcel
+from sextant_pipelines.demonstrations.module_command import exit_code_of
+from sextant_pipelines.demonstrations.parcel_bench import Bench, set_up
 from sextant_pipelines.options import examples_option, require_new
-from sextant_pipelines.parcel_bench import Bench, set_up
 from sextant_plan.errors import ExitCode, InfrastructureError
 
 if TYPE_CHECKING:
@@ -161,4 +161,4 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of(command, "sextant_pipelines.board_previews"))
+    raise SystemExit(exit_code_of(command, "sextant_pipelines.demonstrations.board_previews"))
