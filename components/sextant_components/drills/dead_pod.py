@@ -84,9 +84,8 @@ class Outage:
         """Whether none is due, so that it is the cluster's part to notice."""
         return not self.alone or (self.short_is_silent and self.alarmed is None and self.scraped is not None)
 
-    @property
     def is_over(self) -> bool:
-        """Whether nothing more will come of it that a drill asks for."""
+        """Tell whether nothing more will come of it that a drill asks for."""
         return self.recovered is not None and (self.without_alert or self.alarmed is not None)
 
     @property
@@ -162,7 +161,7 @@ class Follower:
                 self._last_ready = self.site.last_ready(self.service) if outage.alone else 0.0
         elif self.site.last_ready(self.service) > self._last_ready:
             outage.scraped = self._seconds()
-        return outage.is_over
+        return outage.is_over()
 
     def _seconds(self) -> float:
         return time.monotonic() - self.began
