@@ -19,10 +19,10 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from sextant_components.production_suspects import judged_by_answers
-from sextant_components.suspects.labels import label_suspects, out_of_fold
-from sextant_components.suspects.numbers import outlier_suspects, shifted_columns
-from sextant_components.suspects.pictures import twins
+from sextant_components.data.suspects.labels import label_suspects, out_of_fold
+from sextant_components.data.suspects.numbers import outlier_suspects, shifted_columns
+from sextant_components.data.suspects.pictures import twins
+from sextant_components.monitoring.production_suspects import judged_by_answers
 
 Found = tuple[float, float]
 

@@ -109,7 +109,7 @@ def main(rows: int, repeats: int, *, feast: bool) -> None:
         entities, events = _tables(folder, rows)
         engines = {
             "bare DuckDB ASOF": _bare(events),
-            "Sextant": _store(folder, events, "sextant_components.feast_asof.AsofOfflineStore"),
+            "Sextant": _store(folder, events, "sextant_components.data.features.feast_asof.AsofOfflineStore"),
         }
         if feast:
             engines["Feast DuckDB"] = _store(folder, events, "duckdb")

@@ -91,10 +91,10 @@ def _write_pictures(folder: Path, count: int) -> None:
 
 def _step(root: str, name: str, answer: Connection) -> None:
     """Run a step in the folder: `verify` or `prepare` of the first snapshot, any other name an ingest."""
-    from sextant_components.context import create_run
-    from sextant_components.ingest import run_ingest
-    from sextant_components.prepare import run_prepare
-    from sextant_components.verify import run_verify
+    from sextant_components.data.ingest import run_ingest
+    from sextant_components.data.prepare import run_prepare
+    from sextant_components.data.verify import run_verify
+    from sextant_components.runs.context import create_run
 
     folder = Path(root)
     context = create_run(folder / name, run_id=name, plan_path=folder / "plan.yaml", home=folder / "home")

@@ -20,7 +20,7 @@ import click
 import numpy as np
 import polars as pl
 
-from sextant_components.context import create_run
+from sextant_components.runs.context import create_run
 
 STEPS = ("plan", "ingest", "verify", "prepare", "train", "optimise", "evaluate")
 PATHS = {

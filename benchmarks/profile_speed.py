@@ -26,8 +26,8 @@ import numpy as np
 import polars as pl
 from benchmarks.environments import WITHOUT_TELEMETRY, make_environment
 
-from sextant_components.column_rules import violations
-from sextant_components.table_files import as_numbers
+from sextant_components.data.column_rules import violations
+from sextant_components.data.table_files import as_numbers
 from sextant_plan.reference import bin_index, profile, stability_index
 from sextant_plan.schema import ColumnRule
 

@@ -19,12 +19,12 @@ import click
 import numpy as np
 import torch
 
-from sextant_components.checkpoints import Progress
-from sextant_components.epochs import Effort, Run, optimiser_and_schedule
-from sextant_components.objectives import objective_of
-from sextant_components.teams import current_team
-from sextant_components.tensors import Examples
-from sextant_components.training import Settings, Shape, new_network, repeatable
+from sextant_components.modelling.checkpoints import Progress
+from sextant_components.modelling.epochs import Effort, Run, optimiser_and_schedule
+from sextant_components.modelling.objectives import objective_of
+from sextant_components.modelling.teams import current_team
+from sextant_components.modelling.tensors import Examples
+from sextant_components.modelling.training import Settings, Shape, new_network, repeatable
 from sextant_plan.bundle import Column
 from sextant_plan.schema import Augmentation, ImageInput
 
@@ -47,7 +47,7 @@ def _examples(rows: int, *, pictures: bool) -> Examples:
 
 
 def _ours(settings: Settings, shape: Shape, train: Examples) -> Effort:
-    """Take every step of a fit as `sextant_components.training.fit` does; return what it took."""
+    """Take every step of a fit as `sextant_components.modelling.training.fit` does; return what it took."""
     team = current_team()
     with repeatable(settings.seed, settings.training):
         network = new_network(settings, shape, train).to(team.device)

@@ -24,7 +24,7 @@ WINDOW_ROWS = 500  # as in `windows`, which needs more than a peer's environment
 
 def sextant(reference: Table, categories: Categories, limit: float = LIMIT) -> Detector:
     """Return the rule that the plan compiles to: effect, significance and rows."""
-    from sextant_components.encoding import column_reference
+    from sextant_components.data.encoding import column_reference
     from sextant_plan.bundle import Column
     from sextant_plan.drift_rule import OF_INPUTS, DriftRule, feature_drift
     from sextant_plan.reference import bin_index, bins_for

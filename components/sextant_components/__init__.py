@@ -1,1 +1,1 @@
-"""The work of the six phases: one module for each step, plain functions over paths and tables."""
+"""The work of the six phases, plain functions over paths and tables: a package for each phase."""

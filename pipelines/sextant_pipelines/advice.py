@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sextant_components.remote_sources import is_remote
+from sextant_components.runs.source_folder import is_remote
 from sextant_pipelines.planned_rows import Labelled, count_rows, undecidable
 from sextant_plan.bounds import rows_to_prove
 from sextant_plan.catalogue import QUANTILES, Enforcement
@@ -75,8 +75,8 @@ def _unanswered_warnings(plan: Plan) -> Iterator[str]:
 
 def _table_warnings(plan: Plan, table: Path) -> Iterator[str]:
     """Look at the table's columns alone; what its rows hold is for the run to find out."""
-    from sextant_components.sources import needed_columns
-    from sextant_components.table_files import read_table, require_columns
+    from sextant_components.data.sources import needed_columns
+    from sextant_components.data.table_files import read_table, require_columns
 
     try:
         require_columns(table, read_table(table, limit=1).columns, needed_columns(plan))

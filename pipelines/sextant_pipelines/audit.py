@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from sextant_components.context import RunContext
+from sextant_components.runs.context import RunContext
 from sextant_pipelines.options import print_json
 from sextant_plan.errors import ExitCode
 
 
 def print_verification(context: RunContext, *, as_json: bool) -> int:
     """Verify a run's evidence, print each flaw with its file and line, and return the exit code."""
-    from sextant_components.verification import describe, verify_run
+    from sextant_components.closing.verification import describe, verify_run
 
     found = verify_run(context)
     if as_json:
@@ -24,8 +24,8 @@ def print_verification(context: RunContext, *, as_json: bool) -> int:
 
 def print_score(context: RunContext, *, as_json: bool) -> int:
     """Print a run's ML Test Score; a low score is no failure of the command."""
-    from sextant_components.dossier.facts import read_facts
-    from sextant_components.dossier.score import compute_score
+    from sextant_components.closing.dossier.facts import read_facts
+    from sextant_components.closing.dossier.score import compute_score
 
     score = compute_score(read_facts(context))
     if as_json:

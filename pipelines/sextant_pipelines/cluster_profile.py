@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from sextant_components.context import Step
+from sextant_components.runs.context import Step
 from sextant_plan.errors import Finding, UsageError
 from sextant_plan.loading import dotted
 from sextant_plan.schema import Closed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sextant_components.context import PIPELINES, PipelineName, Step
+from sextant_components.runs.context import PIPELINES, PipelineName, Step
 from sextant_pipelines.conformance import Problem, problems
 from sextant_plan.errors import UsageError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sextant_components.context import RunContext, Step
+from sextant_components.runs.context import RunContext, Step
 from sextant_plan.ledger import END_TASK, Record, criterion_hash, finished, read_run
 from sextant_plan.schema import Criterion
 from sextant_plan.verdicts import Verdict, worst
@@ -95,7 +95,7 @@ def criterion_results(context: RunContext) -> list[CriterionResult]:
 
 def open_checks(context: RunContext) -> list[CheckResult]:
     """Return the checks without a criterion for which a step did not pass, where they were made."""
-    from sextant_components.dossier.wording import finding
+    from sextant_components.closing.dossier.wording import finding
 
     steps = read_run(context.run)
     # A step that passed may hold records that only inform.

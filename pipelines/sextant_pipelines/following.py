@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from sextant_components.conclude import CONCLUSION_FILE
-from sextant_components.context import Step
-from sextant_components.outcome import ERROR_FILE
+from sextant_components.closing.conclude import CONCLUSION_FILE
+from sextant_components.runs.context import Step
+from sextant_components.runs.outcome import ERROR_FILE
 from sextant_pipelines.cluster_profile import STEP_NAMES
 from sextant_pipelines.kfp_server import KfpServer, ServerRefused, ServerUnreachable
 from sextant_pipelines.local import recorded_cause, recorded_code

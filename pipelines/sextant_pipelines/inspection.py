@@ -98,7 +98,7 @@ def inspect(path: Path, label: str | None = None) -> Inspection:
 
 
 def _inspect_folder(folder: Path) -> Inspection:
-    from sextant_components.sources import class_pictures
+    from sextant_components.data.sources import class_pictures
 
     if sum(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()) < 2:
         raise DataError(
@@ -121,7 +121,7 @@ def _inspect_folder(folder: Path) -> Inspection:
 
 
 def _inspect_table(file: Path, label: str | None) -> Inspection:
-    from sextant_components.table_files import read_table
+    from sextant_components.data.table_files import read_table
 
     table = read_table(file)
     image_column, images = _find_pictures(file.parent, table)
@@ -211,7 +211,7 @@ def _find_pictures(root: Path, table: pl.DataFrame) -> tuple[str | None, str | N
 def _guess(column: pl.Series) -> ColumnGuess:
     import polars as pl
 
-    from sextant_components.verify import FIXABLE_SHARE
+    from sextant_components.data.verify import FIXABLE_SHARE
 
     present = column.drop_nulls()
     missing = column.null_count() / len(column)

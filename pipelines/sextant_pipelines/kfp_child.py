@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from sextant_components.context import PipelineName
+    from sextant_components.runs.context import PipelineName
 
 
 def main(arguments: list[str]) -> int:

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from sextant_components.conclude import CONCLUSION_FILE
-from sextant_components.context import PipelineName, RunContext, create_run, open_run
-from sextant_components.dossier import DOSSIER_FILE
-from sextant_components.outcome import ERROR_FILE, read_error
+from sextant_components.closing.conclude import CONCLUSION_FILE
+from sextant_components.closing.dossier import DOSSIER_FILE
+from sextant_components.runs.context import PipelineName, RunContext, create_run, open_run
+from sextant_components.runs.outcome import ERROR_FILE, read_error
 from sextant_pipelines.progress import Progress
 from sextant_plan.errors import ExitCode, UsageError, gravest
 from sextant_plan.files import LockHeld, locked

@@ -70,7 +70,7 @@ def pipeline_option(function: Function) -> Function:
     """Add `--pipeline`, which of the four pipelines to run."""
     option = click.option(
         "--pipeline",
-        # The names of sextant_components.context.PIPELINES.
+        # The names of sextant_components.runs.context.PIPELINES.
         type=click.Choice(["lifecycle", "retrain", "ingest", "monitor"]),
         default="lifecycle",
         show_default=True,

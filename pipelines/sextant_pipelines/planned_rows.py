@@ -101,7 +101,7 @@ def _count_table(plan: Plan, path: Path) -> Labelled | None:
 
 
 def _count_folders(images: Path) -> Labelled | None:
-    from sextant_components.sources import class_pictures
+    from sextant_components.data.sources import class_pictures
 
     classes = Counter({name: len(pictures) for name, pictures in class_pictures(images).items()})
     return Labelled(classes.total(), classes, {}) if classes else None

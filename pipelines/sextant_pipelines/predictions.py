@@ -68,7 +68,7 @@ def read_rows(path: Path, extra: Mapping[str, str]) -> list[Row]:
     if suffix == ".json":
         return [_row(path, instance, extra) for instance in _instances(path)]
     if suffix in TABLES:
-        from sextant_components.table_files import read_table
+        from sextant_components.data.table_files import read_table
 
         return [_row(path, instance, extra) for instance in read_table(path).to_dicts()]
     raise DataError(path, "neither a picture nor .json nor a table", "Give a .png, .jpg, .json, .csv or .parquet file")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from sextant_components.context import PHASES, Step
+from sextant_components.runs.context import PHASES, Step
 from sextant_plan.ledger import END_TASK
 
 

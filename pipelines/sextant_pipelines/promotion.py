@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sextant_components.bundle_store import bundle_folder
-from sextant_components.context import RunContext, Step
-from sextant_components.decide import subject_digest
-from sextant_components.outcome import ERROR_FILE, read_error
-from sextant_components.register import VERSION_TASK
+from sextant_components.deployment.bundle_store import bundle_folder
+from sextant_components.deployment.register import VERSION_TASK
+from sextant_components.runs.context import RunContext, Step
+from sextant_components.runs.outcome import ERROR_FILE, read_error
+from sextant_components.runs.subject import subject_digest
 from sextant_pipelines.local import held, recorded_code
 from sextant_pipelines.runtime import close_run, run_roll_out
 from sextant_plan.errors import ExitCode, UsageError
@@ -19,7 +19,7 @@ def promote_run(context: RunContext) -> ExitCode:
     Returns the run's exit code. Raises what the rollout raises, such as NotAdmitted while a signature is missing,
     and UsageError if the run has registered no version.
     """
-    from sextant_components.conclude import run_conclude
+    from sextant_components.closing.conclude import run_conclude
 
     version = _registered_version(context)
     digest = subject_digest(read_run(context.run).get(Step.DECIDE, []))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sextant_components.context import RunContext, Step, open_run
-from sextant_components.roll_out import make_live
+from sextant_components.deployment.roll_out import make_live
+from sextant_components.runs.context import RunContext, Step, open_run
 from sextant_pipelines.local import held
 from sextant_pipelines.runtime import close_run
 from sextant_plan.canary_criteria import runs_in_one_server
@@ -77,7 +77,7 @@ def start_rollout(home: Path, folder: RolloutFolder, release: Release, *, host: 
     One that has ended stays so. Raises PromotionLost if the version in service is not the one that the release was
     judged against.
     """
-    from sextant_components.conclude import run_conclude
+    from sextant_components.closing.conclude import run_conclude
     from sextant_serving.home import served_model
     from sextant_serving.registry import open_registry
     from sextant_serving.rollout.journal import RegistryJournal

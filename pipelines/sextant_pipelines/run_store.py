@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sextant_components.context import PLAN_FILE, RUN_FILE, RunFile
+from sextant_components.runs.context import PLAN_FILE, RUN_FILE, RunFile
 from sextant_plan.canonical import digest_of_file
 from sextant_plan.errors import InfrastructureError, UsageError
 

@@ -15,12 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sextant_components.context import RunContext, Step, open_run
-from sextant_components.outcome import ERROR_FILE, StepError
+from sextant_components.runs.context import RunContext, Step, open_run
+from sextant_components.runs.outcome import ERROR_FILE, StepError
 from sextant_pipelines.run_store import begin_scheduled, local_copy
 from sextant_plan.errors import ExitCode, SextantError, UsageError
 from sextant_plan.ledger import END_TASK, read_run
 from sextant_plan.verdicts import Verdict, exit_code, worst
+
+# What a step's name calls, by the package that its module lies in.
+_STEPS = {
+    "planning": ("plan",),
+    "data": ("ingest", "verify", "prepare"),
+    "modelling": ("train", "optimise"),
+    "evaluation": ("evaluate", "decide"),
+    "deployment": ("register", "roll_out"),
+    "monitoring": ("watch", "monitor"),
+    "closing": ("conclude", "dossier"),
+}
+STEP_MODULES = {name: f"sextant_components.{package}.{name}" for package, names in _STEPS.items() for name in names}
 
 
 class RunNotPassed(SextantError):
@@ -91,7 +103,7 @@ def close_run(run_uri: str) -> str:
     Runs whatever happened before, also where a step that crashed kept `conclude` from running. A conclusion that is
     there is written again from the same ledger.
     """
-    from sextant_components.tracking import publish_run
+    from sextant_components.modelling.tracking import publish_run
 
     with _opened("exit", run_uri) as context:
         _step_function("conclude")(context)
@@ -116,7 +128,7 @@ def _closing_verdict(task: str, verdict: Verdict) -> Verdict:
 
 
 def _step_function(name: str) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(importlib.import_module(f"sextant_components.{name}"), f"run_{name}")
+    function: Callable[..., Any] = getattr(importlib.import_module(STEP_MODULES[name]), f"run_{name}")
     return function
 
 

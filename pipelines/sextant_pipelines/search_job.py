@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sextant_components.studies import STORAGE
+from sextant_components.modelling.studies import STORAGE
 from sextant_pipelines.train_job import MOUNT, VOLUME, pod_on_volume, step_labels, step_resources
 from sextant_plan.schema import Plan
 
@@ -57,7 +57,7 @@ def _container(plan: Plan, helpers: Helpers, image: str) -> dict[str, Any]:
     folders = [f"--{name}={MOUNT}/{getattr(helpers, name)}" for name in ("snapshot", "splits")]
     return {
         "image": image,
-        "command": ["python", "-m", "sextant_components.search_helper"],
+        "command": ["python", "-m", "sextant_components.modelling.search_helper"],
         "args": [f"{MOUNT}/{helpers.run}", *folders],
         "env": [{"name": STORAGE, "valueFrom": {"secretKeyRef": {"name": helpers.secret, "key": "url"}}}],
         "resources": {"requests": resources, "limits": resources},

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sextant_components.context import PipelineName, RunFile
-from sextant_components.repository import read_repository
-from sextant_components.roll_out import IMMEDIATE
+from sextant_components.deployment.roll_out import IMMEDIATE
+from sextant_components.runs.context import PipelineName, RunFile
+from sextant_components.runs.repository import read_repository
 from sextant_pipelines.cluster_ir import for_cluster
 from sextant_pipelines.cluster_profile import ClusterProfile
 from sextant_pipelines.compile import compiled, split_documents

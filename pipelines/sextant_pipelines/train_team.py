@@ -23,8 +23,8 @@ def main(*, run: Path, snapshot: Path, splits: Path, model: Path) -> None:
 
     Exits 0 passed, 1 a check failed, 3 one is unknown, 2 and 4 as everywhere; all processes but the first exit 0.
     """
-    from sextant_components.context import open_run
-    from sextant_components.team_training import train_in_team
+    from sextant_components.modelling.team_training import train_in_team
+    from sextant_components.runs.context import open_run
     from sextant_plan.errors import SextantError
     from sextant_plan.verdicts import exit_code
 

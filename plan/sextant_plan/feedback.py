@@ -10,6 +10,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from sextant_plan.schema import Closed
 
+FEEDBACK_LOG, FEEDBACK_LOGS = "feedback.jsonl", "feedback"
+"""The log in a folder of logs; where several servers wrote one each, the folder of theirs."""
+
 Outcome = Literal["agree", "disagree", "measured", "abstained", "repeated", "unmatched"]
 """How a label meets its prediction: `repeated` had a label before, `unmatched` is no longer remembered.
 

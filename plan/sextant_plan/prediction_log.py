@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+PREDICTION_LOG = "predictions"
+"""The folder of the files in a folder of logs."""
+
 Assignment = Literal["only", "unit", "chance", "header", "mirror"]
 """Why a variant answered: `only` no experiment ran, `unit` sticky by the unit, `chance` the request named no unit,
 `header` the request named the variant, `mirror` nobody was answered: a copy went to a shadow."""

@@ -15,11 +15,14 @@ import pytest
 import yaml
 from PIL import Image
 from tests.components.browsing import Browser
+from tests.components.trained import bars, bundle, empty_mlflow, home, made, open_run_at, sealing_run, session_home
 from tests.programs import program
 
-from sextant_components.context import RunContext, create_run
-from sextant_components.feasibility.load import ServedLoad
+from sextant_components.planning.feasibility.load import ServedLoad
+from sextant_components.runs.context import RunContext, create_run
 from sextant_plan.ledger import Record, read_run
+
+__all__ = ["bars", "bundle", "empty_mlflow", "home", "made", "open_run_at", "sealing_run", "session_home"]  # fixtures
 
 CLASSES = ("dim", "grey", "pale")
 ROWS = 60
@@ -144,4 +147,4 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def load_already_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare a test of another heading the two seconds that the served baseline takes: test_feasibility_load has it."""
     known = ServedLoad([1.0] * 300, 1000.0)
-    monkeypatch.setattr("sextant_components.feasibility.load.serve_quickly", lambda study: known)
+    monkeypatch.setattr("sextant_components.planning.feasibility.load.serve_quickly", lambda study: known)

@@ -28,7 +28,7 @@ from tests.containers.workshop import Workshop, profile
 from tests.evidence import DATED, MEASURED, differences
 from tests.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore, object_store
 
-from sextant_components.context import Step
+from sextant_components.runs.context import Step
 from sextant_pipelines.cluster_profile import load_profile
 from sextant_pipelines.run_store import local_copy
 from sextant_plan.bundle import read_bundle

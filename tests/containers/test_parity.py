@@ -22,7 +22,7 @@ from tests.containers.pod import Image
 from tests.containers.workshop import ONE_THREAD, Workshop
 from tests.evidence import DATED, MEASURED, differences
 
-from sextant_components.context import Step
+from sextant_components.runs.context import Step
 from sextant_plan.ledger import Record, read_run
 from sextant_serving.launch import running_server
 

@@ -15,7 +15,7 @@ from tests.containers.backend import Backend
 from tests.containers.launcher import Given, Store, Task, collect, fill
 from tests.containers.pod import USER, Image, Pod
 
-from sextant_components.context import PipelineName
+from sextant_components.runs.context import PipelineName
 from sextant_pipelines.cluster_profile import ClusterProfile
 from sextant_pipelines.compile import split_documents
 from sextant_pipelines.run_store import is_remote, lay_out

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sextant_components.backups import strangers
+from sextant_components.deployment.backups import strangers
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 RUN_ID = "killed-once"
@@ -106,9 +106,9 @@ def test_the_evidence_is_whole(whole_run: dict[str, Any], shared_workshop: Any) 
 
 def test_every_task_of_the_process_model_has_a_word(whole_run: dict[str, Any]) -> None:
     """No record of a whole run is outside the catalogue, and each task has a verdict or a reason."""
-    from sextant_components.context import open_run
-    from sextant_components.dossier.crisp import task_results, unclaimed
-    from sextant_components.dossier.facts import read_facts
+    from sextant_components.closing.dossier.crisp import task_results, unclaimed
+    from sextant_components.closing.dossier.facts import read_facts
+    from sextant_components.runs.context import open_run
 
     facts = read_facts(open_run(whole_run["run"]))
     assert [f"{record.step}/{record.task}" for record in unclaimed(facts)] == []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from sextant_components.tensors import Examples
-from sextant_components.training import Fitted, Settings, Shape, fit, new_network, predict, repeatable
+from sextant_components.modelling.tensors import Examples
+from sextant_components.modelling.training import Fitted, Settings, Shape, fit, new_network, predict, repeatable
 from sextant_plan.bundle import BundleSpec, Column, Member, ServingSpec, Tensor
 from sextant_plan.schema import ImageInput, Training
 from sextant_serving.engines import load_engine

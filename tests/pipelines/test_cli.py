@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sextant_components.context import create_run
-from sextant_components.outcome import ERROR_FILE
+from sextant_components.runs.context import create_run
+from sextant_components.runs.outcome import ERROR_FILE
 from sextant_pipelines.cli import COMMANDS, main
 from sextant_pipelines.commands_page import commands_page
 from sextant_pipelines.profile_page import profile_page

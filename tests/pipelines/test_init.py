@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sextant_components.table_files import read_table
+from sextant_components.data.table_files import read_table
 from sextant_plan.loading import load_plan
 from sextant_plan.schema import Plan
 from sextant_plan.unanswered import BUSINESS, WHY_ML, YOUR_NAME, YOUR_TEAM

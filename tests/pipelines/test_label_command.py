@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 import yaml
 
-from sextant_components.context import RunContext, create_run
-from sextant_components.ingest import run_ingest
-from sextant_components.verify import run_verify
+from sextant_components.data.ingest import run_ingest
+from sextant_components.data.verify import run_verify
+from sextant_components.runs.context import RunContext, create_run
 
 Sextant = Callable[..., Any]
 PLAN = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sextant_components.context import RunContext, Step, create_run
+from sextant_components.runs.context import RunContext, Step, create_run
 from sextant_pipelines.criteria import open_checks
 from sextant_plan.ledger import LedgerWriter
 from sextant_plan.verdicts import Verdict

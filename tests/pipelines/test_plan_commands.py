@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from sextant_components.context import RunContext, Step, create_run
-from sextant_components.decide import DECISION_TASK
+from sextant_components.runs.context import RunContext, Step, create_run
+from sextant_components.runs.subject import DECISION_TASK
 from sextant_plan.loading import load_plan, plan_hash
 from sextant_plan.verdicts import Verdict
 

@@ -15,7 +15,7 @@ import fsspec
 import polars as pl
 import pytest
 
-from sextant_components.log_store import ship_logs
+from sextant_components.monitoring.log_store import ship_logs
 from sextant_monitoring.quality import last_due_window, measure_quality
 from sextant_pipelines.commands.watch import ShippedLogs
 from sextant_plan.loading import load_plan

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from sextant_components.backups import back_up_features, fingerprint_postgresql
-from sextant_components.drills import feature_outage, restored
-from sextant_components.drills.detectors import detector_of
-from sextant_components.drills.stage import Stage
-from sextant_components.feature_sources import ViewTable
-from sextant_components.feature_store import STORES_VARIABLE, FeatureRepository
-from sextant_components.replay import LiveRow
+from sextant_components.data.features.feature_sources import ViewTable
+from sextant_components.data.features.feature_store import STORES_VARIABLE, FeatureRepository
+from sextant_components.deployment.backups import back_up_features, fingerprint_postgresql
+from sextant_components.deployment.drills import feature_outage, restored
+from sextant_components.deployment.drills.detectors import detector_of
+from sextant_components.deployment.drills.stage import Stage
+from sextant_components.deployment.replay import LiveRow
 from sextant_plan.bundle import Column, read_bundle
 from sextant_plan.drills import modes_of
 from sextant_plan.promotion import ActiveModel

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sextant_components.server_probe import Request, probe_server
+from sextant_components.evaluation.server_probe import Request, probe_server
 from sextant_plan.bundle import CodeRef, Column, OnDemandSpec, RequestColumn, read_bundle
 from sextant_plan.entrypoints import EntrypointError
 from sextant_serving.application import Application

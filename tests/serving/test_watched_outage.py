@@ -29,8 +29,8 @@ from tests.programs import free_port
 from tests.serving.test_watched import OF_A_SERVER
 from tests.watching import configure, heard_names, watching, write_plan
 
-from sextant_components.feature_sources import ViewTable
-from sextant_components.feature_store import FeatureRepository
+from sextant_components.data.features.feature_sources import ViewTable
+from sextant_components.data.features.feature_store import FeatureRepository
 from sextant_monitoring.rules_file import rule_groups
 from sextant_plan.alerts import AlertKind
 from sextant_plan.bundle import Column, read_bundle

@@ -21,7 +21,7 @@ def command(plan_path: Path, author: str, reason: str, home: Path) -> int:
     The parent is the plan of this name that a run below --home evaluated last. Change the criteria first, then amend:
     a run of changed criteria without it is unknown. Comments and all other lines of the file stay. Prints the new hash.
     """
-    from sextant_components.frozen_plans import last_frozen
+    from sextant_components.runs.frozen_plans import last_frozen
     from sextant_plan.amendment import amend_file
     from sextant_plan.errors import UsageError
     from sextant_plan.loading import load_plan

@@ -36,8 +36,8 @@ def create(folder: Path, home: Path, database: str | None, store: str | None) ->
 
     Left out, and named on standard error, is what Sextant has not written into the home.
     """
-    from sextant_components.backups import back_up_home, dump_postgresql, strangers, verify_objects
-    from sextant_components.store_backups import back_up_store
+    from sextant_components.deployment.backups import back_up_home, dump_postgresql, strangers, verify_objects
+    from sextant_components.deployment.store_backups import back_up_store
     from sextant_plan.errors import UsageError
 
     if not home.is_dir():
@@ -56,7 +56,7 @@ def create(folder: Path, home: Path, database: str | None, store: str | None) ->
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 def verify(folder: Path) -> None:
     """Check every object of the backup in FOLDER against its digest."""
-    from sextant_components.backups import verify_objects
+    from sextant_components.deployment.backups import verify_objects
 
     click.echo(f"{folder}: {verify_objects(folder)} objects, each as its digest says")
 
@@ -70,8 +70,8 @@ def restore(folder: Path, database: str | None, store: str | None) -> None:
 
     The place has to be empty: move what is left of the old home aside first.
     """
-    from sextant_components.backups import restore_home, restore_postgresql, verify_objects
-    from sextant_components.store_backups import restore_store
+    from sextant_components.deployment.backups import restore_home, restore_postgresql, verify_objects
+    from sextant_components.deployment.store_backups import restore_store
 
     home = restore_home(folder)
     if database is not None:

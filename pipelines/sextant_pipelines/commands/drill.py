@@ -100,15 +100,15 @@ def _drill(plan: Plan, name: str) -> DrillName:
 
 
 def _on_this_machine(plan: Plan, home: Path, database: str | None, store: str | None) -> Hold:
-    from sextant_components.drills.conduct import hold_local
+    from sextant_components.deployment.drills.conduct import hold_local
 
     return lambda drill: hold_local(plan, home, drill, database=database, store=store)
 
 
 def _on_a_cluster(plan: Plan, home: Path, namespace: str, prometheus: str | None, url: str | None) -> Hold:
     """Return what holds a drill on the cluster of KUBECONFIG. Raises UsageError where an option is missing."""
-    from sextant_components.drills.conduct import hold_on_cluster
-    from sextant_components.drills.dead_pod import Site
+    from sextant_components.deployment.drills.conduct import hold_on_cluster
+    from sextant_components.deployment.drills.dead_pod import Site
     from sextant_serving.rollout.kube import Kube
 
     if prometheus is None or url is None:

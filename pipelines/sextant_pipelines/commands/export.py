@@ -11,7 +11,7 @@ from sextant_pipelines.options import home_option, json_option, print_json
 from sextant_plan.errors import UsageError
 
 if TYPE_CHECKING:
-    from sextant_components.exports.parity import Parity
+    from sextant_components.modelling.exports.parity import Parity
 
 
 @click.command("export")
@@ -66,25 +66,25 @@ def _export(bundle: Path, target: str, out: Path, runtime: Path | None) -> Parit
 
     spec = read_bundle(bundle)
     if target == "browser":
-        from sextant_components.exports.browser import export_browser
+        from sextant_components.modelling.exports.browser import export_browser
 
         return export_browser(bundle, spec, out, runtime=runtime)
     if target == "package":
-        from sextant_components.exports.package import export_package
+        from sextant_components.modelling.exports.package import export_package
 
         return export_package(bundle, spec, out)
-    from sextant_components.exports.edge import export_edge
+    from sextant_components.modelling.exports.edge import export_edge
 
     return export_edge(bundle, spec, out)
 
 
 def _recorded(home: Path, out: Path) -> Path | None:
     """Record the export's proof, if there is one, in the run that sealed the bundle; return the run."""
-    from sextant_components.exports.parity import PARITY_FILE
+    from sextant_components.modelling.exports.parity import PARITY_FILE
 
     if not (out / PARITY_FILE).exists():
         return None
-    from sextant_components.later import record_by_hand
+    from sextant_components.closing.later import record_by_hand
 
     return record_by_hand(home, out)
 

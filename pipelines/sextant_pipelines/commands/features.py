@@ -28,7 +28,7 @@ def load(*, plan_path: Path, data: Path | None, home: Path, as_json: bool) -> No
 
     Waits for a run that is loading at the moment. A store that was emptied is filled again.
     """
-    from sextant_components.prepare_features import load_features
+    from sextant_components.data.features.prepare_features import load_features
     from sextant_plan.loading import load_plan
 
     plan = load_plan(plan_path)

@@ -34,8 +34,8 @@ def queue(run_dir: Path, out: Path, limit: int | None, pictures_at: str | None, 
 
     Suspect labels come first, then rows on which the raters disagree, then those that the model is least sure of.
     """
-    from sextant_components.context import open_run
-    from sextant_components.label_studio import write_tasks
+    from sextant_components.data.label_studio import write_tasks
+    from sextant_components.runs.context import open_run
 
     found = write_tasks(open_run(str(run_dir)), out, limit=limit, pictures_at=pictures_at, blind=blind)
     if as_json:
@@ -73,8 +73,9 @@ def import_(export: Path, plan_path: Path, out: Path | None, people: Path | None
     disagree is named and left alone. Exits 2 for a row or a label that the data does not have; then nothing is
     written.
     """
-    from sextant_components.label_answers import import_export, read_people
-    from sextant_components.remote_sources import fetch_source, source_root
+    from sextant_components.data.label_answers import import_export, read_people
+    from sextant_components.data.remote_sources import fetch_source
+    from sextant_components.runs.source_folder import source_root
     from sextant_plan.loading import load_plan
 
     plan = load_plan(plan_path)
@@ -92,7 +93,7 @@ def import_(export: Path, plan_path: Path, out: Path | None, people: Path | None
 
 
 def _corrections_of(source: str, corrections: str | None, root: Path) -> Path:
-    from sextant_components.remote_sources import is_remote
+    from sextant_components.runs.source_folder import is_remote
     from sextant_plan.errors import UsageError
 
     if corrections is None:

@@ -27,8 +27,8 @@ def ship(*, folder: Path, address: str, every: float, once: bool) -> None:
     ADDRESS is that of one model, such as s3://logs/parcels; the monitor pipeline reads there by SEXTANT_LOGS=s3://logs.
     A store that is away is tried again at the next pass. SIGTERM ends it after a last one: have the server end before.
     """
-    from sextant_components.log_store import ship_logs
-    from sextant_components.store_backups import StoreFailed
+    from sextant_components.deployment.store_backups import StoreFailed
+    from sextant_components.monitoring.log_store import ship_logs
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -15,7 +15,7 @@ def command(run_dir: Path) -> int:
     For a run that stopped for want of signatures, or whose rollout broke off. The evidence is that of the run: nothing
     is trained or measured again. Exits with the run's new code.
     """
-    from sextant_components.context import open_run
+    from sextant_components.runs.context import open_run
     from sextant_pipelines.promotion import promote_run
 
     context = open_run(str(run_dir))

@@ -26,7 +26,7 @@ def command(home: Path, run_dir: Path | None, *, verdicts_only: bool, verify: bo
     3 if it has not ended. With --verify: 4 for evidence that is not what was written, 1 for a look too many, 3 for
     a gap. With --score: 0.
     """
-    from sextant_components.context import open_run
+    from sextant_components.runs.context import open_run
 
     if verdicts_only + verify + score > 1:
         raise UsageError("--verdicts, --verify and --score exclude each other: each prints something else.")
@@ -43,7 +43,7 @@ def command(home: Path, run_dir: Path | None, *, verdicts_only: bool, verify: bo
 
 
 def _print_run(run: Path, *, verdicts_only: bool, as_json: bool) -> int:
-    from sextant_components.context import open_run
+    from sextant_components.runs.context import open_run
     from sextant_pipelines.criteria import criterion_results, open_checks, step_results
     from sextant_pipelines.local import recorded_cause
 

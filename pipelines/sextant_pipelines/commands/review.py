@@ -11,7 +11,7 @@ from sextant_pipelines.options import json_option, print_json
 from sextant_plan.errors import UsageError
 
 if TYPE_CHECKING:
-    from sextant_components.expert_review import Waiting
+    from sextant_components.evaluation.expert_review import Waiting
 
 QUEUES = ("errors", "attributions")
 FINDINGS = ("model-wrong", "label-wrong", "sound", "spurious", "undecidable", "unacceptable")
@@ -46,9 +46,9 @@ def command(
     Where the plan names evaluation.experts or model.attributions, a version is promoted only when every row of the
     queue was looked at and none is unacceptable. Exits 0 then, 3 while rows wait, 1 for an unacceptable one.
     """
-    from sextant_components.context import open_run
-    from sextant_components.expert_review import queue_of, review
-    from sextant_components.later import record_answers
+    from sextant_components.closing.later import record_answers
+    from sextant_components.evaluation.expert_review import queue_of, review
+    from sextant_components.runs.context import open_run
     from sextant_plan.reviews import Finding, Queue
     from sextant_plan.verdicts import exit_code
 

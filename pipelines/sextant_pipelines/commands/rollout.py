@@ -61,8 +61,8 @@ def start(home: Path, name: str | None, host: str, port: int) -> int:
 )
 def submit(run_dir: Path, namespace: str, name: str | None, storage_uri: str) -> None:
     """Add the version that RUN registered to an InferenceService as a canary without traffic, for the controller."""
-    from sextant_components.context import open_run
-    from sextant_components.release import registered_release
+    from sextant_components.deployment.release import registered_release
+    from sextant_components.runs.context import open_run
     from sextant_pipelines.rollouts import service_documents
 
     context = open_run(str(run_dir))

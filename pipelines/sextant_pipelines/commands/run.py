@@ -20,7 +20,7 @@ from sextant_pipelines.options import (
 )
 
 if TYPE_CHECKING:
-    from sextant_components.context import PipelineName
+    from sextant_components.runs.context import PipelineName
     from sextant_pipelines.local import Outcome
 
 

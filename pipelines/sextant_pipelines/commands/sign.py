@@ -11,7 +11,7 @@ import click
 from sextant_pipelines.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from sextant_components.context import RunContext
+    from sextant_components.runs.context import RunContext
     from sextant_plan.sign_off import Standing
 
 
@@ -26,8 +26,8 @@ def command(run_dir: Path, person: str | None, as_json: bool) -> int:
     them changes, it is void. NAME is among the plan's sign_off.required or, where there is none, owner.approvers.
     Exits 0, or 3 while a required signature is missing or void.
     """
-    from sextant_components.context import open_run
-    from sextant_components.sign_off import signing_subject, standing_of
+    from sextant_components.deployment.sign_off import signing_subject, standing_of
+    from sextant_components.runs.context import open_run
     from sextant_plan.sign_off import Signature, write_signature
     from sextant_plan.verdicts import exit_code
 
@@ -45,7 +45,7 @@ def command(run_dir: Path, person: str | None, as_json: bool) -> int:
 
 
 def _require_signer(context: RunContext, person: str) -> None:
-    from sextant_components.sign_off import required_signers
+    from sextant_components.deployment.sign_off import required_signers
     from sextant_plan.errors import UsageError
     from sextant_plan.fault import choose
 

@@ -12,7 +12,7 @@ from sextant_pipelines.options import json_option, pipeline_option, plan_argumen
 from sextant_plan.errors import UsageError
 
 if TYPE_CHECKING:
-    from sextant_components.context import PipelineName
+    from sextant_components.runs.context import PipelineName
     from sextant_pipelines.following import Ending
     from sextant_pipelines.kfp_server import KfpServer
     from sextant_pipelines.submission import Submission

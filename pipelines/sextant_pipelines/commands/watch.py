@@ -190,7 +190,7 @@ class ShippedLogs:
     """What pods shipped of the last `windows` whose labels are due, below an address; kept in `folder`."""
 
     def __init__(self, plan: Plan, base: str, windows: int, folder: Path) -> None:
-        from sextant_components.log_store import address_of
+        from sextant_components.monitoring.log_store import address_of
 
         self._plan, self._address, self._windows = plan, address_of(base, plan.name), windows
         self._folder = folder
@@ -198,15 +198,15 @@ class ShippedLogs:
     @property
     def logs(self) -> LabelLogs:
         """Where they lie."""
-        from sextant_components.log_store import FEEDBACK, PREDICTIONS
+        from sextant_components.monitoring.log_store import FEEDBACK, PREDICTIONS
         from sextant_monitoring.quality import LabelLogs
 
         return LabelLogs(self._folder / PREDICTIONS, self._folder / FEEDBACK)
 
     def fetch(self, now: float) -> bool:
         """Bring the folder up to `now` (Unix time) and tell whether it is; a store that is away is told on stderr."""
-        from sextant_components.log_store import fetch_logs
-        from sextant_components.store_backups import StoreFailed
+        from sextant_components.deployment.store_backups import StoreFailed
+        from sextant_components.monitoring.log_store import fetch_logs
         from sextant_monitoring.quality import last_due_window, windows_before
 
         last = last_due_window(self._plan, now)
@@ -240,7 +240,7 @@ def _prober(
     It is the one that is known until another version takes over. Where nobody can tell which that is, the one that is
     known goes on with `outlive`.
     """
-    from sextant_components.in_service import model_in_service
+    from sextant_components.deployment.in_service import model_in_service
     from sextant_monitoring.probe import Prober
     from sextant_plan.errors import InfrastructureError
     from sextant_serving.errors import NothingActive

@@ -154,7 +154,7 @@ def _retrained(story: Story, watch: Vigil, belt: Belt, retraining: Retraining, d
 
 def _require_staged(home: Path, request: str) -> None:
     """Raise StoryBroke unless the run of a request ended with a canary that waits for traffic."""
-    from sextant_components.context import open_run
+    from sextant_components.runs.context import open_run
     from sextant_pipelines.local import recorded_cause
     from sextant_pipelines.rollouts import staged_rollout
 

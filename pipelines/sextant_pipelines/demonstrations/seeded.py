@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from sextant_components.drills.held_back import held_back
+from sextant_components.deployment.drills.held_back import held_back
 from sextant_pipelines.demonstrations.belt import Belt, Parcel
 
 if TYPE_CHECKING:

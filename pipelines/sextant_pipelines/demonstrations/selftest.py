@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from sextant_components.drills.held_back import MODULE
+from sextant_components.deployment.drills.held_back import MODULE
 from sextant_pipelines.demonstrations.belt import Belt
 from sextant_pipelines.demonstrations.module_command import exit_code_of
 from sextant_pipelines.demonstrations.parcel_bench import Bench, run_in, set_up
@@ -148,8 +148,8 @@ def _store(bench: Bench, store: Store) -> Path:
         return Path(bench.active.feature_repo)
     import polars as pl
 
-    from sextant_components.feature_sources import read_views
-    from sextant_components.feature_store import FeatureRepository
+    from sextant_components.data.features.feature_sources import read_views
+    from sextant_components.data.features.feature_store import FeatureRepository
 
     data = bench.folder / store
     data.mkdir()

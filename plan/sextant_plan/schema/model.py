@@ -84,7 +84,7 @@ class Search(Closed):
 
 
 Augmentation = Literal["light", "shift", "turn", "mirror", "blur", "erase"]
-"""A way in which training pictures are changed at random; see `sextant_components.augmentation`."""
+"""A way in which training pictures are changed at random; see `sextant_components.modelling.augmentation`."""
 
 EngineName = Literal[
     "torch-safetensors",

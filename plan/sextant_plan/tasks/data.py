@@ -11,7 +11,7 @@ TASKS = (
         requirement="the data is lawfully obtained and its origin is known",
         risk="data has to be given back after a model has learned from it",
         method="licence and consent of the plan; lineage of every source file by digest",
-        lives_in=("sextant_components.ingest", "sextant_components.sources"),
+        lives_in=("sextant_components.data.ingest", "sextant_components.data.sources"),
         evidence=(
             "ingest/licence and consent", "ingest/lineage*", "ingest/procurement*", "ingest/remote source*",
             "plan/remote source*",
@@ -22,7 +22,7 @@ TASKS = (
         requirement="several people agree on the labels",
         risk="the model learns one person's habits",
         method="Krippendorff's alpha over the raters' columns, with a bootstrap bound",
-        lives_in=("sextant_plan.statistics.agreement", "sextant_components.ingest"),
+        lives_in=("sextant_plan.statistics.agreement", "sextant_components.data.ingest"),
         evidence=("ingest/labelling*", "ingest/label*", "ingest/raters *"),
         metrics=("label_agreement",),
         excuse=NO_RATERS,
@@ -32,7 +32,7 @@ TASKS = (
         requirement="the data of a run is one immutable, named copy",
         risk="nobody can say which data a model learned from",
         method="a content-addressed snapshot; its hash is in every later record",
-        lives_in=("sextant_components.snapshots", "sextant_components.ingest"),
+        lives_in=("sextant_components.data.snapshots", "sextant_components.data.ingest"),
         evidence=("ingest/snapshot*", "*/retraining window"),
     ),
     Task(
@@ -40,7 +40,10 @@ TASKS = (
         requirement="every column keeps to its type, range and values",
         risk="rows that mean nothing, or not what they say, are learned from",
         method="every row against the plan's column rules; missing and duplicate rates with bounds",
-        lives_in=("sextant_components.column_rules", "sextant_components.data_checks", "sextant_components.verify"),
+        lives_in=(
+            "sextant_components.data.column_rules", "sextant_components.data.data_checks",
+            "sextant_components.data.verify",
+        ),
         evidence=("verify/schema*", "verify/readable*", "verify/type*", "verify/rule *"),
         metrics=("missing_rate", "duplicate_rate"),
     ),
@@ -49,7 +52,7 @@ TASKS = (
         requirement="every row that is left out is named with the rule that put it out",
         risk="data is trimmed until the numbers please",
         method="missing, duplicate and contradictory rows counted; fixes as versioned records",
-        lives_in=("sextant_components.verify", "sextant_components.data_checks"),
+        lives_in=("sextant_components.data.verify", "sextant_components.data.data_checks"),
         evidence=(
             "ingest/corrections", "verify/missing*", "verify/*duplicate*", "verify/contradictory*", "verify/fixes",
             "verify/outlier*", "verify/label *", "verify/leakage*", "verify/picture *", "verify/shift over time",
@@ -61,7 +64,10 @@ TASKS = (
         risk="a high accuracy hides that the rare class is never recognised",
         method="rows by class after verification; ratio of the largest class to the smallest; measured gains of "
         "columns and of suspect rows",
-        lives_in=("sextant_components.verify", "sextant_components.splits", "sextant_components.selection_records"),
+        lives_in=(
+            "sextant_components.data.verify", "sextant_components.data.splits",
+            "sextant_components.data.selection_records",
+        ),
         evidence=(
             "verify/rows a class", "verify/class balance", "verify/spread of the label", "prepare/splits",
             "prepare/sealed split", "prepare/selection of *",
@@ -72,7 +78,9 @@ TASKS = (
         requirement="inputs are encoded by what the training rows alone teach, and serving encodes them alike",
         risk="the test rows leak into the transforms, or serving prepares its input differently",
         method="transforms fitted on the training split; each input's training rows by bin; train/serve parity",
-        lives_in=("sextant_components.encoding", "sextant_components.prepare", "sextant_serving.preprocessing"),
+        lives_in=(
+            "sextant_components.data.encoding", "sextant_components.data.prepare", "sextant_serving.preprocessing",
+        ),
         evidence=("prepare/reference profile", "prepare/*parity*", "prepare/transform*", "prepare/encoding*",
                   "prepare/noise reduction"),
     ),
@@ -81,7 +89,9 @@ TASKS = (
         requirement="each row has the features that were known at its time, and serving reads the same",
         risk="the model learns from the future, or is served other features than it learned from",
         method="point-in-time join checked row by row; offline and online values compared",
-        lives_in=("sextant_components.prepare_features", "sextant_components.feature_store"),
+        lives_in=(
+            "sextant_components.data.features.prepare_features", "sextant_components.data.features.feature_store",
+        ),
         evidence=("prepare/feature*", "prepare/point-in-time join", "prepare/online features"),
         excuse=NO_SUPPLIED_FEATURES,
     ),

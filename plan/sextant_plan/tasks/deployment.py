@@ -15,7 +15,7 @@ TASKS = (
         requirement="the engine runs on the planned hardware in time",
         risk="what was fast in development is slow where it is served",
         method="engines measured at one row and at a full batch; requests over HTTP to the real server",
-        lives_in=("sextant_components.optimise", "sextant_components.server_probe"),
+        lives_in=("sextant_components.modelling.optimise", "sextant_components.evaluation.server_probe"),
         evidence=("optimise/engine latency", "evaluate/request latency"),
     ),
     Task(
@@ -23,7 +23,10 @@ TASKS = (
         requirement="what is served is the registered bundle, bound to plan, data and code",
         risk="one model is tested and another is released",
         method="registry entry with the digests; a server on the stored bundle answers as expected",
-        lives_in=("sextant_components.register", "sextant_components.roll_out", "sextant_serving.registry"),
+        lives_in=(
+            "sextant_components.deployment.register", "sextant_components.deployment.roll_out",
+            "sextant_serving.registry",
+        ),
         evidence=("register/model version", "roll_out/serving proof", "optimise/export*", "*/export: *"),
     ),
     Task(
@@ -31,7 +34,7 @@ TASKS = (
         requirement="exactly one version is live, it is known why, and the one before can be put back",
         risk="two releases race, or a bad one cannot be undone",
         method="write-once promotion records from which the alias is repaired",
-        lives_in=("sextant_components.roll_out", "sextant_plan.promotion"),
+        lives_in=("sextant_components.deployment.roll_out", "sextant_plan.promotion"),
         evidence=("roll_out/promotion*", "roll_out/rollback*"),
     ),
     Task(
@@ -58,7 +61,8 @@ TASKS = (
         risk="the first outage is the first time that anybody thinks of one",
         method="failure modes of the plan; fallbacks counted by the server while it is watched",
         lives_in=(
-            "sextant_components.feasibility.intent", "sextant_components.drills.conduct", "sextant_plan.presence_rules",
+            "sextant_components.planning.feasibility.intent", "sextant_components.deployment.drills.conduct",
+            "sextant_plan.presence_rules",
         ),
         evidence=("plan/fallback plan", "watch/drill*"),
         excuse=NO_FAILURE_MODES,

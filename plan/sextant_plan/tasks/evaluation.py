@@ -13,7 +13,7 @@ from sextant_plan.tasks.excuses import (
 )
 from sextant_plan.tasks.task import Task
 
-EVALUATE = "sextant_components.evaluate"
+EVALUATE = "sextant_components.evaluation.evaluate"
 NO_SIGNATURES = unless(lambda plan: plan.sign_off, "the plan lists no sign_off")
 
 TASKS = (
@@ -22,7 +22,7 @@ TASKS = (
         requirement="rows that no choice was made by judge the model, and are seen no more often than allowed",
         risk="a test set that is looked at often enough becomes a training set",
         method="looks counted by write-once parameters; confidence bounds, not point values",
-        lives_in=(EVALUATE, "sextant_components.looks", "sextant_components.metrics"),
+        lives_in=(EVALUATE, "sextant_components.evaluation.looks", "sextant_components.evidence.metrics"),
         evidence=("evaluate/look", "evaluate/bundle under test", "evaluate/confusion*", "evaluate/reliab*",
                   "evaluate/answers and labels", "evaluate/beats baseline", "evaluate/champion",
                   "evaluate/served parity", "evaluate/rows in groups"),
@@ -34,7 +34,7 @@ TASKS = (
         risk="wrong labels and blind spots stay unseen",
         method="the wrong answers that the model was surest of, as a queue with pictures; the plan's experts review it "
         "before a promotion",
-        lives_in=("sextant_components.evaluation_records", "sextant_components.expert_review"),
+        lives_in=("sextant_components.evaluation.evaluation_records", "sextant_components.evaluation.expert_review"),
         evidence=("evaluate/confident errors", "evaluate/largest errors", "evaluate/expert*", "evaluate/*review*",
                   "*/confident errors", "*/largest errors"),
     ),
@@ -43,7 +43,7 @@ TASKS = (
         requirement="it is known for whom the model works less well",
         risk="an average hides a group that is served badly",
         method="accuracy of every declared slice with bounds; a search for undeclared ones, by Holm's p-values",
-        lives_in=("sextant_components.evaluation_records", "sextant_components.slice_search"),
+        lives_in=("sextant_components.evaluation.evaluation_records", "sextant_components.evaluation.slice_search"),
         evidence=("evaluate/slices*", "evaluate/fair*"),
         metrics=metrics_of(Kind.FAIRNESS),
         excuse=NO_SLICES,
@@ -54,7 +54,10 @@ TASKS = (
         risk="the model fails in the dark and its users find out",
         method="the sealed pictures corrupted at five severities, the worst corruption counting; changes along the "
         "network's gradients; wrong requests to the real server",
-        lives_in=("sextant_components.corruptions", "sextant_components.attacks", "sextant_components.wrong_inputs"),
+        lives_in=(
+            "sextant_components.evaluation.corruptions", "sextant_components.evaluation.attacks",
+            "sextant_components.evaluation.wrong_inputs",
+        ),
         evidence=("evaluate/*corrupt*", "evaluate/noise*", "evaluate/fuzz*"),
         metrics=("corrupted_accuracy", "attacked_accuracy"),
         excuse=lambda plan: NO_PICTURE(plan) or (
@@ -67,7 +70,9 @@ TASKS = (
         requirement="inputs that differ from training are answered no worse than the plan allows, or not at all",
         risk="the model is sure of itself where it knows nothing",
         method="share of rows that the model answers itself; area under the ROC curve against inputs of no class",
-        lives_in=("sextant_components.metrics", "sextant_components.robustness", "sextant_serving.model"),
+        lives_in=(
+            "sextant_components.evidence.metrics", "sextant_components.evaluation.robustness", "sextant_serving.model",
+        ),
         evidence=("evaluate/*out of distribution*", "evaluate/ood*", "evaluate/real*", "evaluate/abst*",
                   "evaluate/staleness"),
         metrics=(*metrics_of(Kind.BUSINESS), "stranger_auroc"),
@@ -78,7 +83,7 @@ TASKS = (
         requirement="one answer can be explained within the plan's budget, by what the model learned",
         risk="people are given a picture that would be the same for any model",
         method="mean time; rank correlation with the explanations of random weights (Adebayo et al. 2018)",
-        lives_in=("sextant_components.explanation",),
+        lives_in=("sextant_components.modelling.explanation",),
         evidence=("evaluate/explanation*",),
         excuse=NO_EXPLANATION,
     ),
@@ -87,7 +92,7 @@ TASKS = (
         requirement="requests are answered in time, by the server that production uses",
         risk="a model that is right too late",
         method="requests over HTTP to the real server; order statistics of their times",
-        lives_in=("sextant_components.server_probe", "sextant_components.latency"),
+        lives_in=("sextant_components.evaluation.server_probe", "sextant_components.modelling.latency"),
         evidence=("evaluate/request latency", "evaluate/cold start"),
         metrics=metrics_of(Kind.LATENCY, Kind.RELIABILITY),
         excuse=unless_a_criterion_on(*metrics_of(Kind.LATENCY, Kind.RELIABILITY)),
@@ -97,7 +102,7 @@ TASKS = (
         requirement="the value that the plan asks for is proved on the sealed rows",
         risk="a good score that does not pay",
         method="value of right answers less errors and serving, with a bound",
-        lives_in=("sextant_components.metrics",),
+        lives_in=("sextant_components.evidence.metrics",),
         metrics=("net_value",),
         excuse=unless_a_criterion_on("net_value"),
     ),
@@ -106,7 +111,7 @@ TASKS = (
         requirement="each criterion has a verdict by the definition that was frozen",
         risk="success is defined by what was reached",
         method="the bound of each criterion against its limit; evidence of another definition does not count",
-        lives_in=("sextant_components.gates", "sextant_plan.verdicts", "sextant_components.decide"),
+        lives_in=("sextant_components.evidence.gates", "sextant_plan.verdicts", "sextant_components.evaluation.decide"),
         evidence=("evaluate/criterion *", "decide/decision *"),
     ),
     Task(
@@ -114,7 +119,7 @@ TASKS = (
         requirement="what was decided, on which bundle and evidence, can be read later",
         risk="nobody knows why a version is live",
         method="a record for each criterion and step; the conclusion seals the ledger files",
-        lives_in=("sextant_components.decide", "sextant_components.conclude"),
+        lives_in=("sextant_components.evaluation.decide", "sextant_components.closing.conclude"),
         evidence=("decide/bundle decided on", "decide/step *"),
     ),
     Task(
@@ -122,7 +127,7 @@ TASKS = (
         requirement="the people whom the plan names have signed this verdict",
         risk="a model goes live that nobody answers for",
         method="a signature binds a person's name to the digests of plan, bundle and ledger",
-        lives_in=("sextant_plan.sign_off", "sextant_components.sign_off"),
+        lives_in=("sextant_plan.sign_off", "sextant_components.deployment.sign_off"),
         evidence=("register/sign-off*", "roll_out/sign-off*", "decide/sign-off*"),
         excuse=NO_SIGNATURES,
     ),

@@ -6,7 +6,7 @@ from sextant_plan.catalogue import Kind
 from sextant_plan.tasks.excuses import metrics_of, unless, unless_a_criterion_on
 from sextant_plan.tasks.task import Task
 
-WATCH = "sextant_components.watch"
+WATCH = "sextant_components.monitoring.watch"
 HARDWARE = ("device_busy", "pod_memory", "gpu_memory", "gpu_celsius")
 
 TASKS = (

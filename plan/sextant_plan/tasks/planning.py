@@ -5,7 +5,7 @@ from __future__ import annotations
 from sextant_plan.tasks.excuses import NO_ECONOMICS
 from sextant_plan.tasks.task import Task
 
-FEASIBILITY = "sextant_components.feasibility"
+FEASIBILITY = "sextant_components.planning.feasibility"
 
 TASKS = (
     Task(
@@ -13,7 +13,7 @@ TASKS = (
         requirement="goal, reason for machine learning, owner and data are written down before work starts",
         risk="a model is built that answers a question nobody asked",
         method="the plan's schema requires them, in a person's own words; the plan is frozen under its hash",
-        lives_in=("sextant_plan.schema", "sextant_plan.unanswered", "sextant_components.plan"),
+        lives_in=("sextant_plan.schema", "sextant_plan.unanswered", "sextant_components.planning.plan"),
         evidence=(
             "plan/plan frozen", "plan/questions answered", "plan/amendment*", "plan/override*", "*/plan in force",
         ),

@@ -20,12 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from sextant_components.context import Step
+from sextant_pipelines.runtime import STEP_MODULES
 
 ROOT = Path(__file__).parents[3]
 ENTRY = "sextant_pipelines.runtime"
-MODULES = [*(f"sextant_components.{step.value}" for step in Step), "sextant_components.monitor"]
-MODULES += ["sextant_components.conclude", "sextant_components.dossier", "sextant_components.tracking"]
+MODULES = [*STEP_MODULES.values(), "sextant_components.modelling.tracking"]
 OURS = ("sextant_plan", "sextant_monitoring", "sextant_serving", "sextant_components", "sextant_pipelines")
 
 

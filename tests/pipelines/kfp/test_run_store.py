@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.object_store import SECRET_KEY, object_store
 
-from sextant_components.context import RunFile, Step, open_run
-from sextant_components.repository import Repository
+from sextant_components.runs.context import RunFile, Step, open_run
+from sextant_components.runs.repository import Repository
 from sextant_pipelines import run_store
 from sextant_pipelines.run_store import StoreUnreachable, begin_scheduled, lay_out, local_copy, read_files
 from sextant_pipelines.runtime import conclude, run_step

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.pipelines.kfp.test_cluster_ir import FULL
 
-from sextant_components.context import PIPELINES
+from sextant_components.runs.context import PIPELINES
 from sextant_pipelines.cluster_ir import for_cluster
 from sextant_pipelines.cluster_profile import load_profile
 from sextant_pipelines.compile import split_documents

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sextant_components.repository import read_repository
+from sextant_components.runs.repository import read_repository
 from sextant_pipelines.cli import main
 from sextant_pipelines.cluster_profile import load_profile
 from sextant_pipelines.compile import split_documents

@@ -1,0 +1,1 @@
+"""Deployment: a version registered, signed for and rolled out, its way back, backups and drills."""

@@ -1,0 +1,1 @@
+"""Model engineering: from the splits to a sealed bundle and its exports."""

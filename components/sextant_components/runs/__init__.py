@@ -1,0 +1,1 @@
+"""What every step stands on: its run and plan, how runs went, and where the source lies."""
