@@ -22,7 +22,7 @@ NAME = "tiny"  # of the plan whose life cycle trained the bundle
 @pytest.fixture(scope="module")
 def service(workshop: Any, trained_bundle: Path) -> Iterator[str]:
     """The tiny plan's, with a network whose warm-up outlasts a few scrapes, so that Prometheus sees each outage."""
-    with workshop.services(**{NAME: workshop.changed_bundle(trained_bundle, slow=600)}):
+    with workshop.services(**{NAME: workshop.changed_bundle(trained_bundle, slow=1500)}):
         yield NAME
 
 

@@ -38,7 +38,7 @@ def fault_of(kind: str, spec: BundleSpec) -> dict[str, Any]:
     rotated = [*spec.classes[1:], spec.classes[0]]
     faults: dict[str, dict[str, Any]] = {
         "good": {"serving": {"queue_rows": spec.serving.queue_rows + 1}},
-        "slow": {"slow": 1500},
+        "slow": {"slow": 4000},
         "erroring": {"serving": {"deadline": 0.00001}, "slow": 100},  # no machine is done before the clock has moved
         "wrong": {"classes": rotated},
     }
