@@ -15,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from tests.programs import program
+from tests.programs import free_port, program
 
 DEADLINE = 240.0  # seconds, on a busy machine; it takes about ten
 
@@ -121,6 +121,18 @@ def prometheus(folder: Path, port: int) -> AbstractContextManager[subprocess.Pop
         "--rules.alert.resend-delay=1s",  # what is sent before the receiver is discovered is lost
     ]
     return running(_in(folder, command), folder / "prometheus.log", f"http://127.0.0.1:{port}/-/ready")
+
+
+@contextmanager
+def past_prometheus(folder: Path, lines: list[str]) -> Iterator[str]:
+    """Give the address of a Prometheus that scrapes nothing and knows what OpenMetrics `lines` with times say."""
+    (folder / "past.txt").write_text("\n".join([*lines, "# EOF"]) + "\n")
+    blocks = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
+    subprocess.run(blocks, check=True, cwd=folder, capture_output=True)
+    (folder / "prometheus.yaml").write_text("scrape_configs: []\n")
+    port = free_port()
+    with prometheus(folder, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def _in(folder: Path, command: list[str]) -> list[str]:

@@ -102,7 +102,7 @@ def measure_quality(plan: Plan, logs: LabelLogs, window: TimeWindow) -> list[Win
     """
     criteria = quality_criteria(plan)
     answered = _answered(logs, window, [_column(each) for each in criteria if each.slice], plan.name)
-    if answered is None:
+    if answered is None or answered.is_empty():
         return []
     rows, broken = with_truth(answered, logs)
     found = (

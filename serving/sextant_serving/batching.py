@@ -116,7 +116,7 @@ class Batcher:
         self._deadline = deadline
         self._batch_seconds = 0.0
         self._free = slots
-        self._freed_at = -math.inf  # in the loop's time
+        self._gather_until = -math.inf  # in the loop's time
         self._queue: deque[Job] = deque()
         self._rows = self._reserved = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -194,7 +194,7 @@ class Batcher:
             return
         now, leave_at = self._loop.time(), self._queue[0].leave_at
         if self._traffic is not None:
-            leave_at = max(leave_at, self._freed_at + self._gather_seconds)
+            leave_at = max(leave_at, self._gather_until)
         if self._rows >= self._max_rows or now >= leave_at or self._is_alone(now):
             self._start(self._take())
         else:
@@ -214,11 +214,6 @@ class Batcher:
         if self._traffic is not None:
             self._traffic.forget_overdue(now)
         self._consider()
-
-    @property
-    def _gather_seconds(self) -> float:
-        seconds = GATHER * self._batch_seconds
-        return seconds if seconds >= TICK else 0.0
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -284,5 +279,6 @@ class Batcher:
                 if not job.future.done():
                     job.future.set_exception(error)
         self._free += 1
-        self._freed_at = self._loop.time()
+        gather = GATHER * self._batch_seconds
+        self._gather_until = self._loop.time() + gather if gather >= TICK else -math.inf
         self._hold(-len(jobs))

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from sextant_components.deployment.store_backups import each_at_once, opened, told
 from sextant_monitoring.launcher import TimeWindow
+from sextant_plan.feedback import FEEDBACK_LOGS
 from sextant_plan.files import replacing, write_atomically
+from sextant_plan.prediction_log import PREDICTION_LOG
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 LOGS_VARIABLE = "SEXTANT_LOGS"
-PREDICTIONS, FEEDBACK = "predictions", "feedback"
 SHIPPED = ".shipped"  # beside a feedback log: how many of its bytes are in the store
 SEGMENT_BYTES = 1 << 26  # of feedback at a time, so that what gathered while the store was away is not read at once
 # A file is named for its first row and holds those of a minute, or longer where a server is busy; and clocks differ.
@@ -47,12 +48,12 @@ def ship_logs(folder: Path, address: str, *, now: Callable[[], datetime] = lambd
 
 def _ship_predictions(system: AbstractFileSystem, root: str, folder: Path) -> int:
     put = 0
-    for path in sorted((folder / PREDICTIONS).glob("*.parquet")):
+    for path in sorted((folder / PREDICTION_LOG).glob("*.parquet")):
         try:
             content = path.read_bytes()
         except FileNotFoundError:  # the server keeps its folder within the plan's bounds meanwhile
             continue
-        system.pipe_file(f"{root}/{PREDICTIONS}/{path.name[:DAY_LENGTH]}/{path.name}", content)
+        system.pipe_file(f"{root}/{PREDICTION_LOG}/{path.name[:DAY_LENGTH]}/{path.name}", content)
         path.unlink(missing_ok=True)
         put += 1
     return put
@@ -60,12 +61,14 @@ def _ship_predictions(system: AbstractFileSystem, root: str, folder: Path) -> in
 
 def _ship_feedback(system: AbstractFileSystem, root: str, folder: Path, now: Callable[[], datetime]) -> int:
     put = 0
-    for path in sorted((folder / FEEDBACK).glob("*.jsonl")):
+    for path in sorted((folder / FEEDBACK_LOGS).glob("*.jsonl")):
         noted = path.with_name(path.name + SHIPPED)
         offset = int(noted.read_text(encoding="ascii")) if noted.exists() else 0
         while lines := _whole_lines(path, offset):
             stamp = now().strftime(STAMP)
-            system.pipe_file(f"{root}/{FEEDBACK}/{stamp[:DAY_LENGTH]}/{stamp}-{path.stem}-{offset:012d}.jsonl", lines)
+            system.pipe_file(
+                f"{root}/{FEEDBACK_LOGS}/{stamp[:DAY_LENGTH]}/{stamp}-{path.stem}-{offset:012d}.jsonl", lines
+            )
             offset += len(lines)
             write_atomically(noted, str(offset).encode("ascii"))
             put += 1
@@ -85,7 +88,7 @@ def fetch_logs(address: str, folder: Path, windows: Collection[TimeWindow], *, n
 
     What it holds of others is removed. Of an address at which nothing is, it holds nothing. Raises StoreFailed.
     """
-    spans = {PREDICTIONS: windows, FEEDBACK: [TimeWindow(min(each.start for each in windows), now)]}
+    spans = {PREDICTION_LOG: windows, FEEDBACK_LOGS: [TimeWindow(min(each.start for each in windows), now)]}
     with told(address):
         system, root = opened(address)
         for part, wanted in spans.items():

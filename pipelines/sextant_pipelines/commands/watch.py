@@ -198,10 +198,11 @@ class ShippedLogs:
     @property
     def logs(self) -> LabelLogs:
         """Where they lie."""
-        from sextant_components.monitoring.log_store import FEEDBACK, PREDICTIONS
         from sextant_monitoring.quality import LabelLogs
+        from sextant_plan.feedback import FEEDBACK_LOGS
+        from sextant_plan.prediction_log import PREDICTION_LOG
 
-        return LabelLogs(self._folder / PREDICTIONS, self._folder / FEEDBACK)
+        return LabelLogs(self._folder / PREDICTION_LOG, self._folder / FEEDBACK_LOGS)
 
     def fetch(self, now: float) -> bool:
         """Bring the folder up to `now` (Unix time) and tell whether it is; a store that is away is told on stderr."""

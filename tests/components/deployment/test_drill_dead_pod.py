@@ -18,14 +18,14 @@ def test_an_outage_between_two_scrapes_is_noticed_by_the_cluster() -> None:
     """Not before Prometheus has found the next pod ready: until then its alert may still hold."""
     outage = Outage(alone=True, short_is_silent=True, replaced=0.4, recovered=1.5)
     assert not outage.is_over()
-    outage.scraped = 2.5
+    outage.scraped = True
     assert outage.is_over()
     assert outage.noticed_by == ("the cluster, which starts another pod, between two scrapes", 0.4)
 
 
 def test_an_alert_on_anything_but_readiness_has_to_hold() -> None:
     """One that the plan names for the failure mode, such as a latency's, is not excused by a short outage."""
-    outage = Outage(alone=True, short_is_silent=False, replaced=0.4, recovered=1.5, scraped=2.5)
+    outage = Outage(alone=True, short_is_silent=False, replaced=0.4, recovered=1.5, scraped=True)
     assert not outage.is_over()
     assert outage.noticed_by == (None, None)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-from tests.alerting import prometheus
-from tests.programs import free_port, program
+from tests.alerting import past_prometheus
 
 from sextant_components.deployment.drills.dead_pod import Site
 from sextant_plan.catalogue import READY
@@ -31,13 +29,8 @@ def site(now: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for pod, ready, first, last in (("one", 1, 120, 30), ("two", 0, 25, 0)):
         labels = f'pod="{pod}",model="parcels",version="1",variant="blue"'
         lines += [f"{READY.name}{{{labels}}} {ready} {now - ago}" for ago in range(first, last - 1, -STEP)]
-    (folder / "past.txt").write_text("\n".join([*lines, "# EOF"]) + "\n")
-    blocks = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
-    subprocess.run(blocks, check=True, cwd=folder, capture_output=True)
-    (folder / "prometheus.yaml").write_text("scrape_configs: []\n")
-    port = free_port()
-    with prometheus(folder, port):
-        yield Site(None, "demo", f"http://127.0.0.1:{port}", "-")  # type: ignore[arg-type]
+    with past_prometheus(folder, lines) as url:
+        yield Site(None, "demo", url, "-")  # type: ignore[arg-type]
 
 
 def test_the_last_scrape_of_a_ready_server_is_told_whatever_came_after(site: Site, now: int) -> None:

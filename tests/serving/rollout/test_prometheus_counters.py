@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
-from tests.alerting import prometheus
-from tests.programs import free_port, program
+from tests.alerting import past_prometheus
 
 from sextant_serving.rollout.ports import Reading
 from sextant_serving.rollout.prometheus import PrometheusCounters
@@ -27,13 +25,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for pod, variant in (("one", "blue"), ("two", "green")):
         labels = f'namespace="ns",pod="{pod}",model="parcels",version="1",variant="{variant}",code="200"'
         lines += [f"{SERIES}{{{labels}}} {second} {BEGAN + second}" for second in range(0, 601, 15)]
-    (folder / "past.txt").write_text("\n".join([*lines, "# EOF"]) + "\n")
-    blocks = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "past.txt", "data"]
-    subprocess.run(blocks, check=True, cwd=folder, capture_output=True)
-    (folder / "prometheus.yaml").write_text("scrape_configs: []\n")
-    port = free_port()
-    with prometheus(folder, port):
-        yield f"http://127.0.0.1:{port}"
+    with past_prometheus(folder, lines) as address:
+        yield address
 
 
 def read(url: str, starts: dict[str, float], *, at: float) -> dict[str, list[Reading]]:

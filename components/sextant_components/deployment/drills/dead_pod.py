@@ -65,7 +65,7 @@ class Site:
 
 @dataclass
 class Outage:
-    """What came of a pod that was taken, and when, in seconds from then; None for what has not come.
+    """What came of a pod that was taken, and after how many seconds; None for what has not come.
 
     `alone` tells whether it was the only one, `short_is_silent` whether its alert is on readiness, which an outage
     between two scrapes does not reach. `alarmed`: the alert held. `replaced`: another pod was there. `recovered`: as
@@ -77,12 +77,12 @@ class Outage:
     alarmed: float | None = None
     replaced: float | None = None
     recovered: float | None = None
-    scraped: float | None = None
+    scraped: bool = False
 
     @property
     def without_alert(self) -> bool:
         """Whether none is due, so that it is the cluster's part to notice."""
-        return not self.alone or (self.short_is_silent and self.alarmed is None and self.scraped is not None)
+        return not self.alone or (self.short_is_silent and self.alarmed is None and self.scraped)
 
     def is_over(self) -> bool:
         """Tell whether nothing more will come of it that a drill asks for."""
@@ -117,10 +117,10 @@ def rehearse(stage: Stage, detector: Detector, site: Site) -> Result:
     with asking(stage, site.url) as load:
         load.wait_for(IN_USE)
         pod = site.pods(service)[victim]["metadata"]
-        others, began = before - {victim}, time.monotonic()
+        began = time.monotonic()
         path = f"/api/v1/namespaces/{site.namespace}/pods/{pod['name']}"
         site.kube.delete(path, uid=victim, grace_seconds=0)
-        follower = Follower(outage, site, service, detector.expressions(), victim, others, began)
+        follower = Follower(outage, site, service, detector.expressions(), victim, before, began)
         seconds_until(follower.look, since=began)
     detected_by, detected_after = outage.noticed_by
     return Result(
@@ -144,7 +144,7 @@ class Follower:
     service: str
     expressions: Sequence[str]
     victim: str
-    others: set[str]
+    before: set[str]  # the uids of the pods that were ready, the victim's among them
     began: float
     _last_ready: float = 0.0
 
@@ -153,14 +153,14 @@ class Follower:
         outage = self.outage
         if outage.alone and outage.alarmed is None and self.site.holds(self.expressions):
             outage.alarmed = self._seconds()
-        if outage.replaced is None and self.site.pods(self.service).keys() - self.others - {self.victim}:
+        if outage.replaced is None and self.site.pods(self.service).keys() - self.before:
             outage.replaced = self._seconds()
         if outage.recovered is None:
-            if len(self.site.ready(self.service) - {self.victim}) > len(self.others):
+            if len(self.site.ready(self.service) - {self.victim}) >= len(self.before):
                 outage.recovered = self._seconds()
                 self._last_ready = self.site.last_ready(self.service) if outage.alone else 0.0
-        elif self.site.last_ready(self.service) > self._last_ready:
-            outage.scraped = self._seconds()
+        else:
+            outage.scraped = self.site.last_ready(self.service) > self._last_ready
         return outage.is_over()
 
     def _seconds(self) -> float:
